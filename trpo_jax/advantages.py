@@ -1,0 +1,127 @@
+"""Advantage estimation on trajectories that may end, be cut off, or go on.
+
+Shapes: `T` time steps lead, `...` are any further axes (parallel environments); every
+function works on `[T]`, on `[T, B]` and under `vmap`.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def advantages(
+    reward: jax.Array,
+    value: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    *,
+    discount: float | jax.Array,
+    gae_lambda: float | jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Estimate advantages by generalised advantage estimation.
+
+    δₜ = rₜ + γ (1 − terminatedₜ) V(sₜ₊₁) − V(sₜ)
+    Âₜ = δₜ + γλ (1 − terminatedₜ)(1 − truncatedₜ) Âₜ₊₁   (Schulman et al. 2016, eq. 16)
+
+    λ = 0 is the temporal-difference error, λ = 1 the reward-to-go minus the baseline. A
+    time limit is not an end of the world: a truncated step still bootstraps from
+    `next_value`, which must be the value of the *final* observation of its episode, not
+    of the reset observation that follows. When both flags are set, termination wins.
+
+    Args:
+        reward: `[T, ...]` reward of each transition.
+        value: `[T, ...]` V of the observation acted on.
+        next_value: `[T, ...]` V of the observation the transition led to.
+        terminated: `[T, ...]` bool, the successor is absorbing and worth nothing.
+        truncated: `[T, ...]` bool, the episode was cut off here.
+        discount: γ in [0, 1].
+        gae_lambda: λ in [0, 1].
+
+    Returns:
+        Advantages `[T, ...]` and value targets Âₜ + V(sₜ) `[T, ...]`, in units of reward.
+
+    Example:
+        >>> no, yes = jnp.array([False, False]), jnp.array([False, True])
+        >>> a, target = advantages(jnp.ones(2), jnp.zeros(2), jnp.zeros(2), yes, no,
+        ...                        discount=0.5, gae_lambda=1.0)
+        >>> a.tolist()
+        [1.5, 1.0]
+    """
+    discount = jnp.asarray(discount, reward.dtype)
+    gae_lambda = jnp.asarray(gae_lambda, reward.dtype)
+    delta = reward + discount * jnp.where(terminated, 0, next_value) - value
+    decay = jnp.where(terminated | truncated, 0, discount * gae_lambda)
+
+    def backward(following: jax.Array, step: tuple) -> tuple[jax.Array, jax.Array]:
+        delta, decay = step
+        advantage = delta + decay * following
+        return advantage, advantage
+
+    _, advantage = jax.lax.scan(
+        backward, jnp.zeros_like(delta[0]), (delta, decay), reverse=True, unroll=8
+    )
+    return advantage, advantage + value
+
+
+def rewards_to_go(
+    reward: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    *,
+    discount: float | jax.Array,
+) -> jax.Array:
+    """Return the discounted sum of the rewards from each step to the end of its episode.
+
+    Where the data stop before the episode does (a truncation, or the last row),
+    `next_value` stands for the rest; pass zeros for the plain sum.
+
+    Args: as in `advantages`.
+
+    Returns:
+        `[T, ...]` in units of reward.
+
+    Example:
+        >>> end = jnp.array([False, False, True])
+        >>> rewards_to_go(jnp.ones(3), jnp.zeros(3), end, ~end & False,
+        ...               discount=0.5).tolist()
+        [1.75, 1.5, 1.0]
+    """
+    last = jnp.zeros_like(truncated).at[-1].set(True)
+    total, _ = advantages(
+        reward,
+        jnp.zeros_like(reward),
+        jnp.where(truncated | last, next_value, 0),
+        terminated,
+        truncated,
+        discount=discount,
+        gae_lambda=1.0,
+    )
+    return total
+
+
+def standardize(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
+    """Shift and scale to mean 0 and standard deviation 1 over all elements.
+
+    When all elements are equal up to rounding there is nothing to prefer: the result is
+    zero everywhere, not 0/0 and not amplified rounding errors.
+
+    Args:
+        x: an array of any shape.
+        weight: like `x`, ≥ 0; elements of weight 0 do not count and come out as 0.
+
+    Example:
+        >>> standardize(jnp.array([1.0, 3.0])).tolist()
+        [-1.0, 1.0]
+        >>> standardize(jnp.full(3, 0.1)).tolist()
+        [0.0, 0.0, 0.0]
+    """
+    weight = jnp.ones_like(x) if weight is None else weight.astype(x.dtype)
+    x = jnp.where(weight > 0, x, 0)
+    total = jnp.sum(weight)
+    mean = jnp.sum(weight * x) / total
+    centred = jnp.where(weight > 0, x - mean, 0)
+    deviation = jnp.sqrt(jnp.sum(weight * centred**2) / total)
+    rounding = 32 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x))
+    varied = deviation > rounding
+    return jnp.where(varied, centred / jnp.where(varied, deviation, 1), 0)

@@ -1,0 +1,171 @@
+"""Hyper-parameters: numbers that may be swept by `vmap`, and structure that may not.
+
+Nothing here imports JAX, so that help is printed and bad input refused at once.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+
+class Rule(NamedTuple):
+    """What a value must be, in words and as a test."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+POSITIVE = Rule("a finite number > 0", lambda x: 0 < x < math.inf)
+NON_NEGATIVE = Rule("a finite number >= 0", lambda x: 0 <= x < math.inf)
+UNIT = Rule("a number in [0, 1]", lambda x: 0 <= x <= 1)
+OPEN_UNIT = Rule("a number in (0, 1)", lambda x: 0 < x < 1)
+FRACTION = Rule("a number in (0, 1]", lambda x: 0 < x <= 1)
+FINITE = Rule("a finite number", math.isfinite)
+COUNT = Rule("an integer >= 1", lambda x: x >= 1)
+COUNT_OR_ZERO = Rule("an integer >= 0", lambda x: x >= 0)
+FLAG = Rule("True or False", lambda x: isinstance(x, bool))
+SIZES = Rule(
+    "a sequence of integers >= 1",
+    lambda x: all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in x),
+)
+
+
+def check(name: str, value: Any, rule: Rule) -> None:
+    """Refuse a value that breaks its rule.
+
+    Arrays are checked element by element; values still unknown while JAX traces pass.
+
+    Raises:
+        ValueError: with the name, the rule and the value.
+    """
+    try:
+        if rule in (FLAG, SIZES):
+            good = rule.holds(value)
+        elif rule in (COUNT, COUNT_OR_ZERO):
+            good = isinstance(value, int) and not isinstance(value, bool)
+            good = good and rule.holds(value)
+        else:
+            numbers = np.asarray(value)
+            good = numbers.dtype.kind in "fiu" and all(
+                rule.holds(number) for number in numbers.ravel().tolist()
+            )
+    except TypeError as error:
+        if "Tracer" in type(value).__name__:
+            return
+        good = False
+        del error
+    if not good:
+        raise ValueError(f"{name} must be {rule.words}; got {value!r}")
+
+
+def _number(default: float, rule: Rule) -> Any:
+    return dataclasses.field(default=default, metadata={"rule": rule, "leaf": True})
+
+
+def _structure(default: Any, rule: Rule | None = None) -> Any:
+    return dataclasses.field(default=default, metadata={"rule": rule, "leaf": False})
+
+
+class _Checked:
+    """Checks every field against its rule when an instance is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata["rule"] is not None:
+                check(field.name, getattr(self, field.name), field.metadata["rule"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_Checked):
+    """Hyper-parameters of the algorithm.
+
+    Numbers are pytree leaves: `jax.vmap` over them is a sweep. Structure is static:
+    another value is another program.
+    """
+
+    num_envs: int = _structure(16, COUNT)
+    """B, environments stepped in parallel."""
+    num_steps: int = _structure(128, COUNT)
+    """T, steps of each environment in an iteration; a batch is B x T transitions."""
+    discount: float = _number(0.99, UNIT)
+    """γ in [0, 1]."""
+    gae_lambda: float = _number(0.95, UNIT)
+    """λ in [0, 1] of generalised advantage estimation."""
+    max_kl: float = _number(0.01, POSITIVE)
+    """δ > 0, radius of the trust region: mean KL(π_old ‖ π) in nats."""
+    cg_iterations: int = _structure(10, COUNT)
+    """Largest number of conjugate gradient iterations."""
+    cg_damping: float = _number(0.1, NON_NEGATIVE)
+    """Added to the diagonal of the Fisher matrix."""
+    cg_tolerance: float = _number(1e-5, NON_NEGATIVE)
+    """Conjugate gradient stops at this residual, relative to the gradient."""
+    fisher_fraction: float = _structure(1.0, FRACTION)
+    """Fraction of the rows in the Fisher products, in (0, 1]; the paper uses 0.1."""
+    backtrack_coefficient: float = _number(0.8, OPEN_UNIT)
+    """α in (0, 1), by which the line search shrinks a step that was refused."""
+    max_backtracks: int = _structure(10, COUNT_OR_ZERO)
+    """Shrunk steps tried after the full one."""
+    standardize_advantage: bool = _structure(True, FLAG)
+    """Give the advantages of a batch mean 0 and standard deviation 1."""
+    critic_learning_rate: float = _number(1e-3, POSITIVE)
+    """Adam step size of the critic."""
+    critic_epochs: int = _structure(10, COUNT_OR_ZERO)
+    """Passes over the batch when the critic is fitted."""
+    critic_minibatch_size: int = _structure(256, COUNT)
+    """Transitions in a minibatch of the critic."""
+    normalize_observation: bool = _structure(True, FLAG)
+    """Normalise observations by their running mean and standard deviation."""
+    scale_reward: bool = _structure(True, FLAG)
+    """Divide rewards by the running standard deviation of the discounted return."""
+
+    @property
+    def batch_size(self) -> int:
+        """Transitions in an iteration."""
+        return self.num_envs * self.num_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig(_Checked):
+    """Shape of the standard agent, see `mlp_agent`."""
+
+    hidden_sizes: tuple[int, ...] = _structure((64, 64), SIZES)
+    """Widths of the policy's hidden layers; none gives a linear policy."""
+    critic_hidden_sizes: tuple[int, ...] | None = _structure(None)
+    """Widths of the critic's hidden layers; those of the policy when None."""
+    activation: Literal["tanh", "relu", "elu", "silu", "gelu"] = _structure("tanh")
+    """Activation of both networks."""
+    log_std_init: float = _structure(0.0, FINITE)
+    """Log standard deviation a continuous policy starts with; ±1 is the action's bound."""
+    state_dependent_std: bool = _structure(False, FLAG)
+    """Let the policy network give the log standard deviation for each observation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic_hidden_sizes is not None:
+            check("critic_hidden_sizes", self.critic_hidden_sizes, SIZES)
+
+
+def split_hyper_parameters(values: dict[str, Any]) -> tuple[dict, dict]:
+    """Sort flat names into those of `Config` and those of `NetworkConfig`.
+
+    Raises:
+        ValueError: for a name that neither has, with the nearest that one has.
+    """
+    import difflib
+
+    groups = [
+        {field.name for field in dataclasses.fields(kind)} for kind in (Config, NetworkConfig)
+    ]
+    known = groups[0] | groups[1]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.0)
+            raise ValueError(f"unknown hyper-parameter {name!r}; nearest: {near[0]!r}")
+    algorithm, network = (
+        {name: value for name, value in values.items() if name in group}
+        for group in groups
+    )
+    return algorithm, network

@@ -1,0 +1,111 @@
+"""Environments of the gymnax package (https://github.com/RobertTLange/gymnax)."""
+
+import difflib
+from typing import Any
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trpo_jax.environments.base import Step
+from trpo_jax.environments.spaces import Box, Discrete, Space
+
+PyTree = Any
+
+
+class GymnaxEnvironment:
+    """A gymnax environment behind the contract of `trpo_jax.environments.base`.
+
+    It steps through `step_env`, which neither resets nor hides the final observation.
+    Continuous actions arrive in units of the action space: ±1 is the bound where the box
+    is bounded, and anything beyond is clipped.
+
+    Args:
+        name: as registered in gymnax.
+        params: its parameters; the default ones when None.
+
+    Raises:
+        ValueError: for an unknown name or spaces other than `Box` and `Discrete`.
+    """
+
+    def __init__(self, name: str, params: Any = None) -> None:
+        if name == "MNISTBandit-bsuite":
+            raise ValueError(
+                "MNISTBandit-bsuite downloads its data when it is made, and nothing "
+                "here uses the network; try SimpleBandit-bsuite"
+            )
+        if name not in gymnax.registered_envs:
+            near = difflib.get_close_matches(name, gymnax.registered_envs, 3, 0.4)
+            raise ValueError(
+                f"unknown gymnax environment {name!r}; nearest: {', '.join(near)}"
+            )
+        self.name = name
+        self._env, default_params = gymnax.make(name)
+        self._params = default_params if params is None else params
+        self.observation_space = _convert_space(
+            name, "observation", self._env.observation_space(self._params)
+        )
+        self.action_space = _convert_space(
+            name, "action", self._env.action_space(self._params)
+        )
+        self.max_episode_steps = int(self._params.max_steps_in_episode)
+
+    def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
+        """Start an episode: `(env_state, observation)`."""
+        observation, env_state = self._env.reset_env(key, self._params)
+        return jax.tree.map(jnp.asarray, (env_state, observation))
+
+    def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
+        """Take one action; never resets."""
+        if isinstance(self.action_space, Box):
+            action = rescale_action(self.action_space, action)
+        observation, after, reward, terminated, _ = self._env.step_env(
+            key, env_state, action, self._params
+        )
+        return Step(
+            # Some environments change the type of a counter as they go.
+            env_state=jax.tree.map(
+                lambda new, old: jnp.asarray(new).astype(old.dtype), after, env_state
+            ),
+            observation=observation,
+            reward=jnp.reshape(reward, ()).astype(jnp.float32),
+            terminated=jnp.reshape(terminated, ()).astype(bool),
+            truncated=jnp.reshape(
+                self._env.is_truncated(after, self._params), ()
+            ).astype(bool),
+        )
+
+
+def rescale_action(space: Box, action: jax.Array) -> jax.Array:
+    """Map [−1, 1] onto a bounded box and clip; leave an unbounded one alone.
+
+    Args:
+        space: of the environment's action, of size A.
+        action: `[A]` or of the shape of the space.
+
+    Returns:
+        An action of the shape of the space.
+    """
+    action = jnp.reshape(action, space.shape)
+    if not space.bounded:
+        return action
+    low = np.reshape(np.asarray(space.low, np.float32), space.shape)
+    high = np.reshape(np.asarray(space.high, np.float32), space.shape)
+    return low + (high - low) * (jnp.clip(action, -1, 1) + 1) / 2
+
+
+def _convert_space(name: str, role: str, space: Any) -> Space:
+    if isinstance(space, gymnax.environments.spaces.Discrete):
+        return Discrete(int(space.n))
+    if isinstance(space, gymnax.environments.spaces.Box):
+        shape = tuple(space.shape)
+        low, high = (
+            tuple(np.broadcast_to(np.asarray(bound, float), shape).ravel().tolist())
+            for bound in (space.low, space.high)
+        )
+        return Box(shape, low, high, jnp.dtype(space.dtype).name)
+    raise ValueError(
+        f"{name}: {role} space {type(space).__name__} is not supported; "
+        "it must be a Box or a Discrete"
+    )

@@ -1,0 +1,132 @@
+"""Backtracking along a step until a divergence constraint holds and the objective rises."""
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+class Verdict(enum.IntEnum):
+    """Why a try of the line search ended as it did."""
+
+    UNTRIED = 0
+    ACCEPTED = 1
+    NO_IMPROVEMENT = 2
+    TOO_FAR = 3
+    NON_FINITE = 4
+
+
+class LineSearchInfo(NamedTuple):
+    """What happened in a search.
+
+    Attributes:
+        accepted: bool scalar.
+        backtracks: int32 scalar, tries rejected before the one accepted.
+        step_size: scalar, the factor αʲ of the step taken; 0 when none was.
+        improvement: scalar, objective gained by the step taken; 0 when none was.
+        divergence: scalar, divergence of the step taken; 0 when none was.
+        verdict: `[max_steps + 1]` int32, a `Verdict` a try.
+    """
+
+    accepted: jax.Array
+    backtracks: jax.Array
+    step_size: jax.Array
+    improvement: jax.Array
+    divergence: jax.Array
+    verdict: jax.Array
+
+
+def line_search(
+    objective: Callable[[PyTree], jax.Array],
+    divergence: Callable[[PyTree], jax.Array],
+    params: PyTree,
+    step: PyTree,
+    *,
+    max_divergence: float | jax.Array,
+    shrink: float | jax.Array = 0.8,
+    max_steps: int = 10,
+) -> tuple[PyTree, LineSearchInfo]:
+    """Take the first of θ + αʲ s, j = 0 … max_steps, that improves and stays close.
+
+    A try is accepted when objective(θ + αʲ s) > objective(θ), strictly, and
+    divergence(θ + αʲ s) ≤ max_divergence, both finite (Schulman et al. 2015, appendix C).
+    Unlike most public implementations both conditions are tested at every try, and when
+    none passes the parameters come back bit for bit.
+
+    Args:
+        objective: to be maximised, parameters → scalar.
+        divergence: distance from `params`, parameters → scalar.
+        params: θ, any pytree.
+        step: s, the full step, like `params`.
+        max_divergence: the radius of the trust region.
+        shrink: α in (0, 1).
+        max_steps: static, the number of backtracks allowed after the full step.
+
+    Returns:
+        The parameters taken, and a `LineSearchInfo`.
+
+    Example:
+        >>> theta, info = line_search(
+        ...     lambda x: -((x - 1.0) ** 2), jnp.abs, jnp.float32(0.0), jnp.float32(4.0),
+        ...     max_divergence=1.5, shrink=0.5)
+        >>> float(theta), int(info.backtracks)
+        (1.0, 2)
+    """
+    before = objective(params)
+
+    def unfinished(carry: tuple) -> jax.Array:
+        j, _, _, info = carry
+        return (j <= max_steps) & ~info.accepted
+
+    def attempt(carry: tuple) -> tuple:
+        j, scale, _, info = carry
+        candidate = jax.tree.map(
+            lambda p, s: p + scale.astype(p.dtype) * s, params, step
+        )
+        improvement = objective(candidate) - before
+        distance = divergence(candidate)
+        verdict = jnp.select(
+            [
+                ~(jnp.isfinite(improvement) & jnp.isfinite(distance)),
+                distance > jnp.asarray(max_divergence, distance.dtype),
+                improvement <= 0,
+            ],
+            [Verdict.NON_FINITE, Verdict.TOO_FAR, Verdict.NO_IMPROVEMENT],
+            Verdict.ACCEPTED,
+        ).astype(jnp.int32)
+        info = LineSearchInfo(
+            accepted=verdict == Verdict.ACCEPTED,
+            backtracks=j,
+            step_size=scale,
+            improvement=improvement,
+            divergence=distance,
+            verdict=info.verdict.at[j].set(verdict),
+        )
+        return j + 1, scale * jnp.asarray(shrink, scale.dtype), candidate, info
+
+    nothing = jnp.zeros_like(before)
+    start = LineSearchInfo(
+        accepted=jnp.bool_(False),
+        backtracks=jnp.int32(0),
+        step_size=nothing,
+        improvement=nothing,
+        divergence=jax.eval_shape(divergence, params),
+        verdict=jnp.full(max_steps + 1, Verdict.UNTRIED, jnp.int32),
+    )
+    start = start._replace(divergence=jnp.zeros((), start.divergence.dtype))
+    _, _, candidate, info = jax.lax.while_loop(
+        unfinished, attempt, (jnp.int32(0), jnp.ones_like(before), params, start)
+    )
+    taken = info.accepted
+    return (
+        jax.tree.map(lambda new, old: jnp.where(taken, new, old), candidate, params),
+        info._replace(
+            step_size=jnp.where(taken, info.step_size, 0),
+            improvement=jnp.where(taken, info.improvement, 0),
+            divergence=jnp.where(taken, info.divergence, 0),
+        ),
+    )

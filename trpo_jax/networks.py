@@ -1,0 +1,193 @@
+"""Policies and critics. A network is a pair of pure functions; flax is one way to get one."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from trpo_jax.distributions import Categorical, DiagonalGaussian
+from trpo_jax.environments.spaces import Box, Discrete, Space
+
+PyTree = Any
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": nn.tanh,
+    "relu": nn.relu,
+    "elu": nn.elu,
+    "silu": nn.silu,
+    "gelu": nn.gelu,
+}
+
+
+class Network(NamedTuple):
+    """A pair of pure functions.
+
+    Attributes:
+        init: `init(key, observation)` → parameters, any pytree of floating-point arrays;
+            `key` is consumed, `observation` is one observation, for its shape.
+        apply: `apply(params, observation)` → a distribution (policy) or values
+            (critic), for observations with any leading axes.
+
+    Any library fits. Flax linen: `Network(module.init, module.apply)`. Equinox, NNX or a
+    plain function: split into arrays and structure, close over the structure:
+
+        params, static = equinox.partition(model, equinox.is_array)
+        Network(lambda key, observation: params,
+                lambda params, x: jax.vmap(equinox.combine(params, static))(x))
+    """
+
+    init: Callable[[jax.Array, PyTree], PyTree]
+    apply: Callable[[PyTree, PyTree], Any]
+
+
+class Agent(NamedTuple):
+    """A policy and a critic; their parameters live in two separate pytrees."""
+
+    policy: Network
+    critic: Network
+
+
+class MLP(nn.Module):
+    """A multi-layer perceptron with orthogonal initialisation and zero biases.
+
+    Attributes:
+        hidden_sizes: widths of the hidden layers; none gives a linear map.
+        out_size: width of the output.
+        activation: a key of `ACTIVATIONS`.
+        out_scale: gain of the last layer; hidden layers have √2.
+    """
+
+    hidden_sizes: Sequence[int]
+    out_size: int
+    activation: str
+    out_scale: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map `[..., D]` to `[..., out_size]`."""
+        for width in self.hidden_sizes:
+            x = nn.Dense(width, kernel_init=nn.initializers.orthogonal(math.sqrt(2)))(x)
+            x = ACTIVATIONS[self.activation](x)
+        return nn.Dense(
+            self.out_size, kernel_init=nn.initializers.orthogonal(self.out_scale)
+        )(x)
+
+
+class Policy(nn.Module):
+    """An MLP that returns a `Categorical` or a `DiagonalGaussian`.
+
+    The last layer starts at gain 0.01, so that the first policy hardly depends on the
+    observation (Engstrom et al. 2020; Andrychowicz et al. 2021, §3.2).
+    """
+
+    observation_space: Space
+    action_space: Space
+    hidden_sizes: Sequence[int]
+    activation: str
+    log_std_init: float
+    state_dependent_std: bool
+
+    @nn.compact
+    def __call__(self, observation: jax.Array) -> Categorical | DiagonalGaussian:
+        """Return the distribution of actions for observations `[..., *shape]`."""
+        x = _flatten(self.observation_space, observation)
+
+        def mlp(size: int, name: str) -> jax.Array:
+            return MLP(self.hidden_sizes, size, self.activation, 0.01, name=name)(x)
+
+        if isinstance(self.action_space, Discrete):
+            return Categorical(mlp(self.action_space.n, "logits"))
+        size = math.prod(self.action_space.shape)
+        if self.state_dependent_std:
+            mean, log_std = jnp.split(mlp(2 * size, "mean_and_log_std"), 2, axis=-1)
+            return DiagonalGaussian(mean, log_std + self.log_std_init)
+        mean = mlp(size, "mean")
+        log_std = self.param(
+            "log_std", nn.initializers.constant(self.log_std_init), (size,)
+        )
+        return DiagonalGaussian(mean, jnp.broadcast_to(log_std, mean.shape))
+
+
+class Critic(nn.Module):
+    """An MLP that returns one value an observation."""
+
+    observation_space: Space
+    hidden_sizes: Sequence[int]
+    activation: str
+
+    @nn.compact
+    def __call__(self, observation: jax.Array) -> jax.Array:
+        """Return values `[...]` for observations `[..., *shape]`."""
+        x = _flatten(self.observation_space, observation)
+        return MLP(self.hidden_sizes, 1, self.activation, 1.0)(x)[..., 0]
+
+
+def _flatten(space: Space, observation: jax.Array) -> jax.Array:
+    """Return `[..., D]` floats: integers one-hot, boxes flattened."""
+    if isinstance(space, Discrete):
+        return jax.nn.one_hot(observation, space.n)
+    leading = observation.shape[: observation.ndim - len(space.shape)]
+    return observation.reshape(*leading, -1).astype(jnp.float32)
+
+
+def mlp_agent(
+    observation_space: Space,
+    action_space: Space,
+    *,
+    hidden_sizes: Sequence[int] = (64, 64),
+    critic_hidden_sizes: Sequence[int] | None = None,
+    activation: str = "tanh",
+    log_std_init: float = 0.0,
+    state_dependent_std: bool = False,
+) -> Agent:
+    """Build the standard agent: two separate multi-layer perceptrons.
+
+    Args:
+        observation_space: `Box` (flattened) or `Discrete` (one-hot).
+        action_space: `Discrete` gives a `Categorical`, `Box` a `DiagonalGaussian`.
+        hidden_sizes: of the policy; `()` is a linear policy.
+        critic_hidden_sizes: of the critic; those of the policy when None.
+        activation: one of `ACTIVATIONS`.
+        log_std_init: log σ that a continuous policy starts with; an action of ±1
+            reaches the bounds of a bounded action space.
+        state_dependent_std: let the network give log σ too, for each observation.
+
+    Raises:
+        ValueError: for an unknown activation or a space that is neither.
+
+    Example:
+        >>> agent = mlp_agent(Box.uniform((3,)), Discrete(2))
+        >>> params = agent.policy.init(jax.random.key(0), jnp.zeros(3))
+        >>> agent.policy.apply(params, jnp.zeros((5, 3))).logits.shape
+        (5, 2)
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}"
+        )
+    for role, space in (("observation", observation_space), ("action", action_space)):
+        if not isinstance(space, Box | Discrete):
+            raise ValueError(
+                f"{role} space must be a Box or a Discrete; got {space!r}; bring your "
+                "own Agent for other spaces"
+            )
+    policy = Policy(
+        observation_space,
+        action_space,
+        tuple(hidden_sizes),
+        activation,
+        log_std_init,
+        state_dependent_std,
+    )
+    critic = Critic(
+        observation_space,
+        tuple(hidden_sizes if critic_hidden_sizes is None else critic_hidden_sizes),
+        activation,
+    )
+    return Agent(
+        policy=Network(policy.init, policy.apply),
+        critic=Network(critic.init, critic.apply),
+    )

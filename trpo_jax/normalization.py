@@ -1,0 +1,208 @@
+"""Running statistics of observations and rewards, frozen while an iteration runs.
+
+Shapes: `T` time steps, `B` environments, `...` the shape of one observation.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+PyTree = Any
+
+CLIP = 10.0  # in standard deviations, as in OpenAI baselines (Engstrom et al. 2020, §3)
+
+
+@struct.dataclass
+class Moments:
+    """Mean and variance of everything seen so far.
+
+    Attributes:
+        count: scalar, the total weight seen.
+        mean: `[...]`.
+        variance: `[...]`, the biased (population) variance; 1 before any data.
+    """
+
+    count: jax.Array
+    mean: jax.Array
+    variance: jax.Array
+
+
+def init_moments(shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Moments:
+    """Return moments that normalise by doing nothing: mean 0, variance 1, count 0."""
+    return Moments(
+        count=jnp.zeros((), dtype),
+        mean=jnp.zeros(shape, dtype),
+        variance=jnp.ones(shape, dtype),
+    )
+
+
+def update_moments(moments: Moments, x: jax.Array, weight: jax.Array) -> Moments:
+    """Take in a batch, by the parallel formula of Chan, Golub & LeVeque (1979).
+
+    With n = n_a + n_b and δ = mean_b − mean_a:
+    mean = mean_a + δ n_b / n,  n var = n_a var_a + n_b var_b + δ² n_a n_b / n.
+
+    Rows with a number that is not finite are left out, and when the result itself is
+    not finite (the squares of 1e30 overflow float32) the old moments are kept.
+
+    Args:
+        moments: of the data so far.
+        x: `[N..., ...]`, any number of leading axes.
+        weight: `[N...]` ≥ 0, one a row.
+
+    Returns:
+        The moments of both together.
+    """
+    row_axes = tuple(range(weight.ndim))
+    x = x.astype(moments.mean.dtype)
+    sound = jnp.all(jnp.isfinite(x), axis=tuple(range(weight.ndim, x.ndim)))
+    weight = jnp.where(sound, weight, 0).astype(x.dtype)
+    wide = jax.lax.expand_dims(weight, range(weight.ndim, x.ndim))
+    x = jnp.where(wide > 0, x, 0)
+
+    count = jnp.sum(weight)
+    safe_count = jnp.where(count > 0, count, 1)
+    mean = jnp.sum(wide * x, axis=row_axes) / safe_count
+    variance = jnp.sum(wide * (x - mean) ** 2, axis=row_axes) / safe_count
+
+    total = moments.count + count
+    share = jnp.where(total > 0, count / jnp.where(total > 0, total, 1), 0)
+    shift = mean - moments.mean
+    merged = Moments(
+        count=total,
+        mean=moments.mean + shift * share,
+        variance=(1 - share) * moments.variance
+        + share * variance
+        + share * (1 - share) * shift**2,
+    )
+    finite = jnp.all(jnp.isfinite(merged.mean) & jnp.isfinite(merged.variance))
+    return jax.tree.map(
+        lambda new, old: jnp.where(finite & (count > 0), new, old), merged, moments
+    )
+
+
+def normalize(
+    moments: Moments, x: jax.Array, *, clip: float | jax.Array = CLIP
+) -> jax.Array:
+    """Return (x − mean) / std, clipped to ±`clip` standard deviations.
+
+    Args:
+        moments: of the observations; shapes `[...]`.
+        x: `[N..., ...]`.
+        clip: in standard deviations.
+    """
+    clip = jnp.asarray(clip, moments.mean.dtype)
+    scaled = (x.astype(moments.mean.dtype) - moments.mean) * jax.lax.rsqrt(
+        moments.variance + 1e-8
+    )
+    return jnp.clip(scaled, -clip, clip)
+
+
+@struct.dataclass
+class Normalizer:
+    """Everything that scales what the networks see.
+
+    Attributes:
+        observation: pytree of `Moments`, one a leaf of the observation, or None when
+            observations are not normalised.
+        discounted_return: `Moments` of the running discounted return, or None when
+            rewards are not scaled.
+        return_so_far: `[B]` Gₜ = rₜ + γ Gₜ₋₁ of the episode under way, or None.
+    """
+
+    observation: PyTree
+    discounted_return: Moments | None
+    return_so_far: jax.Array | None
+
+
+def init_normalizer(
+    observation: PyTree, *, with_observation: bool, with_reward: bool
+) -> Normalizer:
+    """Return the normaliser that does nothing yet.
+
+    Args:
+        observation: a batch `[B, ...]`, for its shapes.
+        with_observation: normalise observations.
+        with_reward: scale rewards.
+    """
+    batch = jax.tree.leaves(observation)[0].shape[0]
+    return Normalizer(
+        observation=jax.tree.map(lambda leaf: init_moments(leaf.shape[1:]), observation)
+        if with_observation
+        else None,
+        discounted_return=init_moments() if with_reward else None,
+        return_so_far=jnp.zeros(batch) if with_reward else None,
+    )
+
+
+def normalize_observation(normalizer: Normalizer, observation: PyTree) -> PyTree:
+    """Normalise a pytree of observations, or return it as it is when switched off."""
+    if normalizer.observation is None:
+        return observation
+    return jax.tree.map(
+        lambda leaf, moments: normalize(moments, leaf),
+        observation,
+        normalizer.observation,
+    )
+
+
+def scale_reward(normalizer: Normalizer, reward: jax.Array) -> jax.Array:
+    """Divide rewards by the standard deviation of the discounted return, and clip.
+
+    The mean stays, since shifting rewards changes the task (Engstrom et al. 2020, §3).
+    """
+    if normalizer.discounted_return is None:
+        return reward
+    scaled = reward * jax.lax.rsqrt(normalizer.discounted_return.variance + 1e-8)
+    return jnp.clip(scaled, -CLIP, CLIP)
+
+
+def update_normalizer(
+    normalizer: Normalizer,
+    observation: PyTree,
+    reward: jax.Array,
+    ended: jax.Array,
+    weight: jax.Array,
+    *,
+    discount: float | jax.Array,
+) -> Normalizer:
+    """Take in what one iteration has seen; call it after the update, never before.
+
+    Args:
+        normalizer: as used during the iteration.
+        observation: pytree of `[T, B, ...]`, not normalised.
+        reward: `[T, B]`, not scaled.
+        ended: `[T, B]` bool, the episode ended with this step.
+        weight: `[T, B]`, 0 for rows that are not transitions.
+        discount: γ of the discounted return.
+    """
+    if normalizer.observation is not None:
+        normalizer = normalizer.replace(
+            observation=jax.tree.map(
+                lambda leaf, moments: update_moments(moments, leaf, weight),
+                observation,
+                normalizer.observation,
+            )
+        )
+    if normalizer.discounted_return is not None:
+        gamma = jnp.asarray(discount, reward.dtype)
+
+        def accumulate(so_far: jax.Array, step: tuple) -> tuple[jax.Array, jax.Array]:
+            reward, ended, weight = step
+            kept = jnp.where(jnp.isfinite(reward), reward, 0)
+            total = jnp.where(weight > 0, kept + gamma * so_far, so_far)
+            return jnp.where(ended, 0, total), total
+
+        sound = jnp.where(jnp.isfinite(reward), weight, 0)
+        return_so_far, returns = jax.lax.scan(
+            accumulate, normalizer.return_so_far, (reward, ended, weight), unroll=8
+        )
+        normalizer = normalizer.replace(
+            discounted_return=update_moments(
+                normalizer.discounted_return, returns, sound
+            ),
+            return_so_far=return_so_far,
+        )
+    return normalizer

@@ -1,0 +1,130 @@
+"""Single-path data collection: every environment follows one trajectory.
+
+Shapes: `T` time steps lead, then `B` environments.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from trpo_jax.environments.base import Environment, step_and_reset
+from trpo_jax.networks import Agent
+from trpo_jax.normalization import normalize_observation
+from trpo_jax.state import TrainState
+
+PyTree = Any
+
+
+@struct.dataclass
+class Rollout:
+    """Transitions as the environment gave them: nothing normalised, nothing scaled.
+
+    Attributes:
+        observation: pytree of `[T, B, ...]`, acted on.
+        action: pytree of `[T, B, ...]`, as sampled from the policy.
+        log_prob: `[T, B]` log-probability under the policy that acted.
+        reward: `[T, B]`.
+        next_observation: pytree of `[T, B, ...]`, where the action led; at the end of an
+            episode its final observation, never the one after the reset.
+        terminated: `[T, B]` bool.
+        truncated: `[T, B]` bool.
+        weight: `[T, B]`, 1 for a transition, 0 for a row to be ignored everywhere.
+        episode_return: `[T, B]` sum of the episode's rewards up to and with this step.
+        episode_length: `[T, B]` int32, the episode's steps up to and with this one.
+        policy_version: int32 scalar, `TrainState.iteration` of the policy that acted.
+    """
+
+    observation: PyTree
+    action: PyTree
+    log_prob: jax.Array
+    reward: jax.Array
+    next_observation: PyTree
+    terminated: jax.Array
+    truncated: jax.Array
+    weight: jax.Array
+    episode_return: jax.Array
+    episode_length: jax.Array
+    policy_version: jax.Array
+
+
+def collect(
+    state: TrainState, environment: Environment, agent: Agent, *, num_steps: int
+) -> tuple[TrainState, Rollout]:
+    """Follow the policy for `num_steps` steps in every environment.
+
+    Each environment has keys of its own at every step, by its index: the numbers drawn
+    do not depend on how the batch is laid out over devices. Episodes go on from where
+    the last call left them.
+
+    Args:
+        state: its policy and normaliser act; neither changes.
+        environment: a single environment.
+        agent: its policy acts.
+        num_steps: static, T.
+
+    Returns:
+        The state with the environments moved on, and a `Rollout`.
+    """
+    next_key, key = jax.random.split(state.key)
+    batch = state.episode_return.shape[0]
+    step_all = jax.vmap(functools.partial(step_and_reset, environment))
+
+    def act(observation: PyTree) -> Any:
+        observation = normalize_observation(state.normalizer, observation)
+        return agent.policy.apply(state.policy_params, observation)
+
+    def step(carry: tuple, keys: jax.Array) -> tuple[tuple, dict[str, Any]]:
+        env_state, observation, episode_return, episode_length = carry
+        action = jax.vmap(lambda policy, key: policy.sample(key))(
+            act(observation), keys[:, 0]
+        )
+        env_state, to_act_on, step = step_all(keys[:, 1], env_state, action)
+        ended = step.terminated | step.truncated
+        episode_return = episode_return + step.reward
+        episode_length = episode_length + 1
+        transition = {
+            "observation": observation,
+            "action": action,
+            "reward": step.reward,
+            "next_observation": step.observation,
+            "terminated": step.terminated,
+            "truncated": step.truncated,
+            "episode_return": episode_return,
+            "episode_length": episode_length,
+        }
+        carry = (
+            env_state,
+            to_act_on,
+            jnp.where(ended, 0, episode_return),
+            jnp.where(ended, 0, episode_length),
+        )
+        return carry, transition
+
+    carry, transitions = jax.lax.scan(
+        step,
+        (
+            state.env_state,
+            state.observation,
+            state.episode_return,
+            state.episode_length,
+        ),
+        jax.random.split(key, (num_steps, batch, 2)),
+    )
+    env_state, observation, episode_return, episode_length = carry
+    rollout = Rollout(
+        **transitions,
+        log_prob=act(transitions["observation"]).log_prob(transitions["action"]),
+        weight=jnp.ones((num_steps, batch)),
+        policy_version=state.iteration,
+    )
+    state = state.replace(
+        env_state=env_state,
+        observation=observation,
+        episode_return=episode_return,
+        episode_length=episode_length,
+        key=next_key,
+    )
+    return state, rollout
