@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 PyTree = Any
 
@@ -25,11 +26,6 @@ class CGInfo(NamedTuple):
     breakdown: jax.Array
 
 
-def tree_vdot(a: PyTree, b: PyTree) -> jax.Array:
-    """Return the inner product of two pytrees of the same structure, a scalar."""
-    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b)))
-
-
 def cg_solve(
     matvec: Callable[[PyTree], PyTree],
     b: PyTree,
@@ -41,7 +37,8 @@ def cg_solve(
 
     αₖ = rₖᵀrₖ / pₖᵀApₖ,  xₖ₊₁ = xₖ + αₖpₖ,  rₖ₊₁ = rₖ − αₖApₖ   (Hestenes & Stiefel 1952)
 
-    It starts from zero, so that the same b gives the same x, and every iterate is a
+    The work is done on one flat vector: a handful of operations an iteration, whatever
+    the number of leaves. It starts from zero, so that the same b gives the same x, and every iterate is a
     direction of ascent. Unlike `jax.scipy.sparse.linalg.cg` it reports its residual, and
     at a direction of non-positive or non-finite curvature it stops and returns the last
     sound iterate (zero, if that was the first).
@@ -60,7 +57,8 @@ def cg_solve(
         >>> x.tolist(), int(info.iterations), float(info.residual)
         ([1.0, 2.0], 1, 0.0)
     """
-    rr_start = tree_vdot(b, b)
+    flat_b, unflatten = ravel_pytree(b)
+    rr_start = jnp.vdot(flat_b, flat_b)
     target = jnp.asarray(tolerance, rr_start.dtype) ** 2 * rr_start
 
     def unfinished(carry: tuple) -> jax.Array:
@@ -69,32 +67,34 @@ def cg_solve(
 
     def iterate(carry: tuple) -> tuple:
         k, x, r, p, rr, _ = carry
-        product = matvec(p)
-        curvature = tree_vdot(p, product)
+        product, _ = ravel_pytree(matvec(unflatten(p)))
+        curvature = jnp.vdot(p, product)
         alpha = rr / curvature
-        next_r = _add(r, -alpha, product)
-        next_rr = tree_vdot(next_r, next_r)
+        next_r = r - alpha * product
+        next_rr = jnp.vdot(next_r, next_r)
         sound = (curvature > 0) & jnp.isfinite(alpha) & jnp.isfinite(next_rr)
-        moved = (
-            k + 1,
-            _add(x, alpha, p),
-            next_r,
-            _add(next_r, next_rr / rr, p),
-            next_rr,
+        return (
+            k + sound.astype(k.dtype),
+            jnp.where(sound, x + alpha * p, x),
+            jnp.where(sound, next_r, r),
+            next_r + (next_rr / rr) * p,
+            jnp.where(sound, next_rr, rr),
+            ~sound,
         )
-        kept = jax.tree.map(lambda new, old: jnp.where(sound, new, old), moved, carry[:5])
-        return *kept, ~sound
 
-    zero = jax.tree.map(jnp.zeros_like, b)
-    start = (jnp.int32(0), zero, b, b, rr_start, jnp.bool_(False))
+    start = (
+        jnp.int32(0),
+        jnp.zeros_like(flat_b),
+        flat_b,
+        flat_b,
+        rr_start,
+        jnp.bool_(False),
+    )
     k, x, r, _, rr, breakdown = jax.lax.while_loop(unfinished, iterate, start)
-    return x, CGInfo(
+    nothing = rr_start == 0
+    return unflatten(x), CGInfo(
         iterations=k,
-        residual=jnp.where(rr_start == 0, 0, jnp.sqrt(rr / jnp.where(rr_start == 0, 1, rr_start))),
-        curvature=tree_vdot(x, _add(b, -1, r)),  # A x = b − r, no further product
+        residual=jnp.where(nothing, 0, jnp.sqrt(rr / jnp.where(nothing, 1, rr_start))),
+        curvature=jnp.vdot(x, flat_b - r),  # A x = b − r, no further product
         breakdown=breakdown,
     )
-
-
-def _add(x: PyTree, scale: jax.Array | float, y: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: a + jnp.asarray(scale, a.dtype) * b, x, y)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 PyTree = Any
 
@@ -49,6 +50,13 @@ def explained_variance(
     return jnp.where(varied, 1 - unexplained, 0)
 
 
+def init_critic_optimizer(
+    optimizer: optax.GradientTransformation, params: PyTree
+) -> PyTree:
+    """Return the optimiser's first state, for the parameters as one flat vector."""
+    return optimizer.init(ravel_pytree(params)[0])
+
+
 def fit_critic(
     key: jax.Array,
     apply: Callable[[PyTree, PyTree], jax.Array],
@@ -76,7 +84,8 @@ def fit_critic(
         params: of the critic.
         optimizer: an optax transformation that yields *directions* of unit step size,
             e.g. `optax.scale_by_adam()`.
-        optimizer_state: its state.
+        optimizer_state: its state, for the parameters as one flat vector; see
+            `init_critic_optimizer`.
         observation: pytree of `[N, ...]`.
         target: `[N]`.
         weight: `[N]` ≥ 0.
@@ -89,53 +98,45 @@ def fit_critic(
     """
     total = target.shape[0]
     size = min(minibatch_size, total)
-    batches = total // size
     before = apply(params, observation)
-
-    def loss_of(params: PyTree, batch: tuple) -> jax.Array:
-        observation, target, weight = batch
-        error = jnp.where(weight > 0, apply(params, observation) - target, 0)
-        mass = jnp.sum(weight)
-        return jnp.sum(weight * error**2) / jnp.where(mass > 0, mass, 1)
-
-    def descend(carry: tuple, batch: tuple) -> tuple[tuple, jax.Array]:
-        params, optimizer_state = carry
-        loss, gradient = jax.value_and_grad(loss_of)(params, batch)
-        direction, optimizer_state = optimizer.update(gradient, optimizer_state, params)
-        params = jax.tree.map(
-            lambda p, d: p - jnp.asarray(learning_rate, p.dtype) * d, params, direction
-        )
-        return (params, optimizer_state), loss
-
-    def epoch(carry: tuple, offset: jax.Array) -> tuple[tuple, jax.Array]:
-        rolled = jax.tree.map(
-            lambda leaf: jnp.roll(leaf, offset, axis=0)[: batches * size].reshape(
-                batches, size, *leaf.shape[1:]
-            ),
-            shuffled,
-        )
-        carry, losses = jax.lax.scan(descend, carry, rolled)
-        return carry, jnp.mean(losses)
+    flat, unflatten = ravel_pytree(params)
 
     shuffle_key, offset_key = jax.random.split(key)
     order = jax.random.permutation(shuffle_key, total)
-    shuffled = jax.tree.map(
-        lambda leaf: leaf[order], (observation, target, weight.astype(target.dtype))
+    cycle = jnp.concatenate([order, order])  # every start has `total` rows ahead
+    rows = jax.tree.map(
+        lambda leaf: leaf[cycle], (observation, target, weight.astype(target.dtype))
     )
-    offsets = jax.random.randint(offset_key, (epochs,), 0, total)
-    fitted, losses = jax.lax.scan(epoch, (params, optimizer_state), offsets)
+    starts = jax.random.randint(offset_key, (epochs, 1), 0, total) + jnp.arange(
+        0, total - size + 1, size
+    )
 
+    def loss_of(flat: jax.Array, start: jax.Array) -> jax.Array:
+        observation, target, weight = jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), rows
+        )
+        error = jnp.where(weight > 0, apply(unflatten(flat), observation) - target, 0)
+        mass = jnp.sum(weight)
+        return jnp.sum(weight * error**2) / jnp.where(mass > 0, mass, 1)
+
+    def descend(carry: tuple, start: jax.Array) -> tuple[tuple, jax.Array]:
+        flat, optimizer_state = carry
+        loss, gradient = jax.value_and_grad(loss_of)(flat, start)
+        direction, optimizer_state = optimizer.update(gradient, optimizer_state, flat)
+        flat = flat - jnp.asarray(learning_rate, flat.dtype) * direction
+        return (flat, optimizer_state), loss
+
+    fitted, losses = jax.lax.scan(descend, (flat, optimizer_state), starts.ravel())
     accepted = all_finite(fitted)
-    params, optimizer_state = jax.tree.map(
-        lambda new, old: jnp.where(accepted, new, old),
-        fitted,
-        (params, optimizer_state),
+    flat, optimizer_state = jax.tree.map(
+        lambda new, old: jnp.where(accepted, new, old), fitted, (flat, optimizer_state)
     )
+    last_epoch = losses[-starts.shape[1] :]
     return (
-        params,
+        unflatten(flat),
         optimizer_state,
         CriticInfo(
-            loss=losses[-1] if epochs else jnp.zeros((), target.dtype),
+            loss=jnp.mean(last_epoch) if epochs else jnp.zeros((), target.dtype),
             explained_variance=explained_variance(before, target, weight),
             accepted=accepted,
         ),

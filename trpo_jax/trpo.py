@@ -18,8 +18,13 @@ from flax import struct
 
 from trpo_jax.advantages import advantages, standardize
 from trpo_jax.config import Config
-from trpo_jax.conjugate_gradient import CGInfo, cg_solve, tree_vdot
-from trpo_jax.critic import CriticInfo, all_finite, fit_critic
+from trpo_jax.conjugate_gradient import CGInfo, cg_solve
+from trpo_jax.critic import (
+    CriticInfo,
+    all_finite,
+    fit_critic,
+    init_critic_optimizer,
+)
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Box
 from trpo_jax.fisher import fisher_vector_product, subsample_rows
@@ -178,7 +183,7 @@ def init(
     return TrainState(
         policy_params=agent.policy.init(policy_key, one),
         critic_params=critic_params,
-        critic_optimizer_state=CRITIC_OPTIMIZER.init(critic_params),
+        critic_optimizer_state=init_critic_optimizer(CRITIC_OPTIMIZER, critic_params),
         normalizer=init_normalizer(
             observation,
             with_observation=config.normalize_observation
@@ -380,7 +385,7 @@ def trust_region_step(
         New parameters (bit for bit the old ones unless accepted), and a `PolicyInfo`.
     """
     gradient = jax.grad(surrogate)(params)
-    gradient_norm = jnp.sqrt(tree_vdot(gradient, gradient))
+    gradient_norm = optax.tree.norm(gradient)
     direction, cg_info = cg_solve(
         product,
         gradient,
