@@ -157,7 +157,8 @@ def split_hyper_parameters(values: dict[str, Any]) -> tuple[dict, dict]:
     import difflib
 
     groups = [
-        {field.name for field in dataclasses.fields(kind)} for kind in (Config, NetworkConfig)
+        {field.name for field in dataclasses.fields(kind)}
+        for kind in (Config, NetworkConfig)
     ]
     known = groups[0] | groups[1]
     for name in values:

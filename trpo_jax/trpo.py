@@ -395,7 +395,9 @@ def trust_region_step(
     curvature = cg_info.curvature
     solved = (curvature > 0) & jnp.isfinite(curvature) & all_finite(direction)
     scale = jnp.sqrt(
-        2 * jnp.asarray(config.max_kl, curvature.dtype) / jnp.where(solved, curvature, 1)
+        2
+        * jnp.asarray(config.max_kl, curvature.dtype)
+        / jnp.where(solved, curvature, 1)
     )
     step = jax.tree.map(
         lambda x: jnp.where(solved, scale.astype(x.dtype) * x, 0), direction

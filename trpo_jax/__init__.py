@@ -1,0 +1,79 @@
+"""Trust region policy optimisation as pure functions on a pytree (arXiv 1502.05477).
+
+Everything public can be imported from here; what is heavy is imported on first use, so
+that `import trpo_jax` and `trpo-jax --help` cost nothing.
+"""
+
+import importlib
+import sys
+import types
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Agent": "networks",
+    "Batch": "trpo",
+    "Box": "environments.spaces",
+    "CGInfo": "conjugate_gradient",
+    "Categorical": "distributions",
+    "Config": "trpo",
+    "DiagonalGaussian": "distributions",
+    "Discrete": "environments.spaces",
+    "LineSearchInfo": "line_search",
+    "Metrics": "trpo",
+    "Network": "networks",
+    "NetworkConfig": "config",
+    "Rollout": "rollout",
+    "Status": "trpo",
+    "Step": "environments.base",
+    "TrainState": "state",
+    "UpdateInfo": "trpo",
+    "Verdict": "line_search",
+    "advantages": "advantages",
+    "cg_solve": "conjugate_gradient",
+    "collect": "rollout",
+    "estimate_advantages": "trpo",
+    "evaluate": "evaluation",
+    "explained_variance": "critic",
+    "fisher_vector_product": "fisher",
+    "fit_critic": "critic",
+    "init": "trpo",
+    "line_search": "line_search",
+    "load_policy": "checkpoint",
+    "make_environment": "environments",
+    "mlp_agent": "networks",
+    "rewards_to_go": "advantages",
+    "self_check": "doctor",
+    "standardize": "advantages",
+    "train": "training",
+    "train_step": "trpo",
+    "trust_region_step": "trpo",
+    "update": "trpo",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'trpo_jax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"trpo_jax.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+class _Package(types.ModuleType):
+    """Where a function has the name of its file, the name means the function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, types.ModuleType) and name in _HOME:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,78 @@
+"""Is this installation able to compute? Some compilers are silently wrong."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Check(NamedTuple):
+    """One numerical check: what was computed, what came out, what is right."""
+
+    name: str
+    result: float
+    expected: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the result is right, exactly."""
+        return self.result == self.expected
+
+
+def self_check() -> list[Check]:
+    """Run two small programs that jaxlib 0.10.2 gets wrong on CPU (jax issue 39103).
+
+    Both results are exact in float32 on a compiler that works, on any device.
+
+    Returns:
+        A `Check` each.
+    """
+    total = jax.jit(lambda a: jnp.sum(jnp.broadcast_to(a, (2, 1024, 1024))))(
+        jnp.ones((1024, 1))
+    )
+    rows = 32_769
+    identity = jnp.eye(3)
+    first = jnp.zeros((rows, 3)).at[:, 0].set(jnp.arange(rows, dtype=jnp.float32))
+    squares = jax.jit(lambda x: jax.vmap(lambda r: jnp.sum((identity @ r) ** 2))(x))(
+        first
+    )
+    wrong = jnp.sum(squares != first[:, 0] ** 2)
+    return [
+        Check("sum of a broadcast array", float(total), 2.0 * 1024 * 1024),
+        Check("wrong rows of a batched matrix product", float(wrong), 0.0),
+    ]
+
+
+def require_sound_compiler() -> None:
+    """Refuse to go on with a compiler that fails the self-check.
+
+    Raises:
+        RuntimeError: naming the check, both numbers and the versions.
+    """
+    for check in self_check():
+        if not check.passed:
+            import jaxlib
+
+            raise RuntimeError(
+                f"this compiler computes wrong numbers: {check.name} gives "
+                f"{check.result}, not {check.expected} (jax {jax.__version__}, jaxlib "
+                f"{jaxlib.__version__}, {jax.default_backend()}); install another jaxlib"
+            )
+
+
+def describe() -> dict[str, str]:
+    """Return versions and devices, for `trpo-jax doctor` and for result files."""
+    import platform
+    from importlib.metadata import version
+
+    import trpo_jax
+
+    packages = ("jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
+    return {
+        "trpo_jax": trpo_jax.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "device": ", ".join(
+            f"{device.platform}:{device.device_kind}" for device in jax.devices()
+        ),
+    }

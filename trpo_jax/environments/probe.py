@@ -1,0 +1,121 @@
+"""Environments so small that the right answer is known: for debugging an agent.
+
+Train on them in this order; the first that fails says what is broken (an idea of Andy
+Jones, "Debugging RL, without the agonizing pain", 2021).
+
+| probe       | what it isolates                                             | right answer    |
+|-------------|--------------------------------------------------------------|-----------------|
+| value       | the critic can learn a constant                              | V = 1           |
+| observation | the critic sees the observation                              | V(o) = o        |
+| discount    | reward travels back in time, discounted                      | V(first) = γ    |
+| truncation  | a time limit is bootstrapped, from the final observation     | V(1) = 1/(1−γ)  |
+| action      | the policy gradient points up                                | action 0        |
+| policy      | the policy sees the observation                              | action = o > 0  |
+| continuous  | the same, with a Gaussian                                    | action = o / 2  |
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from trpo_jax.environments.base import Step
+from trpo_jax.environments.spaces import Box, Discrete, Space
+
+PyTree = Any
+
+
+class ProbeState(NamedTuple):
+    """`signal`: what is observed; `time`: steps taken in the episode."""
+
+    signal: jax.Array
+    time: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A probe environment; make one with `make_probe`.
+
+    Attributes:
+        name: with its prefix.
+        action_space: of the probe.
+        random_signal: the observation is ±1 at random; otherwise it counts steps.
+        length: steps in an episode.
+        reward: from the signal, the time before the step and the action.
+        ends_by_truncation: the episode is cut off rather than ended.
+    """
+
+    name: str
+    action_space: Space
+    random_signal: bool
+    length: int
+    reward: Callable[[jax.Array, jax.Array, jax.Array], Any]
+    ends_by_truncation: bool = False
+
+    @property
+    def observation_space(self) -> Box:
+        """One unbounded number."""
+        return Box.uniform((1,))
+
+    @property
+    def max_episode_steps(self) -> int:
+        """Steps in an episode."""
+        return self.length
+
+    def reset(self, key: jax.Array) -> tuple[ProbeState, jax.Array]:
+        """Start an episode."""
+        signal = jnp.float32(0)
+        if self.random_signal:
+            signal = jax.random.rademacher(key, (), jnp.float32)
+        return ProbeState(signal, jnp.int32(0)), signal[None]
+
+    def step(self, key: jax.Array, env_state: ProbeState, action: jax.Array) -> Step:
+        """Take one action."""
+        del key
+        reward = self.reward(env_state.signal, env_state.time, action)
+        time = env_state.time + 1
+        signal = env_state.signal
+        if self.ends_by_truncation:
+            signal = jnp.float32(1)  # 0 only after a reset
+        elif not self.random_signal:
+            signal = time.astype(jnp.float32)
+        over = time >= self.length
+        never = jnp.bool_(False)
+        return Step(
+            env_state=ProbeState(signal, time),
+            observation=signal[None],
+            reward=jnp.reshape(jnp.float32(reward), ()),
+            terminated=never if self.ends_by_truncation else over,
+            truncated=over if self.ends_by_truncation else never,
+        )
+
+
+def make_probe(name: str) -> Probe:
+    """Return the probe of a name in the table above.
+
+    Raises:
+        KeyError: for a name that is not in the table.
+    """
+    two, one, line = Discrete(2), Discrete(1), Box.uniform((1,), -1, 1)
+    probes = {
+        "value": (one, False, 1, lambda signal, time, action: 1.0),
+        "observation": (one, True, 1, lambda signal, time, action: signal),
+        "discount": (one, False, 2, lambda signal, time, action: time),
+        "truncation": (one, False, 3, lambda signal, time, action: signal, True),
+        "action": (two, False, 1, lambda signal, time, action: 1.0 - 2 * action),
+        "policy": (
+            two,
+            True,
+            1,
+            lambda signal, time, action: jnp.where((signal > 0) == (action > 0), 1, -1),
+        ),
+        "continuous": (
+            line,
+            True,
+            1,
+            lambda signal, time, action: -((action[0] - signal / 2) ** 2),
+        ),
+    }
+    return Probe(f"probe:{name}", *probes[name])
