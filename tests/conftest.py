@@ -1,0 +1,86 @@
+"""Strict numerics for every test: no silent promotion, no broadcast ranks, no warnings.
+
+The package keeps to these rules. Two of its dependencies do not, so their own arithmetic,
+and nothing of ours, runs under JAX's usual promotion: `gymnax.make` and
+`optax.scale_by_adam`.
+"""
+
+import functools
+import os
+
+import gymnax
+import hypothesis
+import jax
+import optax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    max_examples=25,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tests")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "error")
+    if hasattr(config, "cache"):
+        # One directory a worker: JAX does not write its files atomically.
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        directory = config.cache.mkdir(f"jax-{jax.__version__}-{worker}")
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def relaxed(function):
+    """Run a dependency's function under JAX's usual promotion rules."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return function(*args, **kwargs)
+
+    return run
+
+
+class RelaxedGymnax:
+    """A gymnax environment whose own functions run under the usual promotion."""
+
+    def __init__(self, environment):
+        self._environment = environment
+
+    def __getattr__(self, name):
+        attribute = getattr(self._environment, name)
+        return relaxed(attribute) if callable(attribute) else attribute
+
+
+def _relax_dependencies():
+    make, scale_by_adam = gymnax.make, optax.scale_by_adam
+
+    @functools.wraps(make)
+    def relaxed_make(*args, **kwargs):
+        environment, params = make(*args, **kwargs)
+        return RelaxedGymnax(environment), params
+
+    @functools.wraps(scale_by_adam)
+    def relaxed_adam(*args, **kwargs):
+        init, update = scale_by_adam(*args, **kwargs)
+        return optax.GradientTransformation(init, relaxed(update))
+
+    gymnax.make, optax.scale_by_adam = relaxed_make, relaxed_adam
+
+
+_relax_dependencies()
+
+
+@pytest.fixture
+def x64():
+    """Double precision inside the test."""
+    with jax.enable_x64(True):
+        yield

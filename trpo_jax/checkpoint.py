@@ -1,0 +1,123 @@
+"""A trained policy as a file: numbers and names, no code."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from trpo_jax.config import NetworkConfig
+from trpo_jax.environments import make_environment
+from trpo_jax.networks import Agent, mlp_agent
+from trpo_jax.normalization import Normalizer
+from trpo_jax.state import TrainState
+
+PyTree = Any
+
+
+class SavedPolicy(NamedTuple):
+    """What a policy file holds; every array leads with the seed.
+
+    Attributes:
+        environment: its name.
+        agent: rebuilt from the description in the file.
+        policy_params: pytree of `[K, ...]`.
+        normalizer: pytree of `[K, ...]`.
+    """
+
+    environment: str
+    agent: Agent
+    policy_params: PyTree
+    normalizer: Normalizer
+
+
+def save_policy(
+    path: pathlib.Path, state: TrainState, environment: str, network: NetworkConfig
+) -> None:
+    """Write weights and normaliser of every seed as safetensors.
+
+    Args:
+        path: of the file.
+        state: every array leads with the seed.
+        environment: its name.
+        network: of the agent.
+    """
+    tree = {
+        "policy": state.policy_params,
+        "observation": state.normalizer.observation,
+    }
+    arrays = {
+        _name(key_path): np.asarray(leaf)
+        for key_path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+    metadata = {
+        "environment": environment,
+        "network": json.dumps(dataclasses.asdict(network)),
+    }
+    save_file(arrays, path, metadata)
+
+
+def load_policy(run: str | pathlib.Path) -> SavedPolicy:
+    """Read a policy back from a run's directory or from the file itself.
+
+    Args:
+        run: the directory that training wrote, or its `policy.safetensors`.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when the file does not hold a policy for its environment.
+    """
+    path = pathlib.Path(run)
+    path = path / "policy.safetensors" if path.is_dir() else path
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if not {"environment", "network"} <= metadata.keys():
+        raise ValueError(f"{path} was not written by trpo_jax: no description in it")
+    environment = make_environment(metadata["environment"])
+    network = NetworkConfig(**_lists_to_tuples(json.loads(metadata["network"])))
+    agent = mlp_agent(
+        environment.observation_space,
+        environment.action_space,
+        **dataclasses.asdict(network),
+    )
+    _, observation = jax.eval_shape(environment.reset, jax.random.key(0))
+    params = jax.eval_shape(agent.policy.init, jax.random.key(0), observation)
+    moments = None
+    if any(name.startswith("observation/") for name in arrays):
+        from trpo_jax.normalization import init_moments
+
+        moments = jax.tree.map(lambda leaf: init_moments(leaf.shape), observation)
+
+    def read(key_path: tuple, leaf: Any) -> np.ndarray:
+        name = _name(key_path)
+        if name not in arrays:
+            raise ValueError(f"{path}: {name} is missing")
+        if arrays[name].shape[1:] != leaf.shape:
+            raise ValueError(
+                f"{path}: {name} has shape {arrays[name].shape[1:]}, the network of "
+                f"{metadata['environment']} needs {leaf.shape}"
+            )
+        return arrays[name]
+
+    tree = jax.tree_util.tree_map_with_path(
+        read, {"policy": params, "observation": moments}
+    )
+    return SavedPolicy(
+        environment=metadata["environment"],
+        agent=agent,
+        policy_params=tree["policy"],
+        normalizer=Normalizer(tree["observation"], None, None),
+    )
+
+
+def _name(key_path: tuple) -> str:
+    return jax.tree_util.keystr(key_path, simple=True, separator="/")
+
+
+def _lists_to_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

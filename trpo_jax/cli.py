@@ -1,0 +1,229 @@
+"""The command line. Nothing heavy is imported until there is something to compute."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import os
+import re
+import sys
+import time
+from typing import Annotated, Any
+
+import tyro
+
+from trpo_jax.config import Config, NetworkConfig
+from trpo_jax.environments import check_name
+from trpo_jax.plan import Plan, default_directory, make_plan
+from trpo_jax.presets import PRESETS, preset_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train agents in an environment, judge them, and leave the results in a directory.
+
+    Values not given come from the environment's preset, shown as defaults when the help
+    is asked for together with the environment: trpo-jax train Acrobot-v1 --help
+    """
+
+    environment: tyro.conf.Positional[str]
+    """For example CartPole-v1; `trpo-jax presets` lists those with a preset."""
+    total_steps: int = 1_000_000
+    """Environment steps a seed; never exceeded."""
+    seeds: int = 1
+    """Agents trained together in one program; the seeds count up from --seed."""
+    seed: int = 0
+    """Seed of the first agent."""
+    output_dir: str | None = None
+    """A new or empty directory for the results; runs/<environment>-seed<seed>-<time> if
+    not given."""
+    evaluation_episodes: int = 100
+    """Episodes each agent plays afterwards, greedily and sampled."""
+    config: tyro.conf.OmitArgPrefixes[Config] = dataclasses.field(
+        default_factory=Config
+    )
+    network: tyro.conf.OmitArgPrefixes[NetworkConfig] = dataclasses.field(
+        default_factory=NetworkConfig
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Presets:
+    """List the environments with a preset: values, and where they come from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Print versions and devices and check that the compiler computes right numbers."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run `trpo-jax`; exits 2 on bad input, with one line on standard error."""
+    started = time.perf_counter()
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        command = _parse(argv)
+        if isinstance(command, Presets):
+            _list_presets()
+        elif isinstance(command, Doctor):
+            sys.exit(_examine())
+        else:
+            _train(_plan(command), started)
+    except (ValueError, OSError) as error:
+        _refuse(str(error))
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+def _parse(argv: list[str]) -> Train | Presets | Doctor:
+    """Parse twice: the environment decides what the defaults are."""
+    wants_help = {"-h", "--help"} & set(argv)
+    if wants_help or not argv:
+        names = [word for word in argv if word in PRESETS]
+        return _tyro(argv or ["--help"], names[0] if names else None)
+    command = _tyro(argv, None)
+    if isinstance(command, Train):
+        check_name(command.environment)
+        command = _tyro(argv, command.environment)
+    return command
+
+
+def _tyro(argv: list[str], environment: str | None) -> Any:
+    preset = preset_of(environment or "")
+    default = Train(
+        environment=environment or tyro.MISSING,
+        total_steps=preset.total_steps,
+        config=preset.config,
+        network=preset.network,
+    )
+    commands = (
+        Annotated[Train, tyro.conf.subcommand("train", default=default)]
+        | Annotated[Presets, tyro.conf.subcommand("presets")]
+        | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+    )
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                commands,
+                prog="trpo-jax",
+                description="Trust region policy optimisation in JAX.",
+                args=argv,
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+    except ValueError as error:  # from a check in a constructor
+        raise ValueError(_flags(str(error))) from error
+    raise ValueError(_one_line(complaint.getvalue(), argv))
+
+
+def _one_line(box: str, argv: list[str]) -> str:
+    """Turn a boxed, wrapped complaint into one line with the nearest valid name."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip("│ ") for line in plain.splitlines() if line.startswith("│")]
+    body = []
+    for line in lines:
+        if set(line) == {"─"}:
+            break
+        body.append(line)
+    message = " ".join(" ".join(body).split())
+    known = [
+        f"--{field.name.replace('_', '-')}"
+        for kind in (Train, Config, NetworkConfig)
+        for field in dataclasses.fields(kind)
+    ]
+    for word in argv:
+        flag = word.split("=")[0]
+        if flag.startswith("--") and flag not in known and f"--no-{flag[5:]}" != flag:
+            near = difflib.get_close_matches(flag, known, 1, 0.0)
+            return f"unknown option {flag}; nearest: {near[0]}"
+    return message or "cannot be parsed; see trpo-jax --help"
+
+
+def _flags(message: str) -> str:
+    """Name a field as the flag it came from."""
+    name, _, rest = message.partition(" ")
+    return f"--{name.replace('_', '-')} {rest}" if rest.startswith("must") else message
+
+
+def _plan(command: Train) -> Plan:
+    directory = command.output_dir or default_directory(
+        command.environment, command.seed
+    )
+    try:
+        return make_plan(
+            command.environment,
+            total_steps=command.total_steps,
+            seeds=command.seeds,
+            seed=command.seed,
+            output_dir=directory,
+            evaluation_episodes=command.evaluation_episodes,
+            **dataclasses.asdict(command.config),
+            **dataclasses.asdict(command.network),
+        )
+    except ValueError as error:
+        raise ValueError(_flags(str(error))) from error
+
+
+def _train(plan: Plan, started: float) -> None:
+    from trpo_jax.training import run_plan
+
+    try:
+        result = run_plan(plan, plan.environment, start=started)
+    except RuntimeError as error:
+        print(f"trpo-jax: {error}", file=sys.stderr)
+        sys.exit(1)
+    evaluation = result.evaluation
+    seconds = evaluation["seconds"]
+    for how in ("greedy", "sampled"):
+        scores = evaluation[how]
+        low, high = scores["ci95"]
+        band = f", 95 % interval {low:.1f} to {high:.1f}" if plan.seeds > 1 else ""
+        print(
+            f"{how:>8}: {scores['iqm']:.1f}{band}   "
+            f"({evaluation['episodes']} episodes, {_seeds(plan.seeds)})"
+        )
+    print(
+        " · ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+        + f"\nresults in {plan.output_dir}{os.sep}"
+    )
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"interquartile mean of {count} seeds"
+
+
+def _list_presets() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("environment", "steps", "changes to the defaults", "source")
+    plain = {**dataclasses.asdict(Config()), **dataclasses.asdict(NetworkConfig())}
+    for name, preset in PRESETS.items():
+        values = {
+            **dataclasses.asdict(preset.config),
+            **dataclasses.asdict(preset.network),
+        }
+        changes = "\n".join(
+            f"{key} {value}" for key, value in values.items() if value != plain[key]
+        )
+        table.add_row(name, f"{preset.total_steps:,}", changes, preset.source)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _examine() -> int:
+    from trpo_jax.doctor import describe, self_check
+
+    for name, value in describe().items():
+        print(f"{name:>10}  {value}")
+    checks = self_check()
+    for check in checks:
+        verdict = "right" if check.passed else f"WRONG, expected {check.expected}"
+        print(f"{check.name}: {check.result} ({verdict})")
+    return 0 if all(check.passed for check in checks) else 1
+
+
+def _refuse(message: str) -> None:
+    print(f"trpo-jax: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,148 @@
+"""What a run is to do, checked before anything heavy is imported or written."""
+
+import dataclasses
+import datetime
+import os
+import pathlib
+from typing import Any
+
+from trpo_jax.config import (
+    COUNT,
+    COUNT_OR_ZERO,
+    Config,
+    NetworkConfig,
+    check,
+    split_hyper_parameters,
+)
+from trpo_jax.environments import check_name
+from trpo_jax.presets import preset_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run, fully specified.
+
+    Attributes:
+        environment: its name.
+        total_steps: asked for, a seed; the run does the whole iterations that fit.
+        seeds: K.
+        seed: of the first run.
+        evaluation_episodes: an agent.
+        config: of the algorithm.
+        network: of the standard agent.
+        output_dir: where results go, or None.
+    """
+
+    environment: str
+    total_steps: int
+    seeds: int
+    seed: int
+    evaluation_episodes: int
+    config: Config
+    network: NetworkConfig
+    output_dir: pathlib.Path | None
+
+    @property
+    def iterations(self) -> int:
+        """Whole iterations within `total_steps`."""
+        return self.total_steps // self.config.batch_size
+
+    @property
+    def chunk(self) -> int:
+        """Iterations between two reports to the host."""
+        return min(100, max(1, self.iterations // 25))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `config.json` holds: enough to repeat the run."""
+        content = dataclasses.asdict(self)
+        del content["output_dir"]
+        return content
+
+
+def make_plan(
+    environment: str,
+    *,
+    check_environment: bool = True,
+    total_steps: int | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    output_dir: str | os.PathLike | None = None,
+    evaluation_episodes: int = 100,
+    **hyper_parameters: Any,
+) -> Plan:
+    """Check everything that can be known in advance, presets filled in.
+
+    Args: as in `train`.
+
+    Raises:
+        ValueError: with name, rule, value and a way out.
+    """
+    if check_environment:
+        check_name(environment)
+    preset = preset_of(environment)
+    algorithm, network = split_hyper_parameters(hyper_parameters)
+    config = dataclasses.replace(preset.config, **algorithm)
+    network_config = dataclasses.replace(preset.network, **network)
+    total_steps = preset.total_steps if total_steps is None else total_steps
+    for name, value, rule in (
+        ("total_steps", total_steps, COUNT),
+        ("seeds", seeds, COUNT),
+        ("seed", seed, COUNT_OR_ZERO),
+        ("evaluation_episodes", evaluation_episodes, COUNT),
+    ):
+        check(name, value, rule)
+    if seed + seeds > 2**31:
+        raise ValueError(f"seed + seeds must be <= 2147483648; got {seed} + {seeds}")
+    if total_steps < config.batch_size:
+        raise ValueError(
+            f"total_steps must be >= one batch, num_envs x num_steps = "
+            f"{config.num_envs} x {config.num_steps} = {config.batch_size}; "
+            f"got {total_steps}"
+        )
+    return Plan(
+        environment=environment,
+        total_steps=total_steps,
+        seeds=seeds,
+        seed=seed,
+        evaluation_episodes=evaluation_episodes,
+        config=config,
+        network=network_config,
+        output_dir=None if output_dir is None else free_directory(output_dir),
+    )
+
+
+def free_directory(path: str | os.PathLike) -> pathlib.Path:
+    """Return the path of a directory that may be written and holds nothing yet.
+
+    Raises:
+        ValueError: when it is a file, is in use, or cannot be made or written.
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        if not path.is_dir():
+            raise ValueError(f"output_dir must be a directory; {str(path)!r} is a file")
+        if any(path.iterdir()):
+            raise ValueError(
+                f"output_dir must be new or empty; {str(path)!r} is already in use: "
+                "name another one"
+            )
+    nearest = path
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise ValueError(
+            f"output_dir must be writable; {str(path)!r} is not: name another one"
+        )
+    return path
+
+
+def default_directory(environment: str, seed: int) -> pathlib.Path:
+    """Return `runs/<environment>-seed<seed>-<time>`, with a number if that is taken."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{environment.replace(':', '-')}-seed{seed}-{stamp}"
+    path = pathlib.Path("runs", name)
+    number = 1
+    while path.exists():
+        number += 1
+        path = pathlib.Path("runs", f"{name}-{number}")
+    return path

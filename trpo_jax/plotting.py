@@ -1,0 +1,95 @@
+"""Learning curves, with the statistics of rliable (Agarwal et al. 2021)."""
+
+import pathlib
+
+import numpy as np
+
+
+def interquartile_mean(x: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Return the mean of the scores left when a quarter is cut off at each end.
+
+    Where a quarter is not a whole number of scores it is rounded down, as rliable does.
+
+    Args:
+        x: scores.
+        axis: over which.
+
+    Example:
+        >>> float(interquartile_mean(np.array([0.0, 1.0, 3.0, 100.0])))
+        2.0
+    """
+    ordered = np.sort(np.asarray(x, float), axis=axis)
+    cut = ordered.shape[axis] // 4
+    middle = np.arange(cut, ordered.shape[axis] - cut)
+    return np.mean(np.take(ordered, middle, axis), axis=axis)
+
+
+def bootstrap_interval(
+    x: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the percentile bootstrap interval of the interquartile mean over axis 0.
+
+    Args:
+        x: `[K, ...]`, K seeds.
+        confidence: of the interval.
+        resamples: of the seeds, with replacement.
+        seed: of the resampling.
+
+    Returns:
+        Lower and upper ends, `[...]`.
+    """
+    x = np.asarray(x, float)
+    index = np.random.default_rng(seed).integers(0, len(x), (resamples, len(x)))
+    means = interquartile_mean(x[index], axis=1)
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def plot_learning_curve(
+    path: pathlib.Path,
+    environment_steps: np.ndarray,
+    episode_return: np.ndarray,
+    title: str,
+) -> None:
+    """Draw returns against steps: interquartile mean and 95 % band over the seeds.
+
+    Args:
+        path: of the PNG to write.
+        environment_steps: `[I]`.
+        episode_return: `[K, I]`; NaN where no episode ended, which carries the last
+            known return forward.
+        title: of the figure.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    returns = _fill_forward(episode_return)
+    known = ~np.isnan(returns).any(axis=0)
+    steps, returns = np.asarray(environment_steps)[known], returns[:, known]
+
+    figure = Figure(figsize=(6.4, 4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    seeds = len(returns)
+    if returns.size:
+        label = "return of training episodes"
+        if seeds > 1:
+            label = f"interquartile mean of {seeds} seeds, 95 % bootstrap interval"
+            shown = np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))
+            low, high = bootstrap_interval(returns[:, shown], resamples=500)
+            axes.fill_between(steps[shown], low, high, color="C0", alpha=0.25, lw=0)
+        axes.plot(steps, interquartile_mean(returns), color="C0", label=label)
+        axes.legend(frameon=False, loc="lower right")
+    axes.set(title=title, xlabel="environment steps", ylabel="episode return")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+
+
+def _fill_forward(x: np.ndarray) -> np.ndarray:
+    x = np.array(x, float)
+    for column in range(1, x.shape[1]):
+        gap = np.isnan(x[:, column])
+        x[gap, column] = x[gap, column - 1]
+    return x

@@ -1,0 +1,336 @@
+"""The host's part of training: compile once, run chunks of iterations, write things down."""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trpo_jax import logging
+from trpo_jax.checkpoint import save_policy
+from trpo_jax.doctor import describe, require_sound_compiler
+from trpo_jax.environments import make_environment
+from trpo_jax.environments.base import Environment
+from trpo_jax.evaluation import evaluate
+from trpo_jax.networks import Agent, mlp_agent
+from trpo_jax.plotting import (
+    bootstrap_interval,
+    interquartile_mean,
+    plot_learning_curve,
+)
+from trpo_jax.plan import Plan, make_plan
+from trpo_jax.state import TrainState
+from trpo_jax.trpo import Metrics, init, train_step
+
+PyTree = Any
+
+CHUNKS = 25  # host sees this many reports a run, or more on a long one
+LONGEST_CHUNK = 100  # iterations
+
+
+class TrainResult(NamedTuple):
+    """What training leaves; every array leads with the seed.
+
+    Attributes:
+        state: pytree of `[K, ...]`.
+        metrics: numpy arrays `[K, I]`, one column an iteration.
+        evaluation: as in `evaluation.json`.
+        agent: policy and critic.
+        environment: trained in.
+        plan: what was asked for, presets resolved.
+    """
+
+    state: TrainState
+    metrics: Metrics
+    evaluation: dict[str, Any]
+    agent: Agent
+    environment: Environment
+    plan: Plan
+
+
+def train(
+    environment: str | Environment,
+    *,
+    total_steps: int | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    output_dir: str | pathlib.Path | None = None,
+    evaluation_episodes: int = 100,
+    agent: Agent | None = None,
+    progress: bool = True,
+    **hyper_parameters: Any,
+) -> TrainResult:
+    """Train one or more agents and judge them.
+
+    Run k of K has the seed `seed + k`, whatever K is.
+
+    Args:
+        environment: a name as in `make_environment`, or your own `Environment`.
+        total_steps: environment steps a seed; never exceeded. The preset's when None.
+        seeds: K, trained in one program.
+        seed: of the first run.
+        output_dir: a directory that does not exist yet or is empty; None writes nothing.
+        evaluation_episodes: played by each agent afterwards, greedily and sampled.
+        agent: your own; otherwise the standard one, by the network's hyper-parameters.
+        progress: show it on standard output.
+        **hyper_parameters: fields of `Config` and `NetworkConfig`, over the preset.
+
+    Returns:
+        A `TrainResult`.
+
+    Raises:
+        ValueError: for a bad value or name, before anything is compiled or written.
+        RuntimeError: when the compiler fails the self-check.
+
+    Example:
+        >>> result = train("probe:action", total_steps=2048, progress=False)
+        >>> result.evaluation["greedy"]["iqm"]
+        1.0
+    """
+    start = time.perf_counter()
+    plan = make_plan(
+        environment if isinstance(environment, str) else environment.name,
+        check_environment=isinstance(environment, str),
+        total_steps=total_steps,
+        seeds=seeds,
+        seed=seed,
+        output_dir=output_dir,
+        evaluation_episodes=evaluation_episodes,
+        **hyper_parameters,
+    )
+    return run_plan(plan, environment, agent, progress=progress, start=start)
+
+
+def run_plan(
+    plan: Plan,
+    environment: str | Environment,
+    agent: Agent | None = None,
+    *,
+    progress: bool = True,
+    start: float | None = None,
+) -> TrainResult:
+    """Carry out a plan that has been checked; see `train`."""
+    clock = _Clock(time.perf_counter() if start is None else start)
+    require_sound_compiler()
+    if isinstance(environment, str):
+        environment = make_environment(environment)
+    if agent is None:
+        agent = mlp_agent(
+            environment.observation_space,
+            environment.action_space,
+            **dataclasses.asdict(plan.network),
+        )
+    sinks = _open_sinks(plan, progress)
+    try:
+        clock.stop("start")
+        programs = _compile(plan, environment, agent)
+        clock.stop("compile")
+        state, metrics = _run(plan, programs, sinks)
+        clock.stop("train")
+    finally:
+        for sink in sinks:
+            sink.close()
+    judged = programs.evaluate(_keys(plan, 1), state.policy_params, state.normalizer)
+    returns = np.asarray(judged.episode_return)
+    clock.stop("evaluate")
+    evaluation = {
+        "environment": plan.environment,
+        "total_steps": plan.iterations * plan.config.batch_size,
+        "episodes": plan.evaluation_episodes,
+        "greedy": summarize_returns(returns[:, 0]),
+        "sampled": summarize_returns(returns[:, 1]),
+        "seconds": clock.seconds,
+        "versions": describe(),
+        "device": jax.devices()[0].device_kind,
+    }
+    result = TrainResult(state, metrics, evaluation, agent, environment, plan)
+    if plan.output_dir is not None:
+        _write_results(plan.output_dir, result)
+    return result
+
+
+def summarize_returns(returns: np.ndarray) -> dict[str, Any]:
+    """Return mean a seed, interquartile mean over seeds and its 95 % interval.
+
+    Args:
+        returns: `[K, E]`, one an episode.
+    """
+    means = returns.mean(axis=1)
+    low, high = bootstrap_interval(means)
+    return {
+        "mean_per_seed": [float(mean) for mean in means],
+        "iqm": float(interquartile_mean(means)),
+        "ci95": [float(low), float(high)],
+    }
+
+
+class _Clock:
+    """Seconds between stops, by name."""
+
+    def __init__(self, start: float) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = start
+
+    def stop(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = round(now - self._last, 3)
+        self._last = now
+
+
+class _Programs(NamedTuple):
+    """Compiled once, before the clock of training starts."""
+
+    init: Callable[..., TrainState]
+    chunk: Callable[..., tuple[TrainState, jax.Array]]
+    evaluate: Callable[..., Any]
+
+
+def _compile(plan: Plan, environment: Environment, agent: Agent) -> _Programs:
+    """Compile the three programs of a run, two at a time: the compiler uses one core."""
+    config = plan.config
+
+    def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
+        if plan.seeds > 1:
+            return jax.vmap(function)
+
+        def alone(*args: Any) -> Any:  # a batch axis of one would only slow it down
+            one = function(*jax.tree.map(lambda x: x[0], args))
+            return jax.tree.map(lambda x: x[None], one)
+
+        return alone
+
+    def begin(key: jax.Array) -> TrainState:
+        return init(key, environment, agent, config)
+
+    def chunk(
+        states: TrainState, iterations: jax.Array
+    ) -> tuple[TrainState, jax.Array]:
+        step = over_seeds(lambda state: train_step(state, environment, agent, config))
+
+        def iterate(i: jax.Array, carry: tuple) -> tuple:
+            states, log = carry
+            states, metrics = step(states)
+            return states, log.at[i].set(jnp.stack(metrics, axis=-1))
+
+        log = jnp.zeros((plan.chunk, plan.seeds, len(Metrics._fields)))
+        return jax.lax.fori_loop(0, iterations, iterate, (states, log))
+
+    def judge(key: jax.Array, policy_params: PyTree, normalizer: PyTree) -> Any:
+        return jax.vmap(
+            lambda greedy: evaluate(
+                key,
+                environment,
+                agent,
+                policy_params,
+                normalizer,
+                episodes=plan.evaluation_episodes,
+                greedy=greedy,
+            )
+        )(jnp.array([True, False]))
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    keys = _keys(plan, 0)
+    states = jax.eval_shape(over_seeds(begin), keys)
+    jobs = [
+        (jax.jit(chunk, donate_argnums=0), (states, jnp.int32(0))),
+        (jax.jit(over_seeds(begin)), (keys,)),
+        (
+            jax.jit(over_seeds(judge)),
+            (keys, states.policy_params, states.normalizer),
+        ),
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        compiled = pool.map(lambda job: job[0].lower(*job[1]).compile(), jobs)
+        chunk_program, init_program, evaluate_program = compiled
+    return _Programs(init_program, chunk_program, evaluate_program)
+
+
+def _run(
+    plan: Plan, programs: _Programs, sinks: list[logging.Sink]
+) -> tuple[TrainState, Metrics]:
+    for sink in sinks:
+        if isinstance(sink, logging.ConsoleProgress):
+            sink.started()
+    states = programs.init(_keys(plan, 0))
+    logs = []
+    for first in range(0, plan.iterations, plan.chunk):
+        count = min(plan.chunk, plan.iterations - first)
+        states, log = programs.chunk(states, jnp.int32(count))
+        log = np.asarray(log)[:count]
+        logs.append(log)
+        rows = _rows(plan, first, log)
+        for sink in sinks:
+            sink.write(rows)
+    return jax.block_until_ready(states), Metrics(*np.concatenate(logs).T)
+
+
+def _keys(plan: Plan, stream: int) -> jax.Array:
+    """Return one key a seed; another stream is independent of the first."""
+    keys = jax.vmap(jax.random.key)(plan.seed + jnp.arange(plan.seeds))
+    return jax.vmap(lambda key: jax.random.fold_in(key, stream))(keys)
+
+
+def _rows(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
+    """Turn `[I, K, M]` into rows, with integers as such and None for NaN."""
+    whole = {"episodes", "status", "backtracks", "cg_iterations"}
+
+    def convert(name: str, x: float) -> float | int | None:
+        if not np.isfinite(x):
+            return None
+        return int(x) if name in whole else float(x)
+
+    return [
+        {
+            "seed": plan.seed + k,
+            "iteration": first + i + 1,
+            "environment_steps": (first + i + 1) * plan.config.batch_size,
+            **{
+                name: convert(name, x)
+                for name, x in zip(Metrics._fields, log[i, k].tolist())
+            },
+        }
+        for i in range(len(log))
+        for k in range(plan.seeds)
+    ]
+
+
+def _open_sinks(plan: Plan, progress: bool) -> list[logging.Sink]:
+    sinks: list[logging.Sink] = []
+    if plan.output_dir is not None:
+        plan.output_dir.mkdir(parents=True, exist_ok=True)
+        _write_json(plan.output_dir / "config.json", plan.as_json() | {"versions": describe()})
+        sinks.append(logging.JsonLines(plan.output_dir / "metrics.jsonl"))
+        sinks.append(logging.Csv(plan.output_dir / "metrics.csv"))
+    if progress:
+        sinks.append(
+            logging.ConsoleProgress(
+                plan.iterations * plan.config.batch_size,
+                plan.seeds,
+                float(np.mean(plan.config.max_kl)),
+            )
+        )
+    return sinks
+
+
+def _write_results(directory: pathlib.Path, result: TrainResult) -> None:
+    plan = result.plan
+    save_policy(
+        directory / "policy.safetensors", result.state, plan.environment, plan.network
+    )
+    plot_learning_curve(
+        directory / "learning_curve.png",
+        plan.config.batch_size * np.arange(1, plan.iterations + 1),
+        result.metrics.episode_return,
+        plan.environment,
+    )
+    _write_json(directory / "evaluation.json", result.evaluation)
+
+
+def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
