@@ -148,7 +148,7 @@ def test_a_minibatch_larger_than_the_batch_is_the_batch(minibatch_size):
 
 
 @hypothesis.given(
-    shape=st.sampled_from([(5, 2), (7, 3), (6, 3), (4, 1)]), seed=st.integers(0, 999)
+    shape=st.sampled_from([(5, 2), (6, 3), (4, 1)]), seed=st.integers(0, 999)
 )
 def test_an_epoch_visits_rows_once_and_drops_the_remainder(shape, seed):
     rows, size = shape

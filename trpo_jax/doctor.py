@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Check(NamedTuple):
@@ -27,16 +28,17 @@ def self_check() -> list[Check]:
     Returns:
         A `Check` each.
     """
-    total = jax.jit(lambda a: jnp.sum(jnp.broadcast_to(a, (2, 1024, 1024))))(
-        jnp.ones((1024, 1))
-    )
-    rows = 32_769
-    identity = jnp.eye(3)
-    first = jnp.zeros((rows, 3)).at[:, 0].set(jnp.arange(rows, dtype=jnp.float32))
-    squares = jax.jit(lambda x: jax.vmap(lambda r: jnp.sum((identity @ r) ** 2))(x))(
-        first
-    )
-    wrong = jnp.sum(squares != first[:, 0] ** 2)
+    rows = np.zeros((32_769, 3), np.float32)
+    rows[:, 0] = np.arange(len(rows))
+
+    def compute(ones: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        total = jnp.sum(jnp.broadcast_to(ones, (2, 1024, 1024)))
+        identity = jnp.eye(3)
+        squares = jax.vmap(lambda row: jnp.sum((identity @ row) ** 2))(rows)
+        return total, squares
+
+    total, squares = jax.jit(compute)(np.ones((1024, 1), np.float32), rows)
+    wrong = np.sum(np.asarray(squares) != rows[:, 0] ** 2)
     return [
         Check("sum of a broadcast array", float(total), 2.0 * 1024 * 1024),
         Check("wrong rows of a batched matrix product", float(wrong), 0.0),

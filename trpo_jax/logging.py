@@ -53,7 +53,9 @@ class Csv:
     def write(self, rows: list[Row]) -> None:
         """Append rows and flush."""
         if self._writer is None and rows:
-            self._writer = csv.DictWriter(self._file, list(rows[0]), lineterminator="\n")
+            self._writer = csv.DictWriter(
+                self._file, list(rows[0]), lineterminator="\n"
+            )
             self._writer.writeheader()
         if self._writer is not None:
             self._writer.writerows(rows)

@@ -81,7 +81,7 @@ def collect(
         action = jax.vmap(lambda policy, key: policy.sample(key))(
             act(observation), keys[:, 0]
         )
-        env_state, to_act_on, step = step_all(keys[:, 1], env_state, action)
+        env_state, to_act_on, step = step_all(keys[:, 1], keys[:, 2], env_state, action)
         ended = step.terminated | step.truncated
         episode_return = episode_return + step.reward
         episode_length = episode_length + 1
@@ -111,7 +111,7 @@ def collect(
             state.episode_return,
             state.episode_length,
         ),
-        jax.random.split(key, (num_steps, batch, 2)),
+        jax.random.split(key, (num_steps, batch, 3)),
     )
     env_state, observation, episode_return, episode_length = carry
     rollout = Rollout(

@@ -304,7 +304,9 @@ def _open_sinks(plan: Plan, progress: bool) -> list[logging.Sink]:
     sinks: list[logging.Sink] = []
     if plan.output_dir is not None:
         plan.output_dir.mkdir(parents=True, exist_ok=True)
-        _write_json(plan.output_dir / "config.json", plan.as_json() | {"versions": describe()})
+        _write_json(
+            plan.output_dir / "config.json", plan.as_json() | {"versions": describe()}
+        )
         sinks.append(logging.JsonLines(plan.output_dir / "metrics.jsonl"))
         sinks.append(logging.Csv(plan.output_dir / "metrics.csv"))
     if progress:

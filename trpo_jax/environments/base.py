@@ -56,13 +56,18 @@ class Environment(Protocol):
 
 
 def step_and_reset(
-    environment: Environment, key: jax.Array, env_state: PyTree, action: PyTree
+    environment: Environment,
+    step_key: jax.Array,
+    reset_key: jax.Array,
+    env_state: PyTree,
+    action: PyTree,
 ) -> tuple[PyTree, PyTree, Step]:
     """Take one step and, if it ended the episode, start a fresh one.
 
     Args:
         environment: a single environment.
-        key: consumed.
+        step_key: consumed by the step.
+        reset_key: consumed by the reset, if there is one.
         env_state: the state to act in.
         action: one action.
 
@@ -70,7 +75,6 @@ def step_and_reset(
         The state and the observation to act on next, and the `Step` itself, whose
         observation is the final one of an episode that ended.
     """
-    step_key, reset_key = jax.random.split(key)
     step = environment.step(step_key, env_state, action)
     ended = step.terminated | step.truncated
     fresh = environment.reset(reset_key)

@@ -1,9 +1,13 @@
 """Environments of the gymnax package (https://github.com/RobertTLange/gymnax)."""
 
+import contextlib
 import difflib
+import importlib
+import sys
+import types
+from collections.abc import Iterator
 from typing import Any
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +16,31 @@ from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete, Space
 
 PyTree = Any
+
+
+class _OnDemand(types.ModuleType):
+    """Stands for a module until something of it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextlib.contextmanager
+def _imported_on_demand(*names: str) -> Iterator[None]:
+    """Let what is imported inside put off importing these modules."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update({name: _OnDemand(name) for name in absent})
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+# gymnax imports what it needs for drawing pictures at once, which takes longer than
+# training an agent.
+with _imported_on_demand("matplotlib.pyplot", "seaborn"):
+    import gymnax
 
 
 class GymnaxEnvironment:

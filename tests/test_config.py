@@ -1,0 +1,201 @@
+import dataclasses
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from trpo_jax.config import NetworkConfig, split_hyper_parameters
+from trpo_jax.trpo import Config
+
+NUMBERS = [f.name for f in dataclasses.fields(Config) if f.metadata["leaf"]]
+
+REFUSED = [
+    *[
+        (name, value, "a number in [0, 1]")
+        for name in ("discount", "gae_lambda")
+        for value in (-0.1, 1.1, math.nan, "0.9", None, True, 1j, [0.5, 2.0])
+    ],
+    *[
+        (name, value, "a finite number > 0")
+        for name in ("max_kl", "critic_learning_rate")
+        for value in (0, -1.0, math.inf, math.nan, "x", None, False)
+    ],
+    *[
+        (name, value, "a finite number >= 0")
+        for name in ("cg_damping", "cg_tolerance")
+        for value in (-1e-9, math.inf, math.nan, "x", None)
+    ],
+    *[
+        ("backtrack_coefficient", value, "a number in (0, 1)")
+        for value in (0, 1, 1.5, -0.5, math.nan, None)
+    ],
+    *[
+        ("fisher_fraction", value, "a number in (0, 1]")
+        for value in (0, 1.01, -0.1, math.nan, None)
+    ],
+    *[
+        (name, value, "an integer >= 1")
+        for name in ("num_envs", "num_steps", "cg_iterations", "critic_minibatch_size")
+        for value in (0, -3, 1.0, 2.5, "4", None, True, math.nan)
+    ],
+    *[
+        (name, value, "an integer >= 0")
+        for name in ("max_backtracks", "critic_epochs")
+        for value in (-1, 1.0, "4", None, False)
+    ],
+    *[
+        (name, value, "True or False")
+        for name in ("standardize_advantage", "normalize_observation", "scale_reward")
+        for value in (0, 1, "yes", None, 1.0)
+    ],
+]
+
+
+@pytest.mark.parametrize(("name", "value", "rule"), REFUSED)
+def test_a_bad_value_is_refused_with_name_rule_and_value(name, value, rule):
+    message = re.escape(f"{name} must be {rule}; got {value!r}")
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        *[
+            (name, value, "a sequence of integers >= 1")
+            for name in ("hidden_sizes", "critic_hidden_sizes")
+            for value in ((0,), (64, -1), (1.5,), 64, "64", (True,))
+        ],
+        ("hidden_sizes", None, "a sequence of integers >= 1"),
+        *[
+            ("log_std_init", value, "a finite number")
+            for value in (math.nan, -math.inf, "0", None)
+        ],
+        *[("state_dependent_std", value, "True or False") for value in (1, None)],
+    ],
+)
+def test_a_bad_network_value_is_refused(name, value, rule):
+    message = re.escape(f"{name} must be {rule}; got {value!r}")
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        NetworkConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"discount": 0},
+        {"discount": 1},
+        {"gae_lambda": np.float32(1)},
+        {"max_kl": 1e30},
+        {"cg_damping": 0, "cg_tolerance": 0},
+        {"fisher_fraction": 1},
+        {"max_backtracks": 0, "critic_epochs": 0},
+        {"num_envs": 1, "num_steps": 1},
+        {"max_kl": np.array([0.1, 0.2])},
+    ],
+    ids=str,
+)
+def test_the_ends_of_the_ranges_are_allowed(values):
+    config = Config(**values)
+    for name, value in values.items():
+        assert np.array_equal(getattr(config, name), value)
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), [4, 4]])
+def test_network_sizes_that_are_allowed(sizes):
+    assert NetworkConfig(hidden_sizes=sizes).hidden_sizes == sizes
+
+
+def test_every_field_but_the_choices_has_a_rule():
+    without = {
+        field.name
+        for kind in (Config, NetworkConfig)
+        for field in dataclasses.fields(kind)
+        if field.metadata["rule"] is None
+    }
+    assert without == {"critic_hidden_sizes", "activation"}
+
+
+def test_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().max_kl = 1.0
+
+
+def test_batch_size_is_environments_times_steps():
+    assert Config(num_envs=3, num_steps=5).batch_size == 15
+
+
+def test_is_a_pytree_of_its_numbers():
+    config = Config(max_kl=0.5, num_envs=3)
+    leaves, structure = jax.tree.flatten(config)
+    assert leaves == [getattr(config, name) for name in NUMBERS]
+    assert jax.tree.unflatten(structure, leaves) == config
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, config)
+    assert doubled.max_kl == 1.0
+    assert doubled.num_envs == 3
+
+
+def test_leaves_have_names():
+    paths = [jax.tree_util.keystr(p) for p, _ in jax.tree.leaves_with_path(Config())]
+    assert paths == [f".{name}" for name in NUMBERS]
+
+
+def test_another_structure_is_another_pytree():
+    base = jax.tree.structure(Config())
+    assert base == jax.tree.structure(Config(max_kl=0.5, discount=0.1))
+    for change in ({"num_envs": 3}, {"cg_iterations": 3}, {"scale_reward": False}):
+        assert base != jax.tree.structure(Config(**change))
+
+
+def test_can_be_made_while_jax_traces():
+    made = jax.jit(lambda kl: Config(max_kl=kl, discount=0.5))(0.25)
+    assert float(made.max_kl) == 0.25
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_can_be_swept(name):
+    values = jnp.array([0.25, 0.5])
+    results = jax.vmap(lambda v: getattr(Config(**{name: v}), name) * 2)(values)
+    assert results.tolist() == [0.5, 1.0]
+    stacked = Config(**{name: values})
+    axes = jax.tree.unflatten(
+        jax.tree.structure(stacked), [0 if n == name else None for n in NUMBERS]
+    )
+    results = jax.vmap(lambda c: getattr(c, name) * 2, in_axes=(axes,))(stacked)
+    assert results.tolist() == [0.5, 1.0]
+
+
+def test_other_numbers_share_a_compilation_and_other_structure_does_not():
+    traces = []
+
+    @jax.jit
+    def traced(config):
+        traces.append(config.num_envs)
+        return config.max_kl * config.discount
+
+    assert float(traced(Config(max_kl=0.5, discount=0.5))) == 0.25
+    assert float(traced(Config(max_kl=0.25, discount=0.5))) == 0.125
+    assert traces == [16]
+    traced(Config(num_envs=4))
+    assert traces == [16, 4]
+
+
+def test_flat_names_are_sorted_into_their_groups():
+    algorithm, network = split_hyper_parameters(
+        {"max_kl": 0.1, "hidden_sizes": (3,), "num_envs": 2}
+    )
+    assert algorithm == {"max_kl": 0.1, "num_envs": 2}
+    assert network == {"hidden_sizes": (3,)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [("max_KL", "max_kl"), ("gamma_lambda", "gae_lambda"), ("n_envs", "num_envs")],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(wrong, nearest):
+    message = f"unknown hyper-parameter '{wrong}'; nearest: '{nearest}'"
+    with pytest.raises(ValueError, match=message):
+        split_hyper_parameters({wrong: 1})
