@@ -1,9 +1,17 @@
-"""What several test files need: comparing pytrees, and small agents."""
+"""What several test files need: comparing pytrees, small agents, a transparent world."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import trpo_jax.trpo as trpo
+from trpo_jax.distributions import Categorical, DiagonalGaussian
+from trpo_jax.environments.base import Step
+from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.networks import Agent, Network
 
 
@@ -66,3 +74,86 @@ def linear_policy(head):
 
 def linear_agent(head):
     return Agent(policy=linear_policy(head), critic=linear_critic())
+
+
+def softmax_agent():
+    return linear_agent(Categorical)
+
+
+def gaussian_agent():
+    return linear_agent(lambda mean: DiagonalGaussian(mean, jnp.zeros_like(mean)))
+
+
+class ClockState(NamedTuple):
+    name: jax.Array
+    time: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """Episodes of three steps, recognisable by a name drawn at the reset.
+
+    Observation: (name, time), name uniform in [−1, 1]. Reward: name + time. An episode
+    with a positive name is terminated, another one truncated.
+    """
+
+    name: str = "clock"
+    observation_space: Box = Box.uniform((2,))
+    action_space: Discrete = Discrete(2)
+    max_episode_steps: int = 3
+
+    def reset(self, key):
+        state = ClockState(jax.random.uniform(key, (), minval=-1), jnp.float32(0))
+        return state, jnp.stack(state)
+
+    def step(self, key, env_state, action):
+        del key, action
+        after = env_state._replace(time=env_state.time + 1)
+        over = after.time >= 3
+        return Step(
+            env_state=after,
+            observation=jnp.stack(after),
+            reward=env_state.name + env_state.time,
+            terminated=over & (env_state.name > 0),
+            truncated=over & (env_state.name <= 0),
+        )
+
+
+class Problem(NamedTuple):
+    """What `improve_policy` hands to `trust_region_step`."""
+
+    surrogate: Callable
+    divergence: Callable
+    product: Callable
+
+
+def problem_of(monkeypatch, agent, params, rows, config):
+    """Catch the surrogate and the divergence that the policy's step is made of."""
+    caught = []
+
+    def catch(surrogate, divergence, product, params, config):
+        caught.append(Problem(surrogate, divergence, product))
+        return params, None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trpo, "trust_region_step", catch)
+        trpo.improve_policy(
+            jax.random.key(0), agent.policy.apply, params, rows, config
+        )
+    return caught[0]
+
+
+def random_rows(agent, params, seed=0, rows=16, weight=None):
+    """A batch of random observations, actions of the policy and random advantages."""
+    rng = np.random.default_rng(seed)
+    observation = jnp.asarray(rng.normal(size=(rows, 3)))
+    observation, advantage = jax.tree.map(
+        lambda x: jnp.asarray(x, params.dtype), (observation, rng.normal(size=rows))
+    )
+    return trpo.Batch(
+        observation=observation,
+        action=agent.policy.apply(params, observation).sample(jax.random.key(seed)),
+        advantage=advantage,
+        value_target=advantage,
+        weight=jnp.ones_like(advantage) if weight is None else weight,
+    )

@@ -1,0 +1,292 @@
+import subprocess
+import sys
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import Clock, assert_identical
+
+from trpo_jax.environments import GYMNAX, PROBES, check_name, make_environment
+from trpo_jax.environments.base import step_and_reset
+from trpo_jax.environments.gymnax import GymnaxEnvironment, rescale_action
+from trpo_jax.environments.spaces import Box, Discrete
+
+
+def types(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+
+def some_action(space):
+    return jnp.int32(0) if isinstance(space, Discrete) else jnp.zeros(space.shape)
+
+
+def holds_the_contract(environment):
+    @jax.jit
+    def live(key):
+        keys = jax.random.split(key, 3)
+        start = environment.reset(keys[0])
+        action = some_action(environment.action_space)
+        *going_on, step = step_and_reset(
+            environment, keys[1], keys[2], start[0], action
+        )
+        return start, tuple(going_on), step
+
+    start, going_on, step = live(jax.random.key(0))
+    space = environment.observation_space
+    assert start[1].shape == (() if isinstance(space, Discrete) else space.shape)
+    assert types(going_on) == types(start)
+    assert types((step.env_state, step.observation)) == types(start)
+    assert types(step.reward) == ((), jnp.float32)
+    assert types(step.terminated) == types(step.truncated) == ((), jnp.bool_)
+    assert np.isfinite(step.reward)
+    assert environment.max_episode_steps >= 1
+
+
+@pytest.mark.parametrize("name", [n for n in GYMNAX if n != "MNISTBandit-bsuite"])
+def test_gymnax_environment_holds_the_contract(name):
+    holds_the_contract(make_environment(name))
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_probe_holds_the_contract(name):
+    holds_the_contract(make_environment(f"probe:{name}"))
+
+
+def test_the_list_of_names_is_that_of_gymnax():
+    assert sorted(GYMNAX) == sorted(gymnax.registered_envs)
+
+
+def test_an_environment_that_downloads_its_data_is_refused():
+    with pytest.raises(ValueError, match=r"downloads .* try SimpleBandit-bsuite"):
+        make_environment("MNISTBandit-bsuite")
+
+
+def test_names_do_not_need_their_prefix_when_they_mean_gymnax():
+    assert check_name("CartPole-v1") == ("gymnax", "CartPole-v1")
+    assert check_name("gymnax:CartPole-v1") == ("gymnax", "CartPole-v1")
+    assert check_name("probe:action") == ("probe", "action")
+    assert make_environment("CartPole-v1").name == "CartPole-v1"
+    assert make_environment("probe:action").name == "probe:action"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("cartpole-v1", "CartPole-v1"),
+        ("CartPole", "CartPole-v1"),
+        ("gymnax:Pendulum-v0", "Pendulum-v1"),
+        ("probe:discont", "discount"),
+        ("probe:", "value"),
+        ("", "Pong-misc"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_one_that_exists(wrong, nearest):
+    with pytest.raises(ValueError, match=f"unknown environment '{wrong}'") as error:
+        make_environment(wrong)
+    suggestion = str(error.value).rsplit("nearest: ", 1)[1].strip("'")
+    assert suggestion in (*GYMNAX, *PROBES)
+    if len(wrong) > len("probe:"):
+        assert suggestion == nearest
+
+
+def test_an_unknown_simulator_is_refused_with_those_that_exist():
+    with pytest.raises(ValueError, match=r"unknown simulator 'gym' .* gymnax, probe"):
+        make_environment("gym:CartPole-v1")
+
+
+def test_the_adapter_itself_refuses_an_unknown_name():
+    with pytest.raises(ValueError, match=r"'CartPole-v9'; nearest: CartPole-v1"):
+        GymnaxEnvironment("CartPole-v9")
+
+
+def test_a_space_that_is_not_supported_is_refused(monkeypatch):
+    class Odd:
+        def observation_space(self, params):
+            return gymnax.environments.spaces.Dict({})
+
+    monkeypatch.setattr(gymnax, "make", lambda name: (Odd(), None))
+    with pytest.raises(ValueError, match=r"Catch-bsuite: observation space Dict is not"):
+        GymnaxEnvironment("Catch-bsuite")
+
+
+def test_checking_a_name_imports_no_simulator():
+    code = (
+        "import sys; from trpo_jax.environments import check_name;"
+        "check_name('CartPole-v1'); sys.exit('gymnax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_reset_happens_only_at_the_end_and_the_final_observation_is_kept():
+    clock = Clock()
+    start, _ = clock.reset(jax.random.key(0))
+    for time in (1, 2, 3):
+        state, to_act_on, step = step_and_reset(
+            clock, jax.random.key(1), jax.random.key(2), start, jnp.int32(0)
+        )
+        assert step.observation.tolist() == [start.name, time]
+        if time < 3:
+            assert_identical((state, to_act_on), (step.env_state, step.observation))
+        start = state
+    assert_identical((state, to_act_on), clock.reset(jax.random.key(2)))
+    assert float(to_act_on[0]) != float(step.observation[0])
+
+
+def test_different_keys_give_different_resets():
+    for environment in (Clock(), make_environment("CartPole-v1")):
+        keys = jax.random.split(jax.random.key(0), 50)
+        _, observation = jax.vmap(environment.reset)(keys)
+        assert len(np.unique(observation, axis=0)) == 50
+
+
+def test_a_time_limit_truncates_and_does_not_terminate():
+    _, params = gymnax.make("Pendulum-v1")
+    pendulum = GymnaxEnvironment("Pendulum-v1", params.replace(max_steps_in_episode=3))
+    assert pendulum.max_episode_steps == 3
+    state, _ = pendulum.reset(jax.random.key(0))
+    flags = []
+    for _ in range(3):
+        step = jax.jit(pendulum.step)(jax.random.key(1), state, jnp.zeros(1))
+        state = step.env_state
+        flags.append((bool(step.terminated), bool(step.truncated)))
+    assert flags == [(False, False), (False, False), (False, True)]
+
+
+def test_a_fall_terminates_and_does_not_truncate():
+    cartpole = make_environment("CartPole-v1")
+    state, _ = cartpole.reset(jax.random.key(0))
+    advance = jax.jit(cartpole.step)
+    for _ in range(30):
+        step = advance(jax.random.key(1), state, jnp.int32(1))
+        state = step.env_state
+        if step.terminated:
+            break
+    assert bool(step.terminated)
+    assert not step.truncated
+    assert abs(float(step.observation[2])) > np.deg2rad(12)  # the final observation
+
+
+def test_one_unit_of_action_is_the_bound_of_the_space():
+    # Pendulum's torque lies within ±2: full action is torque 2, and more is clipped.
+    pendulum = make_environment("Pendulum-v1")
+    simulator, params = gymnax.make("Pendulum-v1")
+    state, _ = pendulum.reset(jax.random.key(0))
+    key = jax.random.key(1)
+    advance = jax.jit(pendulum.step)
+    full, beyond, half = (
+        advance(key, state, jnp.array([action])) for action in (1.0, 7.0, 0.5)
+    )
+    assert_identical(full.observation, beyond.observation)
+    raw = jax.jit(lambda torque: simulator.step_env(key, state, torque, params)[0])
+    np.testing.assert_allclose(full.observation, raw(jnp.array([2.0])), rtol=1e-6)
+    np.testing.assert_allclose(half.observation, raw(jnp.array([1.0])), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        ([-1.0, -1.0], [0.0, -4.0]),
+        ([0.0, 0.0], [0.5, 0.0]),
+        ([1.0, 1.0], [1.0, 4.0]),
+        ([-9.0, 9.0], [0.0, 4.0]),
+        ([0.5, -0.5], [0.75, -2.0]),
+    ],
+)
+def test_rescaled_action(action, expected):
+    space = Box((2,), low=(0.0, -4.0), high=(1.0, 4.0))
+    assert rescale_action(space, jnp.array(action)).tolist() == expected
+
+
+def test_rescaled_action_takes_the_shape_of_the_space():
+    space = Box.uniform((2, 1), -1, 1)
+    assert rescale_action(space, jnp.zeros(2)).shape == (2, 1)
+    assert rescale_action(Box.uniform((), -1, 1), jnp.zeros(1)).shape == ()
+
+
+def test_unbounded_action_is_left_alone():
+    space = Box((2,), low=(0.0, -np.inf), high=(1.0, np.inf))
+    assert rescale_action(space, jnp.array([9.0, -9.0])).tolist() == [9, -9]
+
+
+def test_spaces():
+    box = Box.uniform((2, 3), -1, 1)
+    assert box.low == (-1.0,) * 6
+    assert box.bounded
+    assert not Box.uniform((2,)).bounded
+    assert not Box((2,), (0.0, 0.0), (1.0, np.inf)).bounded
+    assert len({box, Box.uniform((2, 3), -1, 1), Discrete(2), Discrete(2)}) == 2
+
+
+def play(name, actions, seed=0):
+    """Take actions from a reset: first observation, then a list of steps."""
+    probe = make_environment(f"probe:{name}")
+    state, observation = probe.reset(jax.random.key(seed))
+    steps = []
+    for action in actions:
+        steps.append(probe.step(jax.random.key(0), state, action))
+        state = steps[-1].env_state
+    return float(observation[0]), steps
+
+
+def rewards(steps):
+    return [float(step.reward) for step in steps]
+
+
+def ends(steps):
+    return [(bool(step.terminated), bool(step.truncated)) for step in steps]
+
+
+ON, TERMINATED, TRUNCATED = (False, False), (True, False), (False, True)
+ZERO = jnp.int32(0)
+
+
+def test_probe_value_pays_one_and_ends():
+    _, steps = play("value", [ZERO])
+    assert (rewards(steps), ends(steps)) == ([1], [TERMINATED])
+
+
+def test_probe_observation_pays_what_it_shows():
+    shown = set()
+    for seed in range(10):
+        observation, steps = play("observation", [ZERO], seed)
+        assert (rewards(steps), ends(steps)) == ([observation], [TERMINATED])
+        shown.add(observation)
+    assert shown == {-1.0, 1.0}
+
+
+def test_probe_discount_pays_after_two_steps():
+    first, steps = play("discount", [ZERO, ZERO])
+    assert first == 0
+    assert [float(step.observation[0]) for step in steps] == [1, 2]
+    assert (rewards(steps), ends(steps)) == ([0, 1], [ON, TERMINATED])
+
+
+def test_probe_truncation_would_go_on_for_ever():
+    # From the observation 1 every step pays 1 and leads to 1: V(1) = 1 + γ V(1).
+    first, steps = play("truncation", [ZERO] * 3)
+    assert first == 0
+    assert [float(step.observation[0]) for step in steps] == [1, 1, 1]
+    assert (rewards(steps), ends(steps)) == ([0, 1, 1], [ON, ON, TRUNCATED])
+
+
+def test_probe_action_prefers_zero():
+    assert rewards(play("action", [jnp.int32(0)])[1]) == [1]
+    assert rewards(play("action", [jnp.int32(1)])[1]) == [-1]
+
+
+def test_probe_policy_wants_the_action_of_the_sign():
+    for seed in range(10):
+        observation, steps = play("policy", [jnp.int32(1)], seed)
+        assert rewards(steps) == [observation]
+        _, steps = play("policy", [jnp.int32(0)], seed)
+        assert rewards(steps) == [-observation]
+
+
+def test_probe_continuous_is_best_at_half_the_observation():
+    for seed in range(4):
+        observation, steps = play("continuous", [jnp.array([0.5])], seed)
+        assert rewards(steps) == [0 if observation > 0 else -1]
+        _, steps = play("continuous", [jnp.array([-0.5])], seed)
+        assert rewards(steps) == [-1 if observation > 0 else 0]
