@@ -8,6 +8,9 @@ and nothing of ours, runs under JAX's usual promotion: `gymnax.make` and
 import functools
 import os
 
+# XLA writes a page of features to stderr for every program that comes from its cache.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import gymnax
 import hypothesis
 import jax
@@ -65,7 +68,7 @@ def _relax_dependencies():
 
     @functools.wraps(make)
     def relaxed_make(*args, **kwargs):
-        environment, params = make(*args, **kwargs)
+        environment, params = relaxed(make)(*args, **kwargs)
         return RelaxedGymnax(environment), params
 
     @functools.wraps(scale_by_adam)

@@ -90,6 +90,8 @@ class Config(_Checked):
     """B, environments stepped in parallel."""
     num_steps: int = _structure(128, COUNT)
     """T, steps of each environment in an iteration; a batch is B x T transitions."""
+    action_repeat: int = _structure(1, COUNT)
+    """Simulator steps each action is held; all of them count as environment steps."""
     discount: float = _number(0.99, UNIT)
     """γ in [0, 1]."""
     gae_lambda: float = _number(0.95, UNIT)
@@ -125,6 +127,11 @@ class Config(_Checked):
     def batch_size(self) -> int:
         """Transitions in an iteration."""
         return self.num_envs * self.num_steps
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Steps of the simulator in an iteration, at most."""
+        return self.batch_size * self.action_repeat
 
 
 @dataclasses.dataclass(frozen=True)

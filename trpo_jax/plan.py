@@ -45,7 +45,7 @@ class Plan:
     @property
     def iterations(self) -> int:
         """Whole iterations within `total_steps`."""
-        return self.total_steps // self.config.batch_size
+        return self.total_steps // self.config.steps_per_iteration
 
     @property
     def chunk(self) -> int:
@@ -93,11 +93,11 @@ def make_plan(
         check(name, value, rule)
     if seed + seeds > 2**31:
         raise ValueError(f"seed + seeds must be <= 2147483648; got {seed} + {seeds}")
-    if total_steps < config.batch_size:
+    if total_steps < config.steps_per_iteration:
         raise ValueError(
-            f"total_steps must be >= one batch, num_envs x num_steps = "
-            f"{config.num_envs} x {config.num_steps} = {config.batch_size}; "
-            f"got {total_steps}"
+            "total_steps must be >= one batch, num_envs x num_steps x action_repeat = "
+            f"{config.num_envs} x {config.num_steps} x {config.action_repeat} = "
+            f"{config.steps_per_iteration}; got {total_steps}"
         )
     return Plan(
         environment=environment,

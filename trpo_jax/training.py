@@ -15,6 +15,7 @@ from trpo_jax import logging
 from trpo_jax.checkpoint import save_policy
 from trpo_jax.doctor import describe, require_sound_compiler
 from trpo_jax.environments import make_environment
+from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment
 from trpo_jax.evaluation import evaluate
 from trpo_jax.networks import Agent, mlp_agent
@@ -119,6 +120,8 @@ def run_plan(
     require_sound_compiler()
     if isinstance(environment, str):
         environment = make_environment(environment)
+    if plan.config.action_repeat > 1:
+        environment = ActionRepeat(environment, plan.config.action_repeat)
     if agent is None:
         agent = mlp_agent(
             environment.observation_space,
@@ -140,7 +143,7 @@ def run_plan(
     clock.stop("evaluate")
     evaluation = {
         "environment": plan.environment,
-        "total_steps": plan.iterations * plan.config.batch_size,
+        "total_steps": plan.iterations * plan.config.steps_per_iteration,
         "episodes": plan.evaluation_episodes,
         "greedy": summarize_returns(returns[:, 0]),
         "sampled": summarize_returns(returns[:, 1]),
@@ -289,7 +292,7 @@ def _rows(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
         {
             "seed": plan.seed + k,
             "iteration": first + i + 1,
-            "environment_steps": (first + i + 1) * plan.config.batch_size,
+            "environment_steps": (first + i + 1) * plan.config.steps_per_iteration,
             **{
                 name: convert(name, x)
                 for name, x in zip(Metrics._fields, log[i, k].tolist())
@@ -312,7 +315,7 @@ def _open_sinks(plan: Plan, progress: bool) -> list[logging.Sink]:
     if progress:
         sinks.append(
             logging.ConsoleProgress(
-                plan.iterations * plan.config.batch_size,
+                plan.iterations * plan.config.steps_per_iteration,
                 plan.seeds,
                 float(np.mean(plan.config.max_kl)),
             )
@@ -327,7 +330,7 @@ def _write_results(directory: pathlib.Path, result: TrainResult) -> None:
     )
     plot_learning_curve(
         directory / "learning_curve.png",
-        plan.config.batch_size * np.arange(1, plan.iterations + 1),
+        plan.config.steps_per_iteration * np.arange(1, plan.iterations + 1),
         result.metrics.episode_return,
         plan.environment,
     )

@@ -1,0 +1,50 @@
+"""Holding each action for several steps of the simulator."""
+
+import jax
+import jax.numpy as jnp
+
+from trpo_jax.environments.base import Environment, PyTree, Step
+from trpo_jax.environments.spaces import Space
+
+
+class ActionRepeat:
+    """An environment whose step is `repeat` steps of another with the same action.
+
+    Noise that is independent from step to step averages out; held for a few steps it
+    explores further, which is what sparse rewards need (the frame skip of Mnih et al.
+    2015). Rewards are summed; an episode that ends on the way stops there.
+
+    Args:
+        environment: to be stepped.
+        repeat: static, steps of the simulator to one of this environment.
+    """
+
+    def __init__(self, environment: Environment, repeat: int) -> None:
+        self._environment = environment
+        self._repeat = repeat
+        self.name: str = environment.name
+        self.observation_space: Space = environment.observation_space
+        self.action_space: Space = environment.action_space
+        limit = environment.max_episode_steps
+        self.max_episode_steps = None if limit is None else -(-limit // repeat)
+
+    def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
+        """Start an episode: `(env_state, observation)`."""
+        return self._environment.reset(key)
+
+    def step(self, key: jax.Array, env_state: PyTree, action: PyTree) -> Step:
+        """Take one action `repeat` times, or until the episode ends."""
+        first_key, *keys = jax.random.split(key, self._repeat)
+        step = self._environment.step(first_key, env_state, action)
+
+        def again(step: Step, key: jax.Array) -> tuple[Step, None]:
+            over = step.terminated | step.truncated
+            after = self._environment.step(key, step.env_state, action)
+            after = after._replace(reward=step.reward + after.reward)
+            return (
+                jax.tree.map(lambda old, new: jnp.where(over, old, new), step, after),
+                None,
+            )
+
+        step, _ = jax.lax.scan(again, step, jnp.stack(keys))
+        return step
