@@ -1,9 +1,8 @@
-"""Natural gradient without reinforcement learning: maximum likelihood, badly scaled.
+"""Natural gradient without reinforcement learning: softmax regression, badly scaled.
 
-Softmax regression on features whose scales differ by a factor of 100. Steps until the
-log-likelihood is within 0.001 nats of its optimum: natural gradient in a trust region,
-from three functions of the library, against gradient ascent with the best of many fixed
-step sizes.
+The scales of the features differ by a factor of 10. Counted are steps until the
+log-likelihood is within 0.001 nats of its optimum. A natural step costs up to 20
+products with F and a short line search, a plain one a single gradient.
 """
 
 import jax
@@ -12,53 +11,40 @@ import jax.numpy as jnp
 from trpo_jax import Categorical, cg_solve, fisher_vector_product, line_search
 
 key_x, key_w, key_y = jax.random.split(jax.random.key(0), 3)
-x = jax.random.normal(key_x, (512, 10)) * jnp.logspace(-1, 1, 10)
-weights = jax.random.normal(key_w, (10, 3)) / jnp.logspace(-1, 1, 10)[:, None]
-y = Categorical(x @ weights).sample(key_y)
-start = jnp.zeros((10, 3))
+scale = jnp.logspace(-0.5, 0.5, 10)
+x = jax.random.normal(key_x, (512, 10)) * scale
+y = Categorical(x @ (jax.random.normal(key_w, (10, 3)) / scale[:, None])).sample(key_y)
 
 
-def predict(w: jax.Array) -> Categorical:
-    """Return the distribution of the class of every row."""
-    return Categorical(x @ w)
+def fit(w: jax.Array) -> jax.Array:
+    """Return the mean log-likelihood in nats, to be maximised."""
+    return jnp.mean(Categorical(x @ w).log_prob(y))
 
 
-def log_likelihood(w: jax.Array) -> jax.Array:
-    """Return the mean over rows, in nats."""
-    return jnp.mean(predict(w).log_prob(y))
+def natural_step(w: jax.Array, max_kl: float) -> jax.Array:
+    """Step along F⁻¹g, no farther than the boundary of the trust region."""
+    old = Categorical(x @ w)
+    product = fisher_vector_product(lambda w: Categorical(x @ w), w, damping=1e-4)
+    direction, info = cg_solve(product, jax.grad(fit)(w), iterations=20)
+    step = direction * jnp.minimum(1, jnp.sqrt(2 * max_kl / info.curvature))
+    divergence = lambda w: jnp.mean(old.kl(Categorical(x @ w)))  # noqa: E731
+    return line_search(fit, divergence, w, step, max_divergence=max_kl)[0]
 
 
-def natural_step(w: jax.Array, max_kl: float = 0.5) -> tuple[jax.Array, jax.Array]:
-    """Follow the natural gradient, at most to the boundary of the trust region."""
-    product = fisher_vector_product(predict, w, damping=1e-4)
-    step, info = cg_solve(product, jax.grad(log_likelihood)(w), iterations=30)
-    step *= jnp.minimum(1, jnp.sqrt(2 * max_kl / info.curvature))
-
-    def divergence(new: jax.Array) -> jax.Array:
-        return jnp.mean(predict(w).kl(predict(new)))
-
-    w, _ = line_search(log_likelihood, divergence, w, step, max_divergence=max_kl)
-    return w, log_likelihood(w)
+def plain_step(w: jax.Array, step_size: float) -> jax.Array:
+    """Step along g."""
+    return w + step_size * jax.grad(fit)(w)
 
 
-def ascent(step_size: jax.Array) -> jax.Array:
-    """Return the log-likelihood after each of 20 000 plain gradient steps."""
-
-    def step(w: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-        w = w + step_size * jax.grad(log_likelihood)(w)
-        return w, log_likelihood(w)
-
-    return jax.lax.scan(step, start, length=20_000)[1]
-
-
-_, natural = jax.lax.scan(lambda w, _: natural_step(w), start, length=30)
-plain = jax.jit(jax.vmap(ascent))(2.0 ** jnp.arange(-8, 4))
-close = natural.max() - 1e-3
-print(
-    f"log-likelihood {log_likelihood(start):.3f} at the start, {natural.max():.3f} best"
-)
-print(f"natural gradient: {int(jnp.argmax(natural >= close)) + 1} steps")
-reached = jnp.where(
-    (plain >= close).any(1), jnp.argmax(plain >= close, axis=1) + 1, 10**9
-)
-print(f"gradient ascent, best of {len(plain)} step sizes: {int(reached.min())} steps")
+start, limit = jnp.zeros((10, 3)), 5000
+goal = fit(jax.lax.fori_loop(0, 50, lambda _, w: natural_step(w, 0.5), start)) - 1e-3
+print(f"log-likelihood at the start {fit(start):.3f}, goal {goal:.3f}")
+for step, sizes in (natural_step, (0.01, 0.1, 1)), (plain_step, (0.1, 0.3, 1, 3)):
+    for size in sizes:
+        _, steps = jax.lax.while_loop(
+            lambda carry: (fit(carry[0]) < goal) & (carry[1] < limit),
+            lambda carry, step=step, size=size: (step(carry[0], size), carry[1] + 1),
+            (start, 0),
+        )
+        verdict = f"{steps} steps" if steps < limit else f"not after {limit} steps"
+        print(f"{step.__name__:>12} {size:4}: {verdict}")

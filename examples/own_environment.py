@@ -1,8 +1,8 @@
 """Bring your own environment: two pure functions and four attributes.
 
 The task: keep a mass that gravity pulls down close to height 0. `reset` and `step` know
-one environment only; batching, resets and compilation are the library's. The contract
-stands in trpo_jax/environments/base.py.
+one environment only; batching, starting again and compilation are the library's. The
+contract stands in trpo_jax/environments/base.py.
 """
 
 import os
@@ -29,7 +29,7 @@ class Hover:
         return (height, jnp.float32(0), jnp.int32(0)), jnp.stack([height, 0.0])
 
     def step(self, key: jax.Array, env_state: tuple, action: jax.Array) -> Step:
-        """Move on by 0.1 seconds; out of reach is the end, 100 steps are a time limit."""
+        """Move on by 0.1 s; out of reach is an end, 100 steps are a time limit."""
         del key
         height, velocity, time = env_state
         velocity += 0.1 * (2 * jnp.clip(action[0], -1, 1) - 1)

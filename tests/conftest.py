@@ -1,7 +1,7 @@
 """Strict numerics for every test: no silent promotion, no broadcast ranks, no warnings.
 
-The package keeps to these rules. Two of its dependencies do not, so their own arithmetic,
-and nothing of ours, runs under JAX's usual promotion: `gymnax.make` and
+The package keeps to these rules. Two of its dependencies do not, so their own
+arithmetic, and nothing of ours, runs under JAX's usual promotion: `gymnax.make` and
 `optax.scale_by_adam`.
 """
 

@@ -1,4 +1,4 @@
-"""What several test files need: comparing pytrees, small agents, a transparent world."""
+"""What several test files need: comparing pytrees, small agents, a clear world."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,10 +25,10 @@ def assert_identical(actual, expected):
     """Same structure, shapes, types and bits: NaN equals NaN, −0 differs from 0."""
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for left, right in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
-        left, right = raw(left), raw(right)
-        assert left.shape == right.shape
-        assert left.dtype == right.dtype
-        assert left.tobytes() == right.tobytes()
+        one, two = raw(left), raw(right)
+        assert one.shape == two.shape
+        assert one.dtype == two.dtype
+        assert one.tobytes() == two.tobytes()
 
 
 def assert_close(actual, expected, rtol=1e-5, atol=1e-6):
@@ -61,7 +61,7 @@ def linear_critic():
 
 
 def linear_policy(head):
-    """A bring-your-own policy: `head` makes a distribution of `observation @ matrix`."""
+    """A bring-your-own policy: `head` makes a distribution of a linear map."""
 
     def init(key, observation):
         return jax.random.normal(key, (*observation.shape, 2))
@@ -98,9 +98,9 @@ class Clock:
     """
 
     name: str = "clock"
-    observation_space: Box = Box.uniform((2,))
-    action_space: Discrete = Discrete(2)
     max_episode_steps: int = 3
+    observation_space = Box.uniform((2,))
+    action_space = Discrete(2)
 
     def reset(self, key):
         state = ClockState(jax.random.uniform(key, (), minval=-1), jnp.float32(0))
@@ -137,9 +137,7 @@ def problem_of(monkeypatch, agent, params, rows, config):
 
     with monkeypatch.context() as patch:
         patch.setattr(trpo, "trust_region_step", catch)
-        trpo.improve_policy(
-            jax.random.key(0), agent.policy.apply, params, rows, config
-        )
+        trpo.improve_policy(jax.random.key(0), agent.policy.apply, params, rows, config)
     return caught[0]
 
 

@@ -136,9 +136,9 @@ def test_one_trajectory_or_many_or_vmapped(x64):
 def test_discount_and_lambda_can_be_vmapped():
     trajectory = random_trajectory(5)
     discount, gae_lambda = np.array([0.0, 0.9]), np.array([1.0, 0.5])
-    both = jax.vmap(
-        lambda d, g: estimate(*trajectory, discount=d, gae_lambda=g)[0]
-    )(discount, gae_lambda)
+    both = jax.vmap(lambda d, g: estimate(*trajectory, discount=d, gae_lambda=g)[0])(
+        discount, gae_lambda
+    )
     for i in range(2):
         expected = loop(*trajectory, discount[i], gae_lambda[i])
         np.testing.assert_allclose(both[i], expected, rtol=1e-4, atol=1e-5)

@@ -16,9 +16,7 @@ from trpo_jax.conjugate_gradient import cg_solve
 
 @functools.partial(jax.jit, static_argnames="iterations")
 def solve(matrix, b, tolerance=0.0, iterations=10):
-    return cg_solve(
-        lambda v: matrix @ v, b, iterations=iterations, tolerance=tolerance
-    )
+    return cg_solve(lambda v: matrix @ v, b, iterations=iterations, tolerance=tolerance)
 
 
 def positive_definite(size, seed, condition=10.0):
@@ -103,9 +101,7 @@ def test_works_on_pytrees(x64):
 
     x, _ = cg_solve(product, tree, iterations=6)
     expected = jnp.asarray(np.linalg.solve(matrix, b))
-    assert_close(
-        x, {"a": expected[:4].reshape(2, 2), "b": (expected[4:],)}, rtol=1e-9
-    )
+    assert_close(x, {"a": expected[:4].reshape(2, 2), "b": (expected[4:],)}, rtol=1e-9)
 
 
 def test_zero_right_hand_side_is_solved_by_zero():

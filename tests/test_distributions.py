@@ -186,7 +186,7 @@ def test_action_probabilities_do_not_depend_on_a_shift_of_the_logits():
 def test_fisher_product_is_the_hessian_of_kl_at_itself(random, x64):
     p = random(0, (3,))
     tangent = random(1, (3,))
-    gradient = jax.grad(lambda q: p.kl(q))
+    gradient = jax.grad(p.kl)
     _, expected = jax.jvp(gradient, (p,), (tangent,))
     assert_close(p.fisher_product(tangent), expected, rtol=1e-10, atol=1e-12)
 
@@ -194,7 +194,7 @@ def test_fisher_product_is_the_hessian_of_kl_at_itself(random, x64):
 @BOTH
 def test_expected_score_outer_product_is_the_fisher_matrix(random):
     p = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), random(0, (3,), 0.5))
-    tangent = jax.tree.map(lambda leaf: jnp.cos(leaf), p)
+    tangent = jax.tree.map(jnp.cos, p)
 
     def score_times_tangent(key):
         action = p.sample(key)

@@ -107,7 +107,9 @@ def test_a_space_that_is_not_supported_is_refused(monkeypatch):
             return gymnax.environments.spaces.Dict({})
 
     monkeypatch.setattr(gymnax, "make", lambda name: (Odd(), None))
-    with pytest.raises(ValueError, match=r"Catch-bsuite: observation space Dict is not"):
+    with pytest.raises(
+        ValueError, match=r"Catch-bsuite: observation space Dict is not"
+    ):
         GymnaxEnvironment("Catch-bsuite")
 
 

@@ -64,7 +64,9 @@ def test_divergence_may_reach_the_limit_but_not_pass_it():
         return x
 
     _, at_limit = search(rising, jnp.abs, 0, 2, limit=2.0)
-    _, above = search(rising, jnp.abs, 0, 2, limit=float(np.nextafter(2, 0, dtype="f4")))
+    _, above = search(
+        rising, jnp.abs, 0, 2, limit=float(np.nextafter(2, 0, dtype="f4"))
+    )
     assert int(at_limit.backtracks) == 0
     assert int(above.backtracks) == 1
 

@@ -43,16 +43,12 @@ def test_hidden_layers_start_orthogonal_with_gain_root_two(sizes):
     params, _ = made(mlp_agent(LINE, Discrete(2), hidden_sizes=sizes).policy)
     for kernel in kernels(params)[:-1]:
         small = kernel if kernel.shape[0] <= kernel.shape[1] else kernel.T
-        np.testing.assert_allclose(
-            small @ small.T, 2 * np.eye(len(small)), atol=1e-5
-        )
+        np.testing.assert_allclose(small @ small.T, 2 * np.eye(len(small)), atol=1e-5)
 
 
 def test_biases_start_at_zero():
     params, _ = made(mlp_agent(LINE, Discrete(2), hidden_sizes=(8,)).critic)
-    assert all(
-        (leaf == 0).all() for leaf in jax.tree.leaves(params) if leaf.ndim == 1
-    )
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(params) if leaf.ndim == 1)
 
 
 def test_last_layers_start_with_their_gain():

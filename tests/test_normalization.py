@@ -128,7 +128,11 @@ def test_switched_off_it_passes_everything_on():
     assert normalize_observation(off, x) is x
     assert scale_reward(off, x) is x
     same = update_normalizer(
-        off, x[None], jnp.ones((1, 1)), jnp.ones((1, 1), bool), jnp.ones((1, 1)),
+        off,
+        x[None],
+        jnp.ones((1, 1)),
+        jnp.ones((1, 1), bool),
+        jnp.ones((1, 1)),
         discount=0.9,
     )
     assert same == Normalizer(None, None, None)

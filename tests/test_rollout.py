@@ -95,9 +95,7 @@ def test_the_second_call_goes_on_where_the_first_stopped(collected):
     assert_identical(one.observation[0], first.observation)
     assert_identical(two.observation[0], second.observation)
     ended = (two.terminated | two.truncated)[-1]
-    assert_identical(
-        third.observation[~ended], two.next_observation[-1][~ended]
-    )
+    assert_identical(third.observation[~ended], two.next_observation[-1][~ended])
 
 
 def test_twice_the_steps_in_one_call_are_the_same_experience_in_kind():

@@ -77,7 +77,7 @@ def collect(
         return agent.policy.apply(state.policy_params, observation)
 
     def step(carry: tuple, keys: jax.Array) -> tuple[tuple, dict[str, Any]]:
-        env_state, observation, episode_return, episode_length = carry
+        env_state, observation, episode_return, episode_length, cut_off_at = carry
         action = jax.vmap(lambda policy, key: policy.sample(key))(
             act(observation), keys[:, 0]
         )
@@ -100,6 +100,7 @@ def collect(
             to_act_on,
             jnp.where(ended, 0, episode_return),
             jnp.where(ended, 0, episode_length),
+            jnp.where(ended, 0, cut_off_at),
         )
         return carry, transition
 
@@ -110,10 +111,11 @@ def collect(
             state.observation,
             state.episode_return,
             state.episode_length,
+            state.cut_off_at,
         ),
         jax.random.split(key, (num_steps, batch, 3)),
     )
-    env_state, observation, episode_return, episode_length = carry
+    env_state, observation, episode_return, episode_length, cut_off_at = carry
     rollout = Rollout(
         **transitions,
         log_prob=act(transitions["observation"]).log_prob(transitions["action"]),
@@ -125,6 +127,7 @@ def collect(
         observation=observation,
         episode_return=episode_return,
         episode_length=episode_length,
+        cut_off_at=cut_off_at,
         key=next_key,
     )
     return state, rollout

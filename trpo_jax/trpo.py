@@ -174,12 +174,17 @@ def init(
         agent: its networks are initialised.
         config: of the run.
     """
-    env_key, policy_key, critic_key, key = jax.random.split(key, 4)
+    env_key, policy_key, critic_key, cut_key, key = jax.random.split(key, 5)
     env_state, observation = jax.vmap(environment.reset)(
         jax.random.split(env_key, config.num_envs)
     )
     one = jax.tree.map(lambda leaf: leaf[0], observation)
     critic_params = agent.critic.init(critic_key, one)
+    cut_off_at = jnp.zeros(config.num_envs, jnp.int32)
+    if config.stagger_starts and environment.max_episode_steps is not None:
+        cut_off_at = jax.random.randint(
+            cut_key, cut_off_at.shape, 1, environment.max_episode_steps + 1
+        )
     return TrainState(
         policy_params=agent.policy.init(policy_key, one),
         critic_params=critic_params,
@@ -194,6 +199,7 @@ def init(
         observation=observation,
         episode_return=jnp.zeros(config.num_envs),
         episode_length=jnp.zeros(config.num_envs, jnp.int32),
+        cut_off_at=cut_off_at,
         key=key,
         iteration=jnp.int32(0),
     )

@@ -1,0 +1,530 @@
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from helpers import assert_identical
+from scipy.stats import trim_mean
+
+import trpo_jax
+from trpo_jax import cli, doctor
+from trpo_jax.config import Config, NetworkConfig
+from trpo_jax.presets import PRESETS
+
+HEAVY = ("jax", "flax", "optax", "gymnax", "matplotlib", "safetensors")
+RUN_FLAGS = (
+    "--total-steps",
+    "--seeds",
+    "--seed",
+    "--output-dir",
+    "--evaluation-episodes",
+)
+
+
+def flag_of(field):
+    return "--" + field.name.replace("_", "-")
+
+
+HYPER_PARAMETERS = [
+    field for kind in (Config, NetworkConfig) for field in dataclasses.fields(kind)
+]
+FLAGS = {
+    "--help",
+    *RUN_FLAGS,
+    *map(flag_of, HYPER_PARAMETERS),
+    *(flag_of(f).replace("--", "--no-", 1) for f in HYPER_PARAMETERS),
+}
+
+# Arguments after `train CartPole-v1`, and what the one line has to contain.
+BAD_VALUES = [
+    *[
+        (["--max-kl", value], ["--max-kl must be a finite number > 0", value])
+        for value in ("0", "-1", "nan", "inf")
+    ],
+    (["--max-kl", "small"], ["--max-kl", "must be", "'small'"]),
+    (["--max-kl"], ["--max-kl"]),
+    *[
+        ([flag, value], [f"{flag} must be a number in [0, 1]", value])
+        for flag in ("--discount", "--gae-lambda")
+        for value in ("-0.1", "1.5", "nan")
+    ],
+    *[
+        ([flag, value], [f"{flag} must be an integer >= 1", value])
+        for flag in ("--num-envs", "--num-steps", "--cg-iterations", "--seeds")
+        for value in ("0", "-4")
+    ],
+    (["--num-envs", "2.5"], ["--num-envs", "must be an integer", "2.5"]),
+    (["--evaluation-episodes", "0"], ["--evaluation-episodes must be", ">= 1", "0"]),
+    (["--seed", "-1"], ["--seed must be an integer >= 0", "-1"]),
+    (["--seed", "99999999999"], ["seed", "<= 2147483648", "99999999999"]),
+    (["--fisher-fraction", "0"], ["--fisher-fraction must be", "(0, 1]", "0"]),
+    (["--fisher-fraction", "1.5"], ["--fisher-fraction must be", "(0, 1]", "1.5"]),
+    *[
+        ([flag, value], [f"{flag} must be a number in (0, 1)", value])
+        for flag in ("--backtrack-coefficient",)
+        for value in ("0", "1")
+    ],
+    (["--critic-learning-rate", "0"], ["--critic-learning-rate must be", "> 0"]),
+    *[
+        ([flag, value], [f"{flag} must be a sequence of integers >= 1", value])
+        for flag in ("--hidden-sizes", "--critic-hidden-sizes")
+        for value in ("0", "-3")
+    ],
+    (["--hidden-sizes", "wide"], ["--hidden-sizes", "must be", "'wide'"]),
+    (["--activation", "tahn"], ["--activation", "tanh", "'tahn'"]),
+    (["--total-steps", "100"], ["--total-steps must be", "8 x 128 = 1024", "100"]),
+    (["--total-steps", "1e5"], ["--total-steps", "must be an integer", "1e5"]),
+    (["--max-kll", "0.1"], ["--max-kll", "nearest: --max-kl"]),
+    (["--max_kl", "0"], ["--max_kl", "nearest: --max-kl"]),
+    (["--no-scale-rewrd"], ["--no-scale-rewrd", "nearest: --no-scale-reward"]),
+    (["--output-dir", "busy"], ["--output-dir", "new or empty", "'busy'"]),
+    (["--output-dir", "busy/file"], ["--output-dir", "directory", "'busy/file'"]),
+    (
+        ["--output-dir", "busy/file/sub"],
+        ["--output-dir must be writable", "'busy/file/sub'"],
+    ),
+]
+BAD_LINES = [
+    *[(["train", "CartPole-v1", *rest], needles) for rest, needles in BAD_VALUES],
+    (["train"], ["environment"]),
+    (["train", "CartPole-v2"], ["'CartPole-v2'", "nearest: 'CartPole-v1'"]),
+    (["train", "cartpole"], ["'cartpole'", "nearest: 'CartPole-v1'"]),
+    (["train", "probe:actoin"], ["'probe:actoin'", "action"]),
+    (["train", "brax:ant"], ["'brax'", "'brax:ant'", "gymnax, probe"]),
+    (["train", "MNISTBandit-bsuite"], ["MNISTBandit-bsuite", "SimpleBandit-bsuite"]),
+    (["train", "CartPole-v1", "Acrobot-v1"], ["Acrobot-v1"]),
+    (["trian", "CartPole-v1"], ["trian", "train"]),
+    (["presents"], ["presents", "presets"]),
+    (["doctor", "--verbose"], ["--verbose"]),
+    (["--max-kl", "0.1"], ["--max-kl"]),
+]
+HELP_LINES = [["--help"], ["train", "--help"], ["train", "CartPole-v1", "--help"]]
+
+
+def title(case):
+    return " ".join(case[0])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Nothing here depends on how well a program is optimised."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def occupied(directory):
+    (directory / "busy").mkdir()
+    (directory / "busy" / "file").write_text("mine")
+    return directory
+
+
+def listing(directory):
+    return sorted(str(path) for path in pathlib.Path(directory).rglob("*"))
+
+
+def is_one_helpful_line(stderr, argv, needles):
+    assert stderr.startswith("trpo-jax: ")
+    assert stderr.endswith("\n")
+    assert stderr.count("\n") == 1
+    assert "Traceback" not in stderr
+    assert "__" not in stderr  # names inside the parser mean nothing to a reader
+    for needle in needles:
+        assert needle in stderr
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", stderr))
+    assert named <= FLAGS | {word.split("=")[0] for word in argv}
+
+
+@pytest.mark.parametrize("case", BAD_LINES, ids=title)
+def test_a_bad_command_line_gets_one_line_with_the_rule_and_the_value(
+    case, tmp_path, monkeypatch, capsys
+):
+    argv, needles = case
+    monkeypatch.chdir(occupied(tmp_path))
+    before = listing(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(argv)
+    output = capsys.readouterr()
+    assert stop.value.code == 2
+    assert output.out == ""
+    assert listing(tmp_path) == before
+    is_one_helpful_line(output.err, argv, needles)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        case
+        for case in BAD_LINES
+        if title(case)
+        in {
+            "train CartPole-v2",
+            "train CartPole-v1 --max-kl nan",
+            "train CartPole-v1 --output-dir busy/file/sub",
+            "trian CartPole-v1",
+        }
+    ],
+    ids=title,
+)
+def test_a_bad_command_line_is_refused_by_the_program_itself(case, tmp_path):
+    argv, needles = case
+    before = listing(occupied(tmp_path))
+    run = subprocess.run(
+        [sys.executable, "-m", "trpo_jax", *argv],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert listing(tmp_path) == before
+    is_one_helpful_line(run.stderr, argv, needles)
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """What each command line imports, asked in an interpreter that is fresh."""
+    code = """
+import contextlib, io, json, sys
+lines, heavy = json.loads(sys.argv[1])
+answer = []
+for argv in lines:
+    with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()):
+            try:
+                from trpo_jax import cli
+                cli.main(argv)
+            except SystemExit:
+                pass
+    answer.append([name for name in heavy if name in sys.modules])
+    for name in list(sys.modules):  # the next line is not to blame
+        if name.split(".")[0] in heavy:
+            del sys.modules[name]
+print(json.dumps(answer))
+"""
+    # What does import something heavy cannot be unloaded cleanly, so it comes last.
+    lines = [*HELP_LINES, *(argv for argv, _ in BAD_LINES)]
+    lines.sort(key=lambda argv: "MNISTBandit-bsuite" in argv)
+    run = subprocess.run(
+        [sys.executable, "-c", code, json.dumps([lines, HEAVY])],
+        cwd=occupied(tmp_path_factory.mktemp("imported")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(zip(map(" ".join, lines), json.loads(run.stdout)))
+
+
+@pytest.mark.parametrize(
+    "line", [" ".join(argv) for argv in [*HELP_LINES, *(a for a, _ in BAD_LINES)]]
+)
+def test_help_and_refusals_import_nothing_heavy(line, imported):
+    assert imported[line] == []
+
+
+def help_text(argv, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(argv)
+    output = capsys.readouterr()
+    assert stop.value.code == 0
+    assert output.err == ""
+    return " ".join(re.sub("[│|╭╮╰╯─]", " ", output.out).split())
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]], ids=str)
+def test_help_names_the_subcommands(argv, capsys, monkeypatch):
+    text = help_text(argv, capsys, monkeypatch)
+    assert all(name in text for name in ("train", "presets", "doctor"))
+
+
+def shown_defaults(text):
+    """The first default after each flag."""
+    return {
+        flag: re.search(rf"{flag}[ ,].*?\(default: (.*?)\)", text).group(1)
+        for flag in map(flag_of, HYPER_PARAMETERS)
+    }
+
+
+def printed(value):
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def test_help_names_every_flag_with_the_default_of_the_library(capsys, monkeypatch):
+    text = help_text(["train", "--help"], capsys, monkeypatch)
+    assert all(flag in text for flag in RUN_FLAGS)
+    assert shown_defaults(text) == {
+        flag_of(field): printed(field.default) for field in HYPER_PARAMETERS
+    }
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "gymnax:CartPole-v1"])
+def test_help_beside_an_environment_shows_its_preset(name, capsys, monkeypatch):
+    preset = PRESETS["CartPole-v1"]
+    values = dataclasses.asdict(preset.config) | dataclasses.asdict(preset.network)
+    assert values != dataclasses.asdict(Config()) | dataclasses.asdict(NetworkConfig())
+    text = help_text(["train", name, "--help"], capsys, monkeypatch)
+    assert shown_defaults(text) == {
+        flag_of(field): printed(values[field.name]) for field in HYPER_PARAMETERS
+    }
+    assert f"(default: {preset.total_steps})" in text
+
+
+def test_presets_are_listed_with_steps_and_source(capsys):
+    cli.main(["presets"])
+    output = capsys.readouterr()
+    assert output.err == ""
+    for name, preset in PRESETS.items():
+        assert name in output.out
+        assert f"{preset.total_steps:,}" in output.out
+        assert set(preset.source.split()) <= set(output.out.split())
+
+
+def test_a_reader_that_stops_reading_gets_no_complaint():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trpo_jax", "presets"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    complaint = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 141
+    assert complaint == ""
+
+
+def test_doctor_exits_0_when_the_compiler_is_right(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["doctor"])
+    output = capsys.readouterr()
+    assert stop.value.code == 0
+    assert output.err == ""
+    assert jax.__version__ in output.out
+    assert trpo_jax.__version__ in output.out
+    assert output.out.count("(right)") == len(doctor.self_check())
+    assert "WRONG" not in output.out
+
+
+@pytest.fixture
+def broken_compiler(monkeypatch):
+    checks = [doctor.Check("a sum", 3.0, 3.0), doctor.Check("a product", 5.0, 6.0)]
+    monkeypatch.setattr(doctor, "self_check", lambda: checks)
+
+
+@pytest.mark.usefixtures("broken_compiler")
+def test_doctor_exits_1_when_the_compiler_is_wrong(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["doctor"])
+    assert stop.value.code == 1
+    assert "a product: 5.0 (WRONG, expected 6.0)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("broken_compiler")
+def test_training_exits_1_with_one_line_when_the_compiler_is_wrong(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", "CartPole-v1"])
+    output = capsys.readouterr()
+    assert stop.value.code == 1
+    assert output.out == ""
+    assert listing(tmp_path) == []
+    is_one_helpful_line(output.err, [], ["a product", "5.0", "6.0", jax.__version__])
+
+
+# 51 iterations of 2 x 8 steps, reported two by two: the last report is of one alone.
+TOTAL_STEPS, BATCH, ITERATIONS, SEEDS = 819, 16, 51, (7, 8)
+RUN_LINE = (
+    f"train CartPole-v1 --total-steps {TOTAL_STEPS} --seeds 2 --seed 7 --num-envs 2 "
+    "--num-steps 8 --hidden-sizes --evaluation-episodes 3 --output-dir results/run"
+)
+
+
+class FinishedRun:
+    def __init__(self, directory, output):
+        self.directory = directory
+        self.output = output
+
+    def json(self, name):
+        return strict_json((self.directory / name).read_text())
+
+    @property
+    def rows(self):
+        lines = (self.directory / "metrics.jsonl").read_text().splitlines()
+        return [strict_json(line) for line in lines]
+
+
+def strict_json(text):
+    def refuse(constant):
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("cli")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        stdout, stderr = patched_streams(patch)
+        cli.main(RUN_LINE.split())
+    return FinishedRun(
+        directory / "results" / "run", (stdout.getvalue(), stderr.getvalue())
+    )
+
+
+def patched_streams(patch):
+    streams = io.StringIO(), io.StringIO()
+    patch.setattr(sys, "stdout", streams[0])
+    patch.setattr(sys, "stderr", streams[1])
+    return streams
+
+
+def test_a_run_leaves_exactly_its_six_files(run):
+    assert sorted(path.name for path in run.directory.iterdir()) == [
+        "config.json",
+        "evaluation.json",
+        "learning_curve.png",
+        "metrics.csv",
+        "metrics.jsonl",
+        "policy.safetensors",
+    ]
+    assert listing(run.directory.parent.parent) == sorted(
+        [str(run.directory.parent), str(run.directory), *listing(run.directory)]
+    )
+
+
+def test_a_run_tells_its_scores_and_where_the_results_are(run):
+    stdout, stderr = run.output
+    assert stderr == ""
+    assert "greedy:" in stdout
+    assert "sampled:" in stdout
+    assert "results/run" in stdout.splitlines()[-1]
+
+
+def test_the_evaluation_has_its_schema(run):
+    evaluation = run.json("evaluation.json")
+    assert set(evaluation) == {
+        "environment",
+        "total_steps",
+        "episodes",
+        "greedy",
+        "sampled",
+        "seconds",
+        "versions",
+        "device",
+    }
+    assert evaluation["environment"] == "CartPole-v1"
+    assert evaluation["total_steps"] == ITERATIONS * BATCH
+    assert evaluation["episodes"] == 3
+    assert set(evaluation["seconds"]) == {"start", "compile", "train", "evaluate"}
+    assert evaluation["versions"] == doctor.describe()
+    assert evaluation["device"] == jax.devices()[0].device_kind
+    for how in ("greedy", "sampled"):
+        scores = evaluation[how]
+        assert set(scores) == {"mean_per_seed", "iqm", "ci95"}
+        means = scores["mean_per_seed"]
+        assert len(means) == len(SEEDS)
+        assert all(1 <= mean <= 500 for mean in means)
+        assert np.isclose(scores["iqm"], trim_mean(means, 0.25))
+        low, high = scores["ci95"]
+        assert min(means) <= low <= scores["iqm"] <= high <= max(means)
+
+
+def test_there_is_one_row_an_iteration_and_seed_within_the_steps_asked_for(run):
+    for seed in SEEDS:
+        own = [row for row in run.rows if row["seed"] == seed]
+        assert [row["iteration"] for row in own] == list(range(1, ITERATIONS + 1))
+        steps = [row["environment_steps"] for row in own]
+        assert steps == [BATCH * i for i in range(1, ITERATIONS + 1)]
+        assert TOTAL_STEPS - BATCH < steps[-1] <= TOTAL_STEPS
+    assert len(run.rows) == ITERATIONS * len(SEEDS)
+
+
+def test_every_number_of_the_metrics_is_possible(run):
+    for row in run.rows:
+        assert set(row) == {
+            "seed",
+            "iteration",
+            "environment_steps",
+            *trpo_jax.Metrics._fields,
+        }
+        ended = row["episodes"] > 0
+        assert (row["episode_return"] is not None) == ended
+        assert not ended or row["episode_return"] == row["episode_length"] >= 1
+        assert 0 <= row["kl"] <= 0.01
+        assert row["status"] in list(trpo_jax.Status)
+        assert (row["step_size"] > 0) == (row["status"] == trpo_jax.Status.ACCEPTED)
+        assert 0 <= row["entropy"] <= np.log(2) + 1e-6
+        assert row["explained_variance"] is None or row["explained_variance"] <= 1
+    # CartPole cannot be lost in 8 steps by every policy: some rows have no episode.
+    assert any(row["episodes"] == 0 for row in run.rows)
+
+
+def test_csv_and_json_lines_agree_row_by_row(run):
+    with (run.directory / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    converted = [
+        {name: None if text == "" else json.loads(text) for name, text in row.items()}
+        for row in table
+    ]
+    assert converted == run.rows
+
+
+def test_the_configuration_is_that_of_the_command_line_over_the_preset(run):
+    content = run.json("config.json")
+    expected = dataclasses.asdict(PRESETS["CartPole-v1"].config)
+    assert content["config"] == expected | {"num_envs": 2, "num_steps": 8}
+    assert content["network"]["hidden_sizes"] == []
+    assert content["total_steps"] == TOTAL_STEPS
+    assert (content["seeds"], content["seed"]) == (2, 7)
+
+
+def test_the_configuration_repeats_the_run_byte_for_byte(run, tmp_path):
+    content = run.json("config.json")
+    trpo_jax.train(
+        content["environment"],
+        total_steps=content["total_steps"],
+        seeds=content["seeds"],
+        seed=content["seed"],
+        evaluation_episodes=content["evaluation_episodes"],
+        output_dir=tmp_path,
+        progress=False,
+        **content["config"],
+        **content["network"],
+    )
+    for name in ("metrics.jsonl", "metrics.csv", "learning_curve.png"):
+        assert (tmp_path / name).read_bytes() == (run.directory / name).read_bytes()
+    repeated, first = map(trpo_jax.load_policy, (tmp_path, run.directory))
+    assert_identical(repeated.policy_params, first.policy_params)
+    assert_identical(repeated.normalizer, first.normalizer)
+    repeated = strict_json((tmp_path / "evaluation.json").read_text())
+    for how in ("greedy", "sampled"):
+        assert repeated[how] == run.json("evaluation.json")[how]
+
+
+def test_the_policy_file_holds_every_seed(run):
+    saved = trpo_jax.load_policy(run.directory)
+    assert saved.environment == "CartPole-v1"
+    for leaf in jax.tree.leaves((saved.policy_params, saved.normalizer)):
+        assert len(leaf) == len(SEEDS)
+
+
+def test_a_directory_with_results_is_not_written_again(run, monkeypatch, capsys):
+    monkeypatch.chdir(run.directory.parent.parent)
+    before = {path: path.read_bytes() for path in run.directory.iterdir()}
+    with pytest.raises(SystemExit) as stop:
+        cli.main(RUN_LINE.split())
+    assert stop.value.code == 2
+    is_one_helpful_line(capsys.readouterr().err, [], ["already in use", "results/run"])
+    assert {path: path.read_bytes() for path in run.directory.iterdir()} == before
