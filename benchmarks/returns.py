@@ -1,9 +1,9 @@
 """Returns of the presets, many seeds: `python -m benchmarks.returns [ENVIRONMENT ...]`.
 
 Every environment with a preset is trained with it on the seeds 0, 1, 2, … (presets were
-chosen on other seeds) and judged over 100 greedy and 100 sampled episodes a seed. One JSON
-an environment goes to `benchmarks/results/returns/`; what is there already is left alone,
-so that a run that was cut off continues. The table is made from those files.
+chosen on other seeds) and judged over 100 greedy and 100 sampled episodes a seed. One
+JSON an environment goes to `benchmarks/results/returns/`; what is there already is left
+alone, so that a run that was cut off continues. The table is made from those files.
 """
 
 import dataclasses
@@ -71,7 +71,7 @@ def as_json(result: TrainResult) -> dict:
 def table() -> str:
     """Return the results on disk as a Markdown table."""
     lines = [
-        "| environment | steps | seeds | greedy, IQM [95 %] | worst seed | sampled, IQM |",
+        "| environment | steps | seeds | greedy IQM [95 %] | worst seed | sampled IQM |",
         "|---|---|---|---|---|---|",
     ]
     for path in sorted(RESULTS.glob("*.json")):

@@ -1,8 +1,8 @@
-"""Seconds on this machine, for CartPole-v1 with its preset: `python -m benchmarks.timing`.
+"""Seconds for CartPole-v1 with its preset: `python -m benchmarks.timing`.
 
-* `train`: 100,000 steps of one seed, compiled before, best and median of several.
-* `seeds`: 64 seeds in one call against one, from the same process.
-* `cold`: `trpo-jax train CartPole-v1` as a fresh process, from start to results on disk.
+* `train_one_seed`: 100,000 steps, compilation apart.
+* `seeds`: 64 seeds in one call against one, in the same process.
+* `cold`: `trpo-jax train CartPole-v1` in a process of its own, to results on disk.
 
 The JSON goes to `benchmarks/results/timing.json`. Let nothing else run meanwhile.
 """

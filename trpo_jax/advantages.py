@@ -38,7 +38,8 @@ def advantages(
         gae_lambda: λ in [0, 1].
 
     Returns:
-        Advantages `[T, ...]` and value targets Âₜ + V(sₜ) `[T, ...]`, in units of reward.
+        Advantages `[T, ...]` and value targets Âₜ + V(sₜ) `[T, ...]`, in units of
+        reward.
 
     Example:
         >>> no, yes = jnp.array([False, False]), jnp.array([False, True])
@@ -71,7 +72,7 @@ def rewards_to_go(
     *,
     discount: float | jax.Array,
 ) -> jax.Array:
-    """Return the discounted sum of the rewards from each step to the end of its episode.
+    """Return the discounted sum of rewards from each step to the end of its episode.
 
     Where the data stop before the episode does (a truncation, or the last row),
     `next_value` stands for the rest; pass zeros for the plain sum.

@@ -93,8 +93,8 @@ class Config(_Checked):
     action_repeat: int = _structure(1, COUNT)
     """Simulator steps each action is held; all of them count as environment steps."""
     stagger_starts: bool = _structure(False, FLAG)
-    """Cut the first episode of each environment off at a random step, so that episodes of
-    equal length do not run in step and a batch holds every part of an episode."""
+    """Cut the first episode of each environment off at a random step, so that episodes
+    of equal length do not run in step and a batch holds every part of an episode."""
     discount: float = _number(0.99, UNIT)
     """γ in [0, 1]."""
     gae_lambda: float = _number(0.95, UNIT)
@@ -148,7 +148,7 @@ class NetworkConfig(_Checked):
     activation: Literal["tanh", "relu", "elu", "silu", "gelu"] = _structure("tanh")
     """Activation of both networks."""
     log_std_init: float = _structure(0.0, FINITE)
-    """Log standard deviation a continuous policy starts with; ±1 is the action's bound."""
+    """Log standard deviation to start with; an action of ±1 is at the bound."""
     state_dependent_std: bool = _structure(False, FLAG)
     """Let the policy network give the log standard deviation for each observation."""
 

@@ -35,13 +35,14 @@ def cg_solve(
 ) -> tuple[PyTree, CGInfo]:
     """Solve A x = b for a symmetric positive-definite A known only through v ↦ A v.
 
-    αₖ = rₖᵀrₖ / pₖᵀApₖ,  xₖ₊₁ = xₖ + αₖpₖ,  rₖ₊₁ = rₖ − αₖApₖ   (Hestenes & Stiefel 1952)
+    αₖ = rₖᵀrₖ / pₖᵀApₖ,  xₖ₊₁ = xₖ + αₖpₖ,  rₖ₊₁ = rₖ − αₖApₖ
+    (Hestenes & Stiefel 1952)
 
     The work is done on one flat vector: a handful of operations an iteration, whatever
-    the number of leaves. It starts from zero, so that the same b gives the same x, and every iterate is a
-    direction of ascent. Unlike `jax.scipy.sparse.linalg.cg` it reports its residual, and
-    at a direction of non-positive or non-finite curvature it stops and returns the last
-    sound iterate (zero, if that was the first).
+    the number of leaves. It starts from zero, so that the same b gives the same x, and
+    every iterate is a direction of ascent. Unlike `jax.scipy.sparse.linalg.cg` it
+    reports its residual, and at a direction of non-positive or non-finite curvature it
+    stops and returns the last sound iterate (zero, if that was the first).
 
     Args:
         matvec: the product with A.

@@ -76,10 +76,9 @@ def fit_critic(
     """Minimise Σᵢ wᵢ (V(sᵢ) − targetᵢ)² / Σᵢ wᵢ by minibatch gradient descent.
 
     An epoch walks through the rows in golden-ratio strides from a random start: every
-    minibatch is spread evenly over the batch, and no time is spent on sorting a random
-    permutation, which on CPU would cost as much as the gradients of a small critic. Rows
-    that do not fill a minibatch sit the epoch out. If anything in the result is not
-    finite, parameters and optimiser state come back unchanged.
+    minibatch is spread evenly over the batch, and no time goes into sorting a random
+    permutation. Rows that do not fill a minibatch sit the epoch out. If anything in the
+    result is not finite, parameters and optimiser state come back unchanged.
 
     Args:
         key: consumed.

@@ -53,7 +53,7 @@ class Categorical:
         return jnp.sum(jnp.where(p > 0, p * (log_p - log_q), 0), axis=-1)
 
     def fisher_product(self, tangent: "Categorical") -> "Categorical":
-        """Multiply by the Fisher matrix of the logits, (diag(p) − p pᵀ) t, `[..., A]`."""
+        """Multiply by the Fisher matrix of the logits: (diag(p) − p pᵀ) t."""
         p = jax.nn.softmax(self.logits)
         t = tangent.logits
         return Categorical(p * (t - jnp.sum(p * t, axis=-1, keepdims=True)))

@@ -58,7 +58,8 @@ def require_sound_compiler() -> None:
             raise RuntimeError(
                 f"this compiler computes wrong numbers: {check.name} gives "
                 f"{check.result}, not {check.expected} (jax {jax.__version__}, jaxlib "
-                f"{jaxlib.__version__}, {jax.default_backend()}); install another jaxlib"
+                f"{jaxlib.__version__}, {jax.default_backend()}); install another "
+                "jaxlib"
             )
 
 

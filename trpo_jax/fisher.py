@@ -67,8 +67,9 @@ def subsample_rows(key: jax.Array, rows: PyTree, fraction: float) -> PyTree:
     """Draw a fraction of the rows without replacement, the same from every leaf.
 
     The rows are cut into as many equal runs as are to be kept, and one is drawn from
-    each: it spreads them evenly over the batch and needs no sort. The paper averages the Fisher matrix over 10 % of the states (appendix C.1), where
-    the gradient and the constraint keep them all.
+    each: it spreads them evenly over the batch and needs no sort. The paper averages
+    the Fisher matrix over 10 % of the states (appendix C.1), where the gradient and the
+    constraint keep them all.
 
     Args:
         key: consumed.

@@ -1,4 +1,4 @@
-"""Backtracking along a step until a divergence constraint holds and the objective rises."""
+"""Backtracking along a step until the objective rises within a divergence bound."""
 
 import enum
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def line_search(
     """Take the first of θ + αʲ s, j = 0 … max_steps, that improves and stays close.
 
     A try is accepted when objective(θ + αʲ s) > objective(θ), strictly, and
-    divergence(θ + αʲ s) ≤ max_divergence, both finite (Schulman et al. 2015, appendix C).
+    divergence(θ + αʲ s) ≤ max_divergence, both finite (Schulman et al. 2015, app. C).
     Unlike most public implementations both conditions are tested at every try, and when
     none passes the parameters come back bit for bit.
 
@@ -71,7 +71,8 @@ def line_search(
 
     Example:
         >>> theta, info = line_search(
-        ...     lambda x: -((x - 1.0) ** 2), jnp.abs, jnp.float32(0.0), jnp.float32(4.0),
+        ...     lambda x: -((x - 1.0) ** 2), jnp.abs,
+        ...     jnp.float32(0.0), jnp.float32(4.0),
         ...     max_divergence=1.5, shrink=0.5)
         >>> float(theta), int(info.backtracks)
         (1.0, 2)

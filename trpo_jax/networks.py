@@ -1,4 +1,4 @@
-"""Policies and critics. A network is a pair of pure functions; flax is one way to get one."""
+"""Policies and critics: a network is a pair of pure functions, flax one way to it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -26,13 +26,13 @@ class Network(NamedTuple):
     """A pair of pure functions.
 
     Attributes:
-        init: `init(key, observation)` → parameters, any pytree of floating-point arrays;
-            `key` is consumed, `observation` is one observation, for its shape.
+        init: `init(key, observation)` → parameters, any pytree of floating-point
+            arrays; `key` is consumed, `observation` is one observation, for its shape.
         apply: `apply(params, observation)` → a distribution (policy) or values
             (critic), for observations with any leading axes.
 
-    Any library fits. Flax linen: `Network(module.init, module.apply)`. Equinox, NNX or a
-    plain function: split into arrays and structure, close over the structure:
+    Any library fits. Flax linen: `Network(module.init, module.apply)`. Equinox, NNX or
+    a plain function: split into arrays and structure, close over the structure:
 
         params, static = equinox.partition(model, equinox.is_array)
         Network(lambda key, observation: params,

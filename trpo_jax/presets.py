@@ -46,5 +46,5 @@ DEFAULT = _preset(1_000_000, "defaults: common values of public TRPO implementat
 
 
 def preset_of(environment: str) -> Preset:
-    """Return the preset of an environment, with or without its prefix, or the default."""
+    """Return the preset of an environment, prefix or not, or the default."""
     return PRESETS.get(environment.removeprefix("gymnax:"), DEFAULT)

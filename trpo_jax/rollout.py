@@ -27,8 +27,8 @@ class Rollout:
         action: pytree of `[T, B, ...]`, as sampled from the policy.
         log_prob: `[T, B]` log-probability under the policy that acted.
         reward: `[T, B]`.
-        next_observation: pytree of `[T, B, ...]`, where the action led; at the end of an
-            episode its final observation, never the one after the reset.
+        next_observation: pytree of `[T, B, ...]`, where the action led; at the end of
+            an episode its final observation, never the one after the reset.
         terminated: `[T, B]` bool.
         truncated: `[T, B]` bool.
         weight: `[T, B]`, 1 for a transition, 0 for a row to be ignored everywhere.

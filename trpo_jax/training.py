@@ -1,4 +1,4 @@
-"""The host's part of training: compile once, run chunks of iterations, write things down."""
+"""The host's part of training: compile once, run chunks, write things down."""
 
 import dataclasses
 import json
@@ -19,12 +19,12 @@ from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment
 from trpo_jax.evaluation import evaluate
 from trpo_jax.networks import Agent, mlp_agent
+from trpo_jax.plan import Plan, make_plan
 from trpo_jax.plotting import (
     bootstrap_interval,
     interquartile_mean,
     plot_learning_curve,
 )
-from trpo_jax.plan import Plan, make_plan
 from trpo_jax.state import TrainState
 from trpo_jax.trpo import Metrics, init, train_step
 
@@ -75,7 +75,7 @@ def train(
         total_steps: environment steps a seed; never exceeded. The preset's when None.
         seeds: K, trained in one program.
         seed: of the first run.
-        output_dir: a directory that does not exist yet or is empty; None writes nothing.
+        output_dir: a directory that is new or empty; None writes nothing.
         evaluation_episodes: played by each agent afterwards, greedily and sampled.
         agent: your own; otherwise the standard one, by the network's hyper-parameters.
         progress: show it on standard output.
@@ -194,7 +194,7 @@ class _Programs(NamedTuple):
 
 
 def _compile(plan: Plan, environment: Environment, agent: Agent) -> _Programs:
-    """Compile the three programs of a run, two at a time: the compiler uses one core."""
+    """Compile the three programs of a run, two at a time."""
     config = plan.config
 
     def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -227,7 +227,7 @@ def train_step(
 def estimate_advantages(
     state: TrainState, rollout: Rollout, agent: Agent, config: Config
 ) -> Batch:
-    """Turn transitions into a `Batch`: value them, scale rewards, apply `advantages`."""
+    """Turn transitions into a `Batch`: value, scale rewards, apply `advantages`."""
 
     def value(observation: PyTree) -> jax.Array:
         observation = normalize_observation(state.normalizer, observation)
@@ -336,7 +336,7 @@ def improve_policy(
         key: consumed; chooses the rows of the Fisher products.
         apply: policy parameters and observations `[N, ...]` → distribution.
         params: θ_old.
-        rows: a `Batch` with leading axis `[N]` and observations as the policy sees them.
+        rows: a `Batch` with leading axis `[N]`, observations as the policy sees them.
         config: of the run.
 
     Returns:

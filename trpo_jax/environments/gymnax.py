@@ -47,8 +47,8 @@ class GymnaxEnvironment:
     """A gymnax environment behind the contract of `trpo_jax.environments.base`.
 
     It steps through `step_env`, which neither resets nor hides the final observation.
-    Continuous actions arrive in units of the action space: ±1 is the bound where the box
-    is bounded, and anything beyond is clipped.
+    Continuous actions arrive in units of the action space: ±1 is the bound where the
+    box is bounded, and anything beyond is clipped.
 
     Args:
         name: as registered in gymnax.

@@ -3,15 +3,15 @@
 Train on them in this order; the first that fails says what is broken (an idea of Andy
 Jones, "Debugging RL, without the agonizing pain", 2021).
 
-| probe       | what it isolates                                             | right answer    |
-|-------------|--------------------------------------------------------------|-----------------|
-| value       | the critic can learn a constant                              | V = 1           |
-| observation | the critic sees the observation                              | V(o) = o        |
-| discount    | reward travels back in time, discounted                      | V(first) = γ    |
-| truncation  | a time limit is bootstrapped, from the final observation     | V(1) = 1/(1−γ)  |
-| action      | the policy gradient points up                                | action 0        |
-| policy      | the policy sees the observation                              | action = o > 0  |
-| continuous  | the same, with a Gaussian                                    | action = o / 2  |
+| probe       | what it isolates                                    | right answer   |
+|-------------|-----------------------------------------------------|----------------|
+| value       | the critic can learn a constant                     | V = 1          |
+| observation | the critic sees the observation                     | V(o) = o       |
+| discount    | reward travels back in time, discounted             | V(first) = γ   |
+| truncation  | time limits bootstrap, from the final observation   | V(1) = 1/(1−γ) |
+| action      | the policy gradient points up                       | action 0       |
+| policy      | the policy sees the observation                     | action = o > 0 |
+| continuous  | the same, with a Gaussian                           | action = o / 2 |
 """
 
 import dataclasses
