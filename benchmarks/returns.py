@@ -71,7 +71,7 @@ def as_json(result: TrainResult) -> dict:
 def table() -> str:
     """Return the results on disk as a Markdown table."""
     lines = [
-        "| environment | steps | seeds | greedy IQM [95 %] | worst seed | sampled IQM |",
+        "| environment | steps | seeds | greedy IQM [95 %] | worst | sampled IQM |",
         "|---|---|---|---|---|---|",
     ]
     for path in sorted(RESULTS.glob("*.json")):

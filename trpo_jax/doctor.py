@@ -31,13 +31,11 @@ def self_check() -> list[Check]:
     rows = np.zeros((32_769, 3), np.float32)
     rows[:, 0] = np.arange(len(rows))
 
-    def compute(ones: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-        total = jnp.sum(jnp.broadcast_to(ones, (2, 1024, 1024)))
-        identity = jnp.eye(3)
-        squares = jax.vmap(lambda row: jnp.sum((identity @ row) ** 2))(rows)
-        return total, squares
-
-    total, squares = jax.jit(compute)(np.ones((1024, 1), np.float32), rows)
+    total = jax.jit(lambda a: jnp.sum(jnp.broadcast_to(a, (2, 1024, 1024))))(
+        np.ones((1024, 1), np.float32)
+    )
+    identity = np.eye(3, dtype=np.float32)
+    squares = jax.jit(jax.vmap(lambda row: jnp.sum((identity @ row) ** 2)))(rows)
     wrong = np.sum(np.asarray(squares) != rows[:, 0] ** 2)
     return [
         Check("sum of a broadcast array", float(total), 2.0 * 1024 * 1024),
