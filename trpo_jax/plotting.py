@@ -1,6 +1,7 @@
 """Learning curves, with the statistics of rliable (Agarwal et al. 2021)."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -46,44 +47,56 @@ def bootstrap_interval(
     return low, high
 
 
+def draw_learning_curve(
+    axes: Any, environment_steps: np.ndarray, episode_return: np.ndarray
+) -> None:
+    """Draw the interquartile mean over seeds and its 95 % bootstrap band.
+
+    Args:
+        axes: of matplotlib.
+        environment_steps: `[I]`.
+        episode_return: `[K, I]`; NaN where no episode ended, which carries the last
+            known return forward.
+    """
+    returns = _fill_forward(episode_return)
+    known = ~np.isnan(returns).any(axis=0)
+    steps, returns = np.asarray(environment_steps)[known], returns[:, known]
+    if returns.size:
+        label = "return of training episodes"
+        if len(returns) > 1:
+            label = f"interquartile mean of {len(returns)} seeds, 95 % interval"
+            shown = np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))
+            low, high = bootstrap_interval(returns[:, shown], resamples=500)
+            axes.fill_between(steps[shown], low, high, color="C0", alpha=0.25, lw=0)
+        axes.plot(steps, interquartile_mean(returns), color="C0", label=label)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def plot_learning_curve(
     path: pathlib.Path,
     environment_steps: np.ndarray,
     episode_return: np.ndarray,
     title: str,
 ) -> None:
-    """Draw returns against steps: interquartile mean and 95 % band over the seeds.
+    """Write the learning curve of a run as a PNG.
 
     Args:
-        path: of the PNG to write.
+        path: of the file.
         environment_steps: `[I]`.
-        episode_return: `[K, I]`; NaN where no episode ended, which carries the last
-            known return forward.
+        episode_return: `[K, I]`, as in `draw_learning_curve`.
         title: of the figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    returns = _fill_forward(episode_return)
-    known = ~np.isnan(returns).any(axis=0)
-    steps, returns = np.asarray(environment_steps)[known], returns[:, known]
-
     figure = Figure(figsize=(6.4, 4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    seeds = len(returns)
-    if returns.size:
-        label = "return of training episodes"
-        if seeds > 1:
-            label = f"interquartile mean of {seeds} seeds, 95 % bootstrap interval"
-            shown = np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))
-            low, high = bootstrap_interval(returns[:, shown], resamples=500)
-            axes.fill_between(steps[shown], low, high, color="C0", alpha=0.25, lw=0)
-        axes.plot(steps, interquartile_mean(returns), color="C0", label=label)
-        axes.legend(frameon=False, loc="lower right")
+    draw_learning_curve(axes, environment_steps, episode_return)
     axes.set(title=title, xlabel="environment steps", ylabel="episode return")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    if axes.lines:
+        axes.legend(frameon=False, loc="lower right")
     figure.savefig(path)
 
 
