@@ -20,6 +20,7 @@ _HOME = {
     "Config": "trpo",
     "DiagonalGaussian": "distributions",
     "Discrete": "environments.spaces",
+    "Environment": "environments.base",
     "LineSearchInfo": "line_search",
     "Metrics": "trpo",
     "Network": "networks",

@@ -1,19 +1,21 @@
 """A trained policy as a file: numbers and names, no code."""
 
 import dataclasses
+import hashlib
 import json
+import os
 import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from trpo_jax.config import NetworkConfig
 from trpo_jax.environments import make_environment
 from trpo_jax.networks import Agent, mlp_agent
-from trpo_jax.normalization import Normalizer
+from trpo_jax.normalization import Normalizer, init_moments
 from trpo_jax.state import TrainState
 
 PyTree = Any
@@ -54,11 +56,14 @@ def save_policy(
         _name(key_path): np.asarray(leaf)
         for key_path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
-    metadata = {
+    description = {
         "environment": environment,
-        "network": json.dumps(dataclasses.asdict(network)),
+        "network": dataclasses.asdict(network),
+        "sha256": _checksum(arrays),
     }
-    save_file(arrays, path, metadata)
+    unfinished = path.with_suffix(".tmp")
+    save_file(arrays, unfinished, {"trpo_jax": json.dumps(description)})
+    os.replace(unfinished, path)
 
 
 def load_policy(run: str | pathlib.Path) -> SavedPolicy:
@@ -73,13 +78,22 @@ def load_policy(run: str | pathlib.Path) -> SavedPolicy:
     """
     path = pathlib.Path(run)
     path = path / "policy.safetensors" if path.is_dir() else path
+    try:
+        return _read(path)
+    except (ValueError, TypeError, AttributeError, SafetensorError) as error:
+        raise ValueError(f"{path} does not hold a policy: {error}") from error
+
+
+def _read(path: pathlib.Path) -> SavedPolicy:
     with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
+        metadata = json.loads((file.metadata() or {}).get("trpo_jax", "{}"))
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if not {"environment", "network"} <= metadata.keys():
-        raise ValueError(f"{path} was not written by trpo_jax: no description in it")
+    if not {"environment", "network", "sha256"} <= metadata.keys():
+        raise ValueError("it was not written by trpo_jax, no description in it")
+    if metadata["sha256"] != _checksum(arrays):
+        raise ValueError("its checksum is wrong, the numbers have changed")
     environment = make_environment(metadata["environment"])
-    network = NetworkConfig(**_lists_to_tuples(json.loads(metadata["network"])))
+    network = NetworkConfig(**_lists_to_tuples(metadata["network"]))
     agent = mlp_agent(
         environment.observation_space,
         environment.action_space,
@@ -89,17 +103,15 @@ def load_policy(run: str | pathlib.Path) -> SavedPolicy:
     params = jax.eval_shape(agent.policy.init, jax.random.key(0), observation)
     moments = None
     if any(name.startswith("observation/") for name in arrays):
-        from trpo_jax.normalization import init_moments
-
         moments = jax.tree.map(lambda leaf: init_moments(leaf.shape), observation)
 
     def read(key_path: tuple, leaf: Any) -> np.ndarray:
         name = _name(key_path)
         if name not in arrays:
-            raise ValueError(f"{path}: {name} is missing")
+            raise ValueError(f"{name} is missing")
         if arrays[name].shape[1:] != leaf.shape:
             raise ValueError(
-                f"{path}: {name} has shape {arrays[name].shape[1:]}, the network of "
+                f"{name} has shape {arrays[name].shape[1:]}, the network of "
                 f"{metadata['environment']} needs {leaf.shape}"
             )
         return arrays[name]
@@ -113,6 +125,13 @@ def load_policy(run: str | pathlib.Path) -> SavedPolicy:
         policy_params=tree["policy"],
         normalizer=Normalizer(tree["observation"], None, None),
     )
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _name(key_path: tuple) -> str:

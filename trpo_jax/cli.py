@@ -69,17 +69,25 @@ def main(argv: list[str] | None = None) -> None:
             sys.exit(_examine())
         else:
             _train(_plan(command), started)
+        sys.stdout.flush()
+    except BrokenPipeError:  # an OSError: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (ValueError, OSError) as error:
         _refuse(str(error))
-    except BrokenPipeError:
-        sys.exit(141)
 
 
 def _parse(argv: list[str]) -> Train | Presets | Doctor:
     """Parse twice: the environment decides what the defaults are."""
     wants_help = {"-h", "--help"} & set(argv)
+    known = ("train", "presets", "doctor")
+    if argv and not argv[0].startswith("-") and argv[0] not in known:
+        near = difflib.get_close_matches(argv[0], known, 1, 0.0)
+        raise ValueError(f"unknown command {argv[0]!r}; nearest: {near[0]!r}")
     if wants_help or not argv:
-        names = [word for word in argv if word in PRESETS]
+        names = [word for word in argv if word.removeprefix("gymnax:") in PRESETS]
         return _tyro(argv or ["--help"], names[0] if names else None)
     command = _tyro(argv, None)
     if isinstance(command, Train):
@@ -121,23 +129,35 @@ def _tyro(argv: list[str], environment: str | None) -> Any:
 def _one_line(box: str, argv: list[str]) -> str:
     """Turn a boxed, wrapped complaint into one line with the nearest valid name."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = [line.strip("│ ") for line in plain.splitlines() if line.startswith("│")]
-    body = []
-    for line in lines:
-        if set(line) == {"─"}:
-            break
-        body.append(line)
+    # A title, a line, the message, a line, advice; framed where there is UTF-8.
+    lines = [line.strip("│ ") for line in plain.splitlines()[1:]]
+    rules = [i for i, line in enumerate(lines) if line and not line.strip("─-╰╯")]
+    if rules and rules[0] == 0:
+        lines, rules = lines[1:], [i - 1 for i in rules[1:]]
+    body = lines[: rules[0]] if rules else lines
     message = " ".join(" ".join(body).split())
-    known = [
-        f"--{field.name.replace('_', '-')}"
+    fields = {
+        f"--{field.name.replace('_', '-')}": field
         for kind in (Train, Config, NetworkConfig)
         for field in dataclasses.fields(kind)
-    ]
+        if field.name not in ("environment", "config", "network")
+    }
+    switches = [f"--no-{name[2:]}" for name, f in fields.items() if f.type is bool]
+    known = [*fields, *switches, "--help"]
     for word in argv:
         flag = word.split("=")[0]
-        if flag.startswith("--") and flag not in known and f"--no-{flag[5:]}" != flag:
+        if flag.startswith("--") and flag not in known:
             near = difflib.get_close_matches(flag, known, 1, 0.0)
             return f"unknown option {flag}; nearest: {near[0]}"
+    if message.startswith("Missing from trpo-jax train"):
+        return "the environment is missing: trpo-jax train CartPole-v1"
+    if found := re.match(r"Error parsing __.*?: (\w+ must .*)", message):
+        return _flags(found[1])
+    if found := re.match(r"Error parsing (--[\w-]+): .*?(\[?'.*'\]?)$", message):
+        field = fields[found[1]]
+        rule = field.metadata.get("rule")
+        words = rule.words if rule else "an integer"
+        return f"{found[1]} must be {words}; got {found[2]}"
     return message or "cannot be parsed; see trpo-jax --help"
 
 

@@ -109,7 +109,7 @@ def fit_critic(
     stride = _coprime_near(total, 0.618 * total)
     within = (np.arange(size) * stride % total).astype(np.int32)
     starts = (np.arange(batches) * size * stride % total).astype(np.int32)
-    offsets = jax.random.randint(key, (epochs, 1), 0, total) + starts
+    offsets = jax.random.randint(key, (epochs, 1), 0, total) + starts[None]
 
     def loss_of(flat: jax.Array, start: jax.Array) -> jax.Array:
         rows = (start + within) % total

@@ -76,7 +76,7 @@ def evaluate(
         playing = ~result.finished
         result = Evaluation(
             episode_return=result.episode_return + jnp.where(playing, after.reward, 0),
-            episode_length=result.episode_length + playing,
+            episode_length=result.episode_length + playing.astype(jnp.int32),
             finished=result.finished | after.terminated | after.truncated,
         )
         return t + 1, after.env_state, after.observation, result

@@ -65,7 +65,8 @@ def update_moments(moments: Moments, x: jax.Array, weight: jax.Array) -> Moments
     count = jnp.sum(weight)
     safe_count = jnp.where(count > 0, count, 1)
     mean = jnp.sum(wide * x, axis=row_axes) / safe_count
-    variance = jnp.sum(wide * (x - mean) ** 2, axis=row_axes) / safe_count
+    centred = x - jax.lax.expand_dims(mean, row_axes)
+    variance = jnp.sum(wide * centred**2, axis=row_axes) / safe_count
 
     total = moments.count + count
     share = jnp.where(total > 0, count / jnp.where(total > 0, total, 1), 0)
@@ -94,9 +95,12 @@ def normalize(
         clip: in standard deviations.
     """
     clip = jnp.asarray(clip, moments.mean.dtype)
-    scaled = (x.astype(moments.mean.dtype) - moments.mean) * jax.lax.rsqrt(
-        moments.variance + 1e-8
+    leading = range(x.ndim - moments.mean.ndim)
+    mean, variance = (
+        jax.lax.expand_dims(moment, leading)
+        for moment in (moments.mean, moments.variance)
     )
+    scaled = (x.astype(mean.dtype) - mean) * jax.lax.rsqrt(variance + 1e-8)
     return jnp.clip(scaled, -clip, clip)
 
 

@@ -17,6 +17,9 @@ from trpo_jax.config import (
 from trpo_jax.environments import check_name
 from trpo_jax.presets import preset_of
 
+REPORTS = 25  # to the host in a run, or more in a long one
+LONGEST_CHUNK = 100  # iterations between two of them
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -50,7 +53,7 @@ class Plan:
     @property
     def chunk(self) -> int:
         """Iterations between two reports to the host."""
-        return min(100, max(1, self.iterations // 25))
+        return min(LONGEST_CHUNK, max(1, self.iterations // REPORTS))
 
     def as_json(self) -> dict[str, Any]:
         """Return what `config.json` holds: enough to repeat the run."""

@@ -5,6 +5,7 @@ import json
 import pathlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -29,9 +30,6 @@ from trpo_jax.state import TrainState
 from trpo_jax.trpo import Metrics, init, train_step
 
 PyTree = Any
-
-CHUNKS = 25  # host sees this many reports a run, or more on a long one
-LONGEST_CHUNK = 100  # iterations
 
 
 class TrainResult(NamedTuple):
@@ -235,8 +233,6 @@ def _compile(plan: Plan, environment: Environment, agent: Agent) -> _Programs:
                 greedy=greedy,
             )
         )(jnp.array([True, False]))
-
-    from concurrent.futures import ThreadPoolExecutor
 
     keys = _keys(plan, 0)
     states = jax.eval_shape(over_seeds(begin), keys)

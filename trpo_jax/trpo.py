@@ -447,7 +447,8 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
     episodes = jnp.sum(ended)
 
     def mean_at_end(x: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.where(ended, x, 0)) / episodes
+        total = jnp.sum(jnp.where(ended, x, 0)).astype(jnp.float32)
+        return total / episodes.astype(jnp.float32)
 
     metrics = Metrics(
         episodes=episodes,

@@ -73,6 +73,11 @@ def check_name(name: str) -> tuple[str, str]:
         lower = {known.lower(): known for known in _NAMES[prefix]}
         near = difflib.get_close_matches(rest.lower(), lower, 1, 0.0)
         raise ValueError(f"unknown environment {name!r}; nearest: {lower[near[0]]!r}")
+    if rest == "MNISTBandit-bsuite":
+        raise ValueError(
+            "MNISTBandit-bsuite downloads its data when it is made, and nothing here "
+            "uses the network; try SimpleBandit-bsuite"
+        )
     return prefix, rest
 
 

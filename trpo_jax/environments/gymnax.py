@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trpo_jax.environments import GYMNAX, check_name
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete, Space
 
@@ -59,11 +60,8 @@ class GymnaxEnvironment:
     """
 
     def __init__(self, name: str, params: Any = None) -> None:
-        if name == "MNISTBandit-bsuite":
-            raise ValueError(
-                "MNISTBandit-bsuite downloads its data when it is made, and nothing "
-                "here uses the network; try SimpleBandit-bsuite"
-            )
+        if name in GYMNAX:
+            check_name(name)
         if name not in gymnax.registered_envs:
             near = difflib.get_close_matches(name, gymnax.registered_envs, 3, 0.4)
             raise ValueError(

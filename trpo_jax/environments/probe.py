@@ -104,7 +104,12 @@ def make_probe(name: str) -> Probe:
         "observation": (one, True, 1, lambda signal, time, action: signal),
         "discount": (one, False, 2, lambda signal, time, action: time),
         "truncation": (one, False, 3, lambda signal, time, action: signal, True),
-        "action": (two, False, 1, lambda signal, time, action: 1.0 - 2 * action),
+        "action": (
+            two,
+            False,
+            1,
+            lambda signal, time, action: jnp.where(action == 0, 1.0, -1.0),
+        ),
         "policy": (
             two,
             True,
