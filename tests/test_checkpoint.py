@@ -144,9 +144,9 @@ def test_the_file_and_its_directory_are_the_same_policy(saved):
 def test_the_file_is_a_json_header_and_raw_numbers_with_no_code(saved):
     _, state, path = saved
     header, data = parsed(path.read_bytes())
-    metadata = header.pop("__metadata__")
-    assert metadata["environment"] == "CartPole-v1"
-    assert json.loads(metadata["network"])["hidden_sizes"] == [5]
+    description = json.loads(header.pop("__metadata__")["trpo_jax"])
+    assert description["environment"] == "CartPole-v1"
+    assert description["network"]["hidden_sizes"] == [5]
 
     covered = sorted(entry["data_offsets"] for entry in header.values())
     assert covered[0][0] == 0
@@ -188,7 +188,7 @@ def test_a_file_of_another_kind_is_refused_by_name(content, tmp_path):
     refused(path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"environment": "CartPole-v1"}], ids=str)
+@pytest.mark.parametrize("metadata", [None, {"trpo_jax": "{}"}], ids=str)
 def test_weights_of_another_program_are_refused_by_name(metadata, tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"w": np.zeros(3, np.float32)}, path, metadata)
@@ -200,11 +200,11 @@ def test_weights_of_another_program_are_refused_by_name(metadata, tmp_path):
     [
         ("environment", "CartPole-v9", "CartPole-v9"),
         ("network", "{", ""),
-        ("network", '{"hidden_sizes": [6]}', "shape"),
-        ("network", '{"hidden_sizes": [5], "depth": 3}', "depth"),
-        ("network", '{"hidden_sizes": [0]}', "hidden_sizes"),
-        ("network", "[]", ""),
-        ("network", '{"hidden_sizes": [5], "activation": "tahn"}', "tahn"),
+        ("network", {"hidden_sizes": [6]}, "shape"),
+        ("network", {"hidden_sizes": [5], "depth": 3}, "depth"),
+        ("network", {"hidden_sizes": [0]}, "hidden_sizes"),
+        ("network", [], ""),
+        ("network", {"hidden_sizes": [5], "activation": "tahn"}, "tahn"),
         ("environment", "Acrobot-v1", "shape"),
     ],
 )
@@ -212,7 +212,8 @@ def test_a_description_that_does_not_fit_is_refused_by_name(
     field, value, needle, saved, tmp_path
 ):
     header, data = parsed(saved[2].read_bytes())
-    header["__metadata__"][field] = value
+    description = json.loads(header["__metadata__"]["trpo_jax"])
+    header["__metadata__"]["trpo_jax"] = json.dumps(description | {field: value})
     path = tmp_path / "policy.safetensors"
     path.write_bytes(rebuilt(header, data))
     refused(path, needle)
