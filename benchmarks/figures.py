@@ -28,7 +28,7 @@ def main() -> None:
         figure.subplots(1, len(CLASSIC)), CLASSIC.items()
     ):
         axes.set_title(name, fontsize=10)
-        axes.set_xlabel("simulator steps", fontsize=8)
+        axes.set_xlabel("thousand simulator steps", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.axhline(reference, color="0.4", ls=":", lw=1)
         path = RESULTS / f"{name}.json"
@@ -36,7 +36,7 @@ def main() -> None:
             curve = json.loads(path.read_text())["curve"]
             draw_learning_curve(
                 axes,
-                np.array(curve["environment_steps"]),
+                np.array(curve["environment_steps"]) / 1000,
                 np.array(curve["episode_return"], float),
             )
     figure.axes[0].set_ylabel("training return", fontsize=8)
