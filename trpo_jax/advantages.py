@@ -119,10 +119,11 @@ def standardize(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     """
     weight = jnp.ones_like(x) if weight is None else weight.astype(x.dtype)
     x = jnp.where(weight > 0, x, 0)
+    largest = jnp.max(jnp.abs(x))
+    x = x / jnp.where(largest == 0, 1, largest)  # so that no square over- or underflows
     total = jnp.sum(weight)
     mean = jnp.sum(weight * x) / total
     centred = jnp.where(weight > 0, x - mean, 0)
     deviation = jnp.sqrt(jnp.sum(weight * centred**2) / total)
-    rounding = 32 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x))
-    varied = deviation > rounding
-    return jnp.where(varied, centred / jnp.where(varied, deviation, 1), 0)
+    flat = deviation <= 32 * jnp.finfo(x.dtype).eps  # false for NaN
+    return jnp.where(flat, 0, centred / jnp.where(flat, 1, deviation))

@@ -44,7 +44,9 @@ def explained_variance(
     share = weight / jnp.sum(weight)
 
     def variance(x: jax.Array) -> jax.Array:
-        return jnp.sum(share * (x - jnp.sum(share * x)) ** 2)
+        x = jnp.where(share > 0, x, 0)
+        centred = jnp.where(share > 0, x - jnp.sum(share * x), 0)
+        return jnp.sum(share * centred**2)
 
     total = variance(target)
     varied = total > 0

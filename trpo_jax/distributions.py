@@ -39,7 +39,7 @@ class Categorical:
         """Return −Σ p log p in nats, `[...]`."""
         log_p = jax.nn.log_softmax(self.logits)
         p = jnp.exp(log_p)
-        return -jnp.sum(jnp.where(p > 0, p * log_p, 0), axis=-1)
+        return -jnp.sum(p * jnp.where(p > 0, log_p, 0), axis=-1)
 
     def mode(self) -> jax.Array:
         """Return the most probable action, `[...]` int32."""
@@ -50,7 +50,7 @@ class Categorical:
         log_p = jax.nn.log_softmax(self.logits)
         log_q = jax.nn.log_softmax(other.logits)
         p = jnp.exp(log_p)
-        return jnp.sum(jnp.where(p > 0, p * (log_p - log_q), 0), axis=-1)
+        return jnp.sum(p * jnp.where(p > 0, log_p - log_q, 0), axis=-1)
 
     def fisher_product(self, tangent: "Categorical") -> "Categorical":
         """Multiply by the Fisher matrix of the logits: (diag(p) − p pᵀ) t."""

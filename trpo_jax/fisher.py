@@ -36,6 +36,9 @@ def fisher_vector_product(
     Returns:
         A function from a pytree like `params` to a pytree like `params`.
 
+    Raises:
+        ValueError: when the arrays of the distribution differ in their rows.
+
     Example:
         >>> from trpo_jax import DiagonalGaussian
         >>> apply = lambda m: DiagonalGaussian(m[None], jnp.zeros((1, 2)))
@@ -45,6 +48,12 @@ def fisher_vector_product(
     """
     distribution, push_forward = jax.linearize(apply, params)
     pull_back = jax.linear_transpose(push_forward, params)
+    rows = {leaf.shape[:1] for leaf in jax.tree.leaves(distribution)}
+    if len(rows) != 1 or rows == {()}:
+        raise ValueError(
+            "every array of the distribution must have the rows on its leading axis; "
+            f"got leading axes {sorted(rows)}: broadcast the smaller ones"
+        )
 
     def average(leaf: jax.Array) -> jax.Array:
         if weight is None:

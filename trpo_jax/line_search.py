@@ -88,7 +88,18 @@ def line_search(
         candidate = jax.tree.map(
             lambda p, s: p + scale.astype(p.dtype) * s, params, step
         )
-        improvement = objective(candidate) - before
+        # Rounding must not pass for a gain: a step of nothing improves nothing.
+        moved = jnp.any(
+            jnp.stack(
+                [
+                    jnp.any(new != old)
+                    for new, old in zip(
+                        jax.tree.leaves(candidate), jax.tree.leaves(params)
+                    )
+                ]
+            )
+        )
+        improvement = jnp.where(moved, objective(candidate) - before, 0)
         distance = divergence(candidate)
         verdict = jnp.select(
             [
