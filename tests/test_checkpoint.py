@@ -243,3 +243,11 @@ def test_no_file_is_said_with_its_name(tmp_path):
         load_policy(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_policy(tmp_path / "nowhere")
+
+
+def test_the_policy_of_your_own_agent_says_that_only_you_can_rebuild_it(
+    saved, tmp_path
+):
+    path = tmp_path / "policy.safetensors"
+    save_policy(path, saved[1], "CartPole-v1", None)
+    refused(path, "your own")

@@ -250,3 +250,16 @@ def test_a_compiler_that_computes_wrong_numbers_is_refused(tmp_path, monkeypatch
     with pytest.raises(RuntimeError, match=r"a sum gives 1\.0, not 2\.0"):
         train("CartPole-v1", output_dir=tmp_path / "run", progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_network_options_beside_your_own_agent_are_refused():
+    agent = Agent(Network(None, None), Network(None, None))
+    with pytest.raises(ValueError, match="leave out hidden_sizes"):
+        train("CartPole-v1", agent=agent, hidden_sizes=(8,))
+
+
+def test_your_own_environment_does_not_inherit_a_preset_by_its_name():
+    from trpo_jax.plan import make_plan
+
+    plan = make_plan("CartPole-v1", check_environment=False)
+    assert plan.config == type(plan.config)()

@@ -112,7 +112,7 @@ def standardize(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
         weight: like `x`, ≥ 0; elements of weight 0 do not count and come out as 0.
 
     Example:
-        >>> standardize(jnp.array([1.0, 3.0])).tolist()
+        >>> standardize(jnp.array([2.0, 4.0])).tolist()
         [-1.0, 1.0]
         >>> standardize(jnp.full(3, 0.1)).tolist()
         [0.0, 0.0, 0.0]

@@ -38,7 +38,10 @@ class SavedPolicy(NamedTuple):
 
 
 def save_policy(
-    path: pathlib.Path, state: TrainState, environment: str, network: NetworkConfig
+    path: pathlib.Path,
+    state: TrainState,
+    environment: str,
+    network: NetworkConfig | None,
 ) -> None:
     """Write weights and normaliser of every seed as safetensors.
 
@@ -46,7 +49,8 @@ def save_policy(
         path: of the file.
         state: every array leads with the seed.
         environment: its name.
-        network: of the agent.
+        network: of the standard agent; None when agent or environment are the user's
+            own, which no file can describe: `load_policy` then says so.
     """
     tree = {
         "policy": state.policy_params,
@@ -58,7 +62,7 @@ def save_policy(
     }
     description = {
         "environment": environment,
-        "network": dataclasses.asdict(network),
+        "network": None if network is None else dataclasses.asdict(network),
         "sha256": _checksum(arrays),
     }
     unfinished = path.with_suffix(".tmp")
@@ -92,6 +96,11 @@ def _read(path: pathlib.Path) -> SavedPolicy:
         raise ValueError("it was not written by trpo_jax, no description in it")
     if metadata["sha256"] != _checksum(arrays):
         raise ValueError("its checksum is wrong, the numbers have changed")
+    if metadata["network"] is None:
+        raise ValueError(
+            "it was trained with an agent or an environment of your own; read the "
+            "arrays with safetensors and rebuild the pytree with your code"
+        )
     environment = make_environment(metadata["environment"])
     network = NetworkConfig(**_lists_to_tuples(metadata["network"]))
     agent = mlp_agent(

@@ -15,7 +15,7 @@ from trpo_jax.config import (
     split_hyper_parameters,
 )
 from trpo_jax.environments import check_name
-from trpo_jax.presets import preset_of
+from trpo_jax.presets import DEFAULT, preset_of
 
 REPORTS = 25  # to the host in a run, or more in a long one
 LONGEST_CHUNK = 100  # iterations between two of them
@@ -82,7 +82,7 @@ def make_plan(
     """
     if check_environment:
         check_name(environment)
-    preset = preset_of(environment)
+    preset = preset_of(environment) if check_environment else DEFAULT
     algorithm, network = split_hyper_parameters(hyper_parameters)
     config = dataclasses.replace(preset.config, **algorithm)
     network_config = dataclasses.replace(preset.network, **network)

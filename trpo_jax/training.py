@@ -14,6 +14,7 @@ import numpy as np
 
 from trpo_jax import logging
 from trpo_jax.checkpoint import save_policy
+from trpo_jax.config import split_hyper_parameters
 from trpo_jax.doctor import describe, require_sound_compiler
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.action_repeat import ActionRepeat
@@ -92,6 +93,13 @@ def train(
         1.0
     """
     start = time.perf_counter()
+    if agent is not None:
+        _, network = split_hyper_parameters(hyper_parameters)
+        if network:
+            raise ValueError(
+                f"leave out {', '.join(network)}: it describes the standard agent, "
+                "and you bring your own"
+            )
     plan = make_plan(
         environment if isinstance(environment, str) else environment.name,
         check_environment=isinstance(environment, str),
@@ -114,6 +122,7 @@ def run_plan(
     start: float | None = None,
 ) -> TrainResult:
     """Carry out a plan that has been checked; see `train`."""
+    reloadable = isinstance(environment, str) and agent is None
     clock = _Clock(time.perf_counter() if start is None else start)
     require_sound_compiler()
     if isinstance(environment, str):
@@ -151,7 +160,7 @@ def run_plan(
     }
     result = TrainResult(state, metrics, evaluation, agent, environment, plan)
     if plan.output_dir is not None:
-        _write_results(plan.output_dir, result)
+        _write_results(plan.output_dir, result, reloadable=reloadable)
     return result
 
 
@@ -319,10 +328,15 @@ def _open_sinks(plan: Plan, progress: bool) -> list[logging.Sink]:
     return sinks
 
 
-def _write_results(directory: pathlib.Path, result: TrainResult) -> None:
+def _write_results(
+    directory: pathlib.Path, result: TrainResult, *, reloadable: bool
+) -> None:
     plan = result.plan
     save_policy(
-        directory / "policy.safetensors", result.state, plan.environment, plan.network
+        directory / "policy.safetensors",
+        result.state,
+        plan.environment,
+        plan.network if reloadable else None,
     )
     plot_learning_curve(
         directory / "learning_curve.png",
