@@ -93,7 +93,7 @@ PRESETS: dict[str, Preset] = {
     **{
         f"{game}-MinAtar": _preset(
             5_000_000,
-            "batch as in public PPO on MinAtar (64 x 128), critic as on CartPole-v1",
+            "not tuned yet: a large batch (64 x 128) and a wide layer for pixels",
             num_envs=64,
             num_steps=128,
             max_kl=0.02,
