@@ -38,8 +38,7 @@ def _imported_on_demand(*names: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-# gymnax imports what it needs for drawing pictures at once, which takes longer than
-# training an agent.
+# gymnax imports what it needs for drawing pictures at once, which takes seconds.
 with _imported_on_demand("matplotlib.pyplot", "seaborn"):
     import gymnax
 
