@@ -7,12 +7,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
-import trpo_jax.trpo as trpo
+import trpo_jax.trust_region as trust_region
 from trpo_jax.distributions import Categorical, DiagonalGaussian
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.networks import Agent, Network
+from trpo_jax.rollout import Batch
 
 
 def raw(leaf):
@@ -120,7 +122,7 @@ class Clock:
 
 
 class Problem(NamedTuple):
-    """What `improve_policy` hands to `trust_region_step`."""
+    """What `improve_policy` hands to `trust_region_step`, on parameters as they are."""
 
     surrogate: Callable
     divergence: Callable
@@ -130,14 +132,25 @@ class Problem(NamedTuple):
 def problem_of(monkeypatch, agent, params, rows, config):
     """Catch the surrogate and the divergence that the policy's step is made of."""
     caught = []
+    _, unflatten = ravel_pytree(params)
+
+    def flat(tree):
+        return ravel_pytree(tree)[0]
 
     def catch(surrogate, divergence, product, params, config):
-        caught.append(Problem(surrogate, divergence, product))
+        problem = Problem(
+            surrogate=lambda p: surrogate(flat(p)),
+            divergence=lambda p: divergence(flat(p)),
+            product=lambda v: unflatten(product(flat(v))),
+        )
+        caught.append(problem)
         return params, None
 
     with monkeypatch.context() as patch:
-        patch.setattr(trpo, "trust_region_step", catch)
-        trpo.improve_policy(jax.random.key(0), agent.policy.apply, params, rows, config)
+        patch.setattr(trust_region, "trust_region_step", catch)
+        trust_region.improve_policy(
+            jax.random.key(0), agent.policy.apply, params, rows, config
+        )
     return caught[0]
 
 
@@ -148,7 +161,7 @@ def random_rows(agent, params, seed=0, rows=16, weight=None):
     observation, advantage = jax.tree.map(
         lambda x: jnp.asarray(x, params.dtype), (observation, rng.normal(size=rows))
     )
-    return trpo.Batch(
+    return Batch(
         observation=observation,
         action=agent.policy.apply(params, observation).sample(jax.random.key(seed)),
         advantage=advantage,

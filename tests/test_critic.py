@@ -12,11 +12,11 @@ import pytest
 from helpers import assert_close, assert_identical, is_finite, linear_critic
 
 from trpo_jax.critic import (
-    all_finite,
     explained_variance,
     fit_critic,
     init_critic_optimizer,
 )
+from trpo_jax.rows import all_finite
 
 ADAM = optax.scale_by_adam()
 DESCENT = optax.identity()  # plain gradient descent

@@ -11,7 +11,8 @@ from helpers import assert_close, assert_identical
 from jax.flatten_util import ravel_pytree
 
 from trpo_jax.distributions import Categorical, DiagonalGaussian
-from trpo_jax.fisher import fisher_vector_product, subsample_rows
+from trpo_jax.fisher import fisher_vector_product
+from trpo_jax.rows import subsample_rows
 
 N = 6
 OBSERVATION = np.random.default_rng(0).normal(size=(N, 3))

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from trpo_jax import logging
 from trpo_jax.logging import ConsoleProgress, Csv, JsonLines, average
-from trpo_jax.trpo import Metrics, Status
+from trpo_jax.metrics import Metrics
+from trpo_jax.trust_region import Status
 
 COLUMNS = (
     "steps",

@@ -75,10 +75,10 @@ def test_public_names_are_sorted_and_unique():
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="'trust_region'"):
-        _ = trpo_jax.trust_region
+    with pytest.raises(AttributeError, match="'proximal_clip'"):
+        _ = trpo_jax.proximal_clip
     with pytest.raises(ImportError):
-        exec("from trpo_jax import trust_region")
+        exec("from trpo_jax import proximal_clip")
 
 
 def test_every_module_has_a_docstring():

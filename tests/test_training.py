@@ -10,7 +10,7 @@ import pytest
 from helpers import assert_identical, differ, is_finite
 
 from trpo_jax import Agent, Box, Categorical, Discrete, Network, Step, doctor, train
-from trpo_jax.trpo import Status
+from trpo_jax.trust_region import Status
 
 
 @pytest.fixture(scope="module", autouse=True)

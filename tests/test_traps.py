@@ -29,18 +29,12 @@ from trpo_jax.advantages import standardize
 from trpo_jax.conjugate_gradient import cg_solve
 from trpo_jax.distributions import Categorical, DiagonalGaussian
 from trpo_jax.line_search import line_search
+from trpo_jax.metrics import summarize
 from trpo_jax.networks import Agent, Network
+from trpo_jax.normalization import init_normalizer
 from trpo_jax.rollout import collect
-from trpo_jax.trpo import (
-    Config,
-    Status,
-    estimate_advantages,
-    improve_policy,
-    init,
-    train_step,
-    trust_region_step,
-    update,
-)
+from trpo_jax.trpo import Config, estimate_advantages, init, train_step, update
+from trpo_jax.trust_region import Status, improve_policy, trust_region_step
 
 CLOCK, AGENT = Clock(), softmax_agent()
 STEPS, BATCH = 6, 4
@@ -164,9 +158,7 @@ def test_trap_policy_parameters_picked_by_name():
 def test_trap_truncated_step_thrown_away_or_bootstrapped_from_the_reset():
     state, rollout = experienced()
     # No normaliser, V(o) = 10 · time: 30 at a final observation, 0 at a reset.
-    off = trpo.init_normalizer(
-        state.observation, with_observation=False, with_reward=False
-    )
+    off = init_normalizer(state.observation, with_observation=False, with_reward=False)
     slope = jnp.array([0.0, 10.0])
     state = state.replace(
         normalizer=off, critic_params={"slope": slope, "offset": jnp.zeros(())}
@@ -220,7 +212,7 @@ def test_trap_frames_spent_on_resetting_counted_as_transitions():
     parts = ("policy_params", "critic_params", "normalizer", "iteration")
     for part in parts:
         assert_close(getattr(one, part), getattr(left_out, part), rtol=1e-3, atol=1e-4)
-    metrics = [trpo.summarize(*pair) for pair in ((clean, info), (dirty, two_info))]
+    metrics = [summarize(*pair) for pair in ((clean, info), (dirty, two_info))]
     assert_close(metrics[1], metrics[0], rtol=1e-3, atol=1e-4)
 
 

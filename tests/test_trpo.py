@@ -28,20 +28,11 @@ from test_fisher import matrix_of
 from trpo_jax.config import Config as PlainConfig
 from trpo_jax.environments import make_environment
 from trpo_jax.line_search import Verdict
+from trpo_jax.metrics import Metrics, summarize
 from trpo_jax.networks import mlp_agent
 from trpo_jax.rollout import collect
-from trpo_jax.trpo import (
-    Config,
-    Metrics,
-    Status,
-    estimate_advantages,
-    improve_policy,
-    init,
-    summarize,
-    train_step,
-    trust_region_step,
-    update,
-)
+from trpo_jax.trpo import Config, estimate_advantages, init, train_step, update
+from trpo_jax.trust_region import Status, improve_policy, trust_region_step
 
 AGENTS = {"categorical": softmax_agent(), "gaussian": gaussian_agent()}
 each_agent = pytest.mark.parametrize("kind", AGENTS)

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Agent": "networks",
-    "Batch": "trpo",
+    "Batch": "rollout",
     "Box": "environments.spaces",
     "CGInfo": "conjugate_gradient",
     "Categorical": "distributions",
@@ -22,14 +22,14 @@ _HOME = {
     "Discrete": "environments.spaces",
     "Environment": "environments.base",
     "LineSearchInfo": "line_search",
-    "Metrics": "trpo",
+    "Metrics": "metrics",
     "Network": "networks",
     "NetworkConfig": "config",
     "Rollout": "rollout",
-    "Status": "trpo",
+    "Status": "trust_region",
     "Step": "environments.base",
     "TrainState": "state",
-    "UpdateInfo": "trpo",
+    "UpdateInfo": "metrics",
     "Verdict": "line_search",
     "advantages": "advantages",
     "cg_solve": "conjugate_gradient",
@@ -51,7 +51,7 @@ _HOME = {
     "standardize": "advantages",
     "train": "training",
     "train_step": "trpo",
-    "trust_region_step": "trpo",
+    "trust_region_step": "trust_region",
     "update": "trpo",
 }
 

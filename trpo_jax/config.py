@@ -92,9 +92,6 @@ class Config(_Checked):
     """T, steps of each environment in an iteration; a batch is B x T transitions."""
     action_repeat: int = _structure(1, COUNT)
     """Simulator steps each action is held; all of them count as environment steps."""
-    stagger_starts: bool = _structure(False, FLAG)
-    """Cut the first episode of each environment off at a random step, so that episodes
-    of equal length do not run in step and a batch holds every part of an episode."""
     discount: float = _number(0.99, UNIT)
     """γ in [0, 1]."""
     gae_lambda: float = _number(0.95, UNIT)

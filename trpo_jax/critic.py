@@ -1,6 +1,5 @@
 """Fitting the value function: minibatch regression on the value targets."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+
+from trpo_jax.rows import all_finite, golden_stride, random_start
 
 PyTree = Any
 
@@ -77,10 +78,11 @@ def fit_critic(
 ) -> tuple[PyTree, PyTree, CriticInfo]:
     """Minimise Σᵢ wᵢ (V(sᵢ) − targetᵢ)² / Σᵢ wᵢ by minibatch gradient descent.
 
-    An epoch walks through the rows in golden-ratio strides from a random start: every
+    The rows are walked through in golden-ratio strides from a random start: every
     minibatch is spread evenly over the batch, and no time goes into sorting a random
-    permutation. Rows that do not fill a minibatch sit the epoch out. If anything in the
-    result is not finite, parameters and optimiser state come back unchanged.
+    permutation. Rows that do not fill a minibatch are first in the next epoch. If
+    anything in the result is not finite, parameters and optimiser state come back
+    unchanged.
 
     Args:
         key: consumed.
@@ -107,11 +109,13 @@ def fit_critic(
     flat, unflatten = ravel_pytree(params)
     weight = weight.astype(target.dtype)
 
-    # The i-th row of an epoch is (offset + i · stride) mod N.
-    stride = _coprime_near(total, 0.618 * total)
+    # Minibatch b of epoch e has the rows (first + e + (b · size + i) · stride) mod N,
+    # where b counts on from epoch to epoch.
+    stride = golden_stride(total)
     within = (np.arange(size) * stride % total).astype(np.int32)
-    starts = (np.arange(batches) * size * stride % total).astype(np.int32)
-    offsets = jax.random.randint(key, (epochs, 1), 0, total) + starts[None]
+    b = np.arange(epochs * batches)
+    starts = ((b * size * stride + b // batches) % total).astype(np.int32)
+    starts = starts + random_start(key, total)
 
     def loss_of(flat: jax.Array, start: jax.Array) -> jax.Array:
         rows = (start + within) % total
@@ -127,7 +131,7 @@ def fit_critic(
         flat = flat - jnp.asarray(learning_rate, flat.dtype) * direction
         return (flat, optimizer_state), loss
 
-    fitted, losses = jax.lax.scan(descend, (flat, optimizer_state), offsets.ravel())
+    fitted, losses = jax.lax.scan(descend, (flat, optimizer_state), starts)
     accepted = all_finite(fitted)
     flat, optimizer_state = jax.tree.map(
         lambda new, old: jnp.where(accepted, new, old), fitted, (flat, optimizer_state)
@@ -142,17 +146,3 @@ def fit_critic(
             accepted=accepted,
         ),
     )
-
-
-def _coprime_near(n: int, x: float) -> int:
-    """Return the number nearest above x that has no divisor in common with n."""
-    candidate = max(1, round(x))
-    while math.gcd(candidate, n) != 1:
-        candidate += 1
-    return candidate
-
-
-def all_finite(tree: PyTree) -> jax.Array:
-    """Return whether every number in a pytree is finite, a bool scalar."""
-    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
-    return jnp.all(jnp.stack(leaves))

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 PyTree = Any
 
@@ -70,33 +69,3 @@ def fisher_vector_product(
         )
 
     return product
-
-
-def subsample_rows(key: jax.Array, rows: PyTree, fraction: float) -> PyTree:
-    """Draw a fraction of the rows without replacement, the same from every leaf.
-
-    The rows are cut into as many equal runs as are to be kept, and one is drawn from
-    each: it spreads them evenly over the batch and needs no sort. The paper averages
-    the Fisher matrix over 10 % of the states (appendix C.1), where the gradient and the
-    constraint keep them all.
-
-    Args:
-        key: consumed.
-        rows: a pytree of arrays `[N, ...]`.
-        fraction: static, in (0, 1]; at least one row is kept. 1 returns `rows` as is.
-
-    Returns:
-        The pytree with leaves `[max(1, round(fraction · N)), ...]`.
-
-    Example:
-        >>> subsample_rows(jax.random.key(0), jnp.zeros((50, 3)), 0.1).shape
-        (5, 3)
-    """
-    if fraction == 1:
-        return rows
-    total = jax.tree.leaves(rows)[0].shape[0]
-    kept = max(1, round(fraction * total))
-    edge = np.arange(kept + 1) * total // kept
-    low, high = edge[:-1].astype(np.int32), edge[1:].astype(np.int32)
-    index = jax.random.randint(key, (kept,), low, high)
-    return jax.tree.map(lambda leaf: leaf[index], rows)

@@ -50,6 +50,25 @@ class Rollout:
     policy_version: jax.Array
 
 
+@struct.dataclass
+class Batch:
+    """What `update` learns from, however it was collected; leading axes `[T, B]`.
+
+    Attributes:
+        observation: pytree of `[T, B, ...]`, not normalised.
+        action: pytree of `[T, B, ...]`.
+        advantage: `[T, B]`.
+        value_target: `[T, B]`.
+        weight: `[T, B]` ≥ 0.
+    """
+
+    observation: PyTree
+    action: PyTree
+    advantage: jax.Array
+    value_target: jax.Array
+    weight: jax.Array
+
+
 def collect(
     state: TrainState, environment: Environment, agent: Agent, *, num_steps: int
 ) -> tuple[TrainState, Rollout]:
@@ -68,8 +87,9 @@ def collect(
     Returns:
         The state with the environments moved on, and a `Rollout`.
     """
-    next_key, key = jax.random.split(state.key)
     batch = state.episode_return.shape[0]
+    keys = jax.random.split(state.key, 1 + num_steps * batch * 3)
+    next_key, keys = keys[0], keys[1:].reshape(num_steps, batch, 3)
     step_all = jax.vmap(functools.partial(step_and_reset, environment))
 
     def act(observation: PyTree) -> Any:
@@ -77,7 +97,7 @@ def collect(
         return agent.policy.apply(state.policy_params, observation)
 
     def step(carry: tuple, keys: jax.Array) -> tuple[tuple, dict[str, Any]]:
-        env_state, observation, episode_return, episode_length, cut_off_at = carry
+        env_state, observation, episode_return, episode_length = carry
         action = jax.vmap(lambda policy, key: policy.sample(key))(
             act(observation), keys[:, 0]
         )
@@ -100,7 +120,6 @@ def collect(
             to_act_on,
             jnp.where(ended, 0, episode_return),
             jnp.where(ended, 0, episode_length),
-            jnp.where(ended, 0, cut_off_at),
         )
         return carry, transition
 
@@ -111,11 +130,10 @@ def collect(
             state.observation,
             state.episode_return,
             state.episode_length,
-            state.cut_off_at,
         ),
-        jax.random.split(key, (num_steps, batch, 3)),
+        keys,
     )
-    env_state, observation, episode_return, episode_length, cut_off_at = carry
+    env_state, observation, episode_return, episode_length = carry
     rollout = Rollout(
         **transitions,
         log_prob=act(transitions["observation"]).log_prob(transitions["action"]),
@@ -127,7 +145,6 @@ def collect(
         observation=observation,
         episode_return=episode_return,
         episode_length=episode_length,
-        cut_off_at=cut_off_at,
         key=next_key,
     )
     return state, rollout

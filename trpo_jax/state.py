@@ -23,8 +23,6 @@ class TrainState:
         observation: pytree of `[B, ...]`, to act on next; not normalised.
         episode_return: `[B]` sum of the rewards of the episode under way.
         episode_length: `[B]` int32, its steps so far.
-        cut_off_at: `[B]` int32, the length at which the episode under way is cut off by
-            staggering; 0 for never.
         key: the source of all randomness to come.
         iteration: int32 scalar, updates done; it numbers the policies.
     """
@@ -37,6 +35,5 @@ class TrainState:
     observation: PyTree
     episode_return: jax.Array
     episode_length: jax.Array
-    cut_off_at: jax.Array
     key: jax.Array
     iteration: jax.Array

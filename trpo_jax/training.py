@@ -4,8 +4,6 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +17,7 @@ from trpo_jax.doctor import describe, require_sound_compiler
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment
-from trpo_jax.evaluation import evaluate
+from trpo_jax.metrics import Metrics
 from trpo_jax.networks import Agent, mlp_agent
 from trpo_jax.plan import Plan, make_plan
 from trpo_jax.plotting import (
@@ -27,8 +25,8 @@ from trpo_jax.plotting import (
     interquartile_mean,
     plot_learning_curve,
 )
+from trpo_jax.programs import Programs, compile_programs
 from trpo_jax.state import TrainState
-from trpo_jax.trpo import Metrics, init, train_step
 
 PyTree = Any
 
@@ -138,7 +136,7 @@ def run_plan(
     sinks = _open_sinks(plan, progress)
     try:
         clock.stop("start")
-        programs = _compile(plan, environment, agent)
+        programs = compile_programs(plan, environment, agent)
         clock.stop("compile")
         state, metrics = _run(plan, programs, sinks)
         clock.stop("train")
@@ -192,75 +190,8 @@ class _Clock:
         self._last = now
 
 
-class _Programs(NamedTuple):
-    """Compiled once, before the clock of training starts."""
-
-    init: Callable[..., TrainState]
-    chunk: Callable[..., tuple[TrainState, jax.Array]]
-    evaluate: Callable[..., Any]
-
-
-def _compile(plan: Plan, environment: Environment, agent: Agent) -> _Programs:
-    """Compile the three programs of a run, two at a time."""
-    config = plan.config
-
-    def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
-        if plan.seeds > 1:
-            return jax.vmap(function)
-
-        def alone(*args: Any) -> Any:  # a batch axis of one would only slow it down
-            one = function(*jax.tree.map(lambda x: x[0], args))
-            return jax.tree.map(lambda x: x[None], one)
-
-        return alone
-
-    def begin(key: jax.Array) -> TrainState:
-        return init(key, environment, agent, config)
-
-    def chunk(
-        states: TrainState, iterations: jax.Array
-    ) -> tuple[TrainState, jax.Array]:
-        step = over_seeds(lambda state: train_step(state, environment, agent, config))
-
-        def iterate(i: jax.Array, carry: tuple) -> tuple:
-            states, log = carry
-            states, metrics = step(states)
-            return states, log.at[i].set(jnp.stack(metrics, axis=-1))
-
-        log = jnp.zeros((plan.chunk, plan.seeds, len(Metrics._fields)))
-        return jax.lax.fori_loop(0, iterations, iterate, (states, log))
-
-    def judge(key: jax.Array, policy_params: PyTree, normalizer: PyTree) -> Any:
-        return jax.vmap(
-            lambda greedy: evaluate(
-                key,
-                environment,
-                agent,
-                policy_params,
-                normalizer,
-                episodes=plan.evaluation_episodes,
-                greedy=greedy,
-            )
-        )(jnp.array([True, False]))
-
-    keys = _keys(plan, 0)
-    states = jax.eval_shape(over_seeds(begin), keys)
-    jobs = [
-        (jax.jit(chunk, donate_argnums=0), (states, jnp.int32(0))),
-        (jax.jit(over_seeds(begin)), (keys,)),
-        (
-            jax.jit(over_seeds(judge)),
-            (keys, states.policy_params, states.normalizer),
-        ),
-    ]
-    with ThreadPoolExecutor(2) as pool:
-        compiled = pool.map(lambda job: job[0].lower(*job[1]).compile(), jobs)
-        chunk_program, init_program, evaluate_program = compiled
-    return _Programs(init_program, chunk_program, evaluate_program)
-
-
 def _run(
-    plan: Plan, programs: _Programs, sinks: list[logging.Sink]
+    plan: Plan, programs: Programs, sinks: list[logging.Sink]
 ) -> tuple[TrainState, Metrics]:
     for sink in sinks:
         if isinstance(sink, logging.ConsoleProgress):

@@ -61,7 +61,6 @@ def step_and_reset(
     reset_key: jax.Array,
     env_state: PyTree,
     action: PyTree,
-    cut_off: bool | jax.Array = False,
 ) -> tuple[PyTree, PyTree, Step]:
     """Take one step and, if it ended the episode, start a fresh one.
 
@@ -71,14 +70,12 @@ def step_and_reset(
         reset_key: consumed by the reset, if there is one.
         env_state: the state to act in.
         action: one action.
-        cut_off: truncate the episode after this step, whatever the environment says.
 
     Returns:
         The state and the observation to act on next, and the `Step` itself, whose
         observation is the final one of an episode that ended.
     """
     step = environment.step(step_key, env_state, action)
-    step = step._replace(truncated=step.truncated | cut_off)
     ended = step.terminated | step.truncated
     fresh = environment.reset(reset_key)
     env_state, observation = jax.tree.map(

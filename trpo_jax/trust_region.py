@@ -1,0 +1,176 @@
+"""One step of a policy within a trust region (Schulman et al. 2015, §6, appendix C).
+
+Symbols: θ policy parameters, Â advantages, δ `max_kl`, F Fisher matrix, g gradient.
+"""
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from trpo_jax.advantages import standardize
+from trpo_jax.config import Config
+from trpo_jax.conjugate_gradient import CGInfo, cg_solve
+from trpo_jax.fisher import fisher_vector_product
+from trpo_jax.line_search import LineSearchInfo, line_search
+from trpo_jax.rollout import Batch
+from trpo_jax.rows import all_finite, subsample_rows, weighted_mean
+
+PyTree = Any
+
+
+class Status(enum.IntEnum):
+    """How the policy's step ended; the order is the order of precedence."""
+
+    ACCEPTED = 0
+    NON_FINITE = 1
+    ZERO_GRADIENT = 2
+    BAD_CURVATURE = 3
+    SEARCH_FAILED = 4
+
+
+class PolicyInfo(NamedTuple):
+    """What happened to the policy; scalars, and the infos of the parts.
+
+    Attributes:
+        status: int32, a `Status`.
+        kl: divergence of the step taken, nats; 0 when none was.
+        gradient_norm: ‖g‖ of the surrogate at θ_old.
+        cg: of the solve.
+        search: of the line search.
+    """
+
+    status: jax.Array
+    kl: jax.Array
+    gradient_norm: jax.Array
+    cg: CGInfo
+    search: LineSearchInfo
+
+
+def improve_policy(
+    key: jax.Array,
+    apply: Callable[[PyTree, PyTree], Any],
+    params: PyTree,
+    rows: Batch,
+    config: Config,
+) -> tuple[PyTree, PolicyInfo]:
+    """Take one trust-region step on the sample surrogate E[π_θ/π_old Â].
+
+    Args:
+        key: consumed; chooses the rows of the Fisher products.
+        apply: policy parameters and observations `[N, ...]` → distribution.
+        params: θ_old.
+        rows: a `Batch` with leading axis `[N]`, observations as the policy sees them.
+        config: of the run.
+
+    Returns:
+        New parameters (bit for bit the old ones unless accepted), and a `PolicyInfo`.
+    """
+    # As one vector: a handful of operations a step, whatever the number of leaves.
+    flat, unflatten = ravel_pytree(params)
+
+    def act(flat: jax.Array, observation: PyTree) -> Any:
+        return apply(unflatten(flat), observation)
+
+    old = act(flat, rows.observation)
+    old_log_prob = old.log_prob(rows.action)
+    advantage = rows.advantage
+    if config.standardize_advantage:
+        advantage = standardize(advantage, rows.weight)
+
+    def surrogate(flat: jax.Array) -> jax.Array:
+        log_prob = act(flat, rows.observation).log_prob(rows.action)
+        ratio = jnp.exp(log_prob - old_log_prob)  # exactly 1 at θ_old
+        return weighted_mean(ratio * advantage, rows.weight)
+
+    def divergence(flat: jax.Array) -> jax.Array:
+        return weighted_mean(old.kl(act(flat, rows.observation)), rows.weight)
+
+    observation, weight = subsample_rows(
+        key, (rows.observation, rows.weight), config.fisher_fraction
+    )
+    product = fisher_vector_product(
+        lambda flat: act(flat, observation),
+        flat,
+        damping=config.cg_damping,
+        weight=weight,
+    )
+    flat, info = trust_region_step(surrogate, divergence, product, flat, config)
+    return unflatten(flat), info
+
+
+def trust_region_step(
+    surrogate: Callable[[PyTree], jax.Array],
+    divergence: Callable[[PyTree], jax.Array],
+    product: Callable[[PyTree], PyTree],
+    params: PyTree,
+    config: Config,
+) -> tuple[PyTree, PolicyInfo]:
+    """Maximise a surrogate within divergence ≤ δ by one natural-gradient step.
+
+    x ≈ F⁻¹ g by conjugate gradients, full step √(2δ / xᵀF x) x, then backtracking
+    (Schulman et al. 2015, §6 and appendix C). It knows neither rollouts nor networks.
+
+    Args:
+        surrogate: to be maximised, parameters → scalar.
+        divergence: from the old policy, parameters → scalar.
+        product: v ↦ F v at `params`.
+        params: θ_old.
+        config: of the run.
+
+    Returns:
+        New parameters (bit for bit the old ones unless accepted), and a `PolicyInfo`.
+    """
+    gradient = jax.grad(surrogate)(params)
+    gradient_norm = optax.tree.norm(gradient)
+    direction, cg_info = cg_solve(
+        product,
+        gradient,
+        iterations=config.cg_iterations,
+        tolerance=config.cg_tolerance,
+    )
+    curvature = cg_info.curvature
+    solved = (curvature > 0) & jnp.isfinite(curvature) & all_finite(direction)
+    scale = jnp.sqrt(
+        2
+        * jnp.asarray(config.max_kl, curvature.dtype)
+        / jnp.where(solved, curvature, 1)
+    )
+    step = jax.tree.map(
+        lambda x: jnp.where(solved, scale.astype(x.dtype) * x, 0), direction
+    )
+    params, search_info = line_search(
+        surrogate,
+        divergence,
+        params,
+        step,
+        max_divergence=config.max_kl,
+        shrink=config.backtrack_coefficient,
+        max_steps=config.max_backtracks,
+    )
+    status = jnp.select(
+        [
+            search_info.accepted,
+            ~jnp.isfinite(gradient_norm),
+            gradient_norm == 0,
+            ~solved,
+        ],
+        [
+            Status.ACCEPTED,
+            Status.NON_FINITE,
+            Status.ZERO_GRADIENT,
+            Status.BAD_CURVATURE,
+        ],
+        Status.SEARCH_FAILED,
+    ).astype(jnp.int32)
+    return params, PolicyInfo(
+        status=status,
+        kl=search_info.divergence,
+        gradient_norm=gradient_norm,
+        cg=cg_info,
+        search=search_info,
+    )
