@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from trpo_jax.environments.base import Environment
 from trpo_jax.evaluation import Evaluation, evaluate
@@ -17,23 +18,26 @@ from trpo_jax.trpo import init, train_step
 
 PyTree = Any
 
-# On CPU most of the wait is for the compiler. At level 1 it takes two thirds of the
-# time that its default level takes, and what it makes runs no slower; what runs once,
-# or only for a moment, can do with less still. Measured by `benchmarks.timing`.
+# On CPU most of the wait is for the compiler. LLVM at level 1 takes two thirds of the
+# time of its default level, and the programs run no slower. Without fusion emitters it
+# takes half of the rest, and programs run up to twice as long: right for what runs for
+# a second or two. At level 0 they run four times as long: for what runs once.
+# Numbers in `benchmarks/results/timing.json`.
 _FOR_LONG = {"xla_backend_optimization_level": 1}
-_FOR_A_MOMENT = _FOR_LONG | {"xla_cpu_use_fusion_emitters": False}
-_FOR_ONCE = _FOR_A_MOMENT | {"xla_backend_optimization_level": 0}
+_BRIEFLY = _FOR_LONG | {"xla_cpu_use_fusion_emitters": False}
+_ONCE = _BRIEFLY | {"xla_backend_optimization_level": 0}
+_SHORT_RUN = 500_000  # environment steps of all seeds together
 
 
 class Programs(NamedTuple):
     """Compiled functions; every array in them leads with the seed.
 
     Attributes:
-        init: keys `[K]` → states.
+        init: seeds `[K]` → states.
         chunk: states and a number of iterations, at most `plan.chunk`, → states and a
             log `[plan.chunk, K, M]` of the `Metrics`, of which that many rows are set.
             The states put in are used up.
-        evaluate: keys `[K]`, policy parameters and normalisers → an `Evaluation` of
+        evaluate: seeds `[K]`, policy parameters and normalisers → an `Evaluation` of
             arrays `[K, 2, E]`, greedy first and then sampled.
     """
 
@@ -56,9 +60,12 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
 
         return alone
 
+    def stream(seed: jax.Array, number: int) -> jax.Array:
+        return jax.random.fold_in(jax.random.key(seed), number)
+
     @over_seeds
-    def begin(key: jax.Array) -> TrainState:
-        return init(key, environment, agent, config)
+    def begin(seed: jax.Array) -> TrainState:
+        return init(stream(seed, 0), environment, agent, config)
 
     @over_seeds
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
@@ -76,10 +83,10 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
         return jax.lax.fori_loop(0, iterations, iterate, (states, log))
 
     @over_seeds
-    def judge(key: jax.Array, policy_params: PyTree, normalizer: PyTree) -> Evaluation:
+    def judge(seed: jax.Array, policy_params: PyTree, normalizer: PyTree) -> Evaluation:
         def play(greedy: jax.Array) -> Evaluation:
             return evaluate(
-                key,
+                stream(seed, 1),
                 environment,
                 agent,
                 policy_params,
@@ -90,19 +97,20 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
 
         return jax.vmap(play)(jnp.array([True, False]))
 
-    keys = jax.eval_shape(jax.vmap(jax.random.key), jnp.zeros(plan.seeds, jnp.uint32))
-    states = jax.eval_shape(begin, keys)
-    judged = (keys, states.policy_params, states.normalizer)
+    seeds = jax.ShapeDtypeStruct((plan.seeds,), jnp.uint32)
+    states = jax.eval_shape(begin, seeds)
+    short = plan.seeds * plan.total_steps <= _SHORT_RUN
+    judged = (seeds, states.policy_params, states.normalizer)
     with ThreadPoolExecutor(2) as pool:
         jobs = (
-            pool.submit(_compile, jax.jit(begin), (keys,), _FOR_ONCE),
+            pool.submit(_compile, jax.jit(begin), (seeds,), _ONCE),
             pool.submit(
                 _compile,
                 jax.jit(chunk, donate_argnums=0),
-                (states, jnp.int32(0)),
-                _FOR_LONG,
+                (states, np.int32(0)),
+                _BRIEFLY if short else _FOR_LONG,
             ),
-            pool.submit(_compile, jax.jit(judge), judged, _FOR_A_MOMENT),
+            pool.submit(_compile, jax.jit(judge), judged, _BRIEFLY),
         )
     return Programs(*(job.result() for job in jobs))
 

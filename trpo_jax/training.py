@@ -7,7 +7,6 @@ import time
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from trpo_jax import logging
@@ -143,7 +142,7 @@ def run_plan(
     finally:
         for sink in sinks:
             sink.close()
-    judged = programs.evaluate(_keys(plan, 1), state.policy_params, state.normalizer)
+    judged = programs.evaluate(_seeds(plan), state.policy_params, state.normalizer)
     returns = np.asarray(judged.episode_return)
     clock.stop("evaluate")
     evaluation = {
@@ -196,11 +195,11 @@ def _run(
     for sink in sinks:
         if isinstance(sink, logging.ConsoleProgress):
             sink.started()
-    states = programs.init(_keys(plan, 0))
+    states = programs.init(_seeds(plan))
     logs = []
     for first in range(0, plan.iterations, plan.chunk):
         count = min(plan.chunk, plan.iterations - first)
-        states, log = programs.chunk(states, jnp.int32(count))
+        states, log = programs.chunk(states, np.int32(count))
         log = np.asarray(log)[:count]
         logs.append(log)
         rows = _rows(plan, first, log)
@@ -209,10 +208,8 @@ def _run(
     return jax.block_until_ready(states), Metrics(*np.concatenate(logs).T)
 
 
-def _keys(plan: Plan, stream: int) -> jax.Array:
-    """Return one key a seed; another stream is independent of the first."""
-    keys = jax.vmap(jax.random.key)(plan.seed + jnp.arange(plan.seeds))
-    return jax.vmap(lambda key: jax.random.fold_in(key, stream))(keys)
+def _seeds(plan: Plan) -> np.ndarray:
+    return (plan.seed + np.arange(plan.seeds)).astype(np.uint32)
 
 
 def _rows(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
