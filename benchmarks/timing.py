@@ -1,12 +1,15 @@
 """Seconds for CartPole-v1 with its preset: `python -m benchmarks.timing`.
 
-* `train_one_seed`: 100,000 steps, compilation apart.
-* `seeds`: 64 seeds in one call against one, in the same process.
 * `cold`: `trpo-jax train CartPole-v1` in a process of its own, to results on disk.
+* `train`: 100,000 steps of one seed and of 64 in one call, in turns, in one process,
+  compilation apart.
+* `compiler`: seconds to compile and to run the training program at each of the levels
+  of `trpo_jax.programs`.
 
-The JSON goes to `benchmarks/results/timing.json`. Let nothing else run meanwhile.
+The JSON goes to `benchmarks/results/timing.json` after each part. Let nothing else run.
 """
 
+import dataclasses
 import json
 import pathlib
 import statistics
@@ -14,21 +17,46 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
+from unittest import mock
 
+from trpo_jax import programs
 from trpo_jax.doctor import describe
-from trpo_jax.training import train
+from trpo_jax.environments import make_environment
+from trpo_jax.networks import mlp_agent
+from trpo_jax.plan import make_plan
+from trpo_jax.training import run_chunks
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "timing.json"
-REPEATS = 5
 SEEDS = 64
+LEVELS = {
+    "default": {},
+    "for long runs": programs._FOR_LONG,
+    "briefly": programs._BRIEFLY,
+    "once": programs._ONCE,
+}
 
 
-def train_seconds(seeds: int, seed: int = 0) -> float:
-    """Return the seconds that training took, compilation apart."""
-    result = train(
-        "CartPole-v1", seeds=seeds, seed=seed, evaluation_episodes=1, progress=False
-    )
-    return result.evaluation["seconds"]["train"]
+class Training:
+    """A compiled run of the preset."""
+
+    def __init__(self, seeds: int) -> None:
+        self.plan = make_plan("CartPole-v1", seeds=seeds)
+        environment = make_environment("CartPole-v1")
+        agent = mlp_agent(
+            environment.observation_space,
+            environment.action_space,
+            **dataclasses.asdict(self.plan.network),
+        )
+        start = time.perf_counter()
+        self.programs = programs.compile_programs(self.plan, environment, agent)
+        self.compile_seconds = time.perf_counter() - start
+
+    def seconds(self) -> float:
+        """Train once and return how long it took."""
+        start = time.perf_counter()
+        run_chunks(self.plan, self.programs, [])
+        return round(time.perf_counter() - start, 3)
 
 
 def cold() -> dict:
@@ -49,25 +77,41 @@ def cold() -> dict:
 
 def main() -> None:
     """Measure, print, and write the JSON."""
-    cold_runs = [cold() for _ in range(3)]
-    one = [train_seconds(1) for _ in range(REPEATS)]
-    many = [train_seconds(SEEDS) for _ in range(2)]
-    result = {
+    result: dict[str, Any] = {
         "command": "python -m benchmarks.timing",
         "versions": describe(),
-        "train_one_seed": {
-            "seconds": one,
-            "median": statistics.median(one),
-            "best": min(one),
-        },
-        "seeds": {
-            "count": SEEDS,
-            "seconds": many,
-            "ratio_of_medians": statistics.median(many) / statistics.median(one),
-        },
-        "cold": cold_runs,
+        "cold": [],
     }
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+    def keep() -> None:
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+    for _ in range(5):
+        result["cold"].append(cold())
+        keep()
+    one, many = Training(1), Training(SEEDS)
+    one.seconds()  # what happens once in a process belongs to neither
+    seconds = [(one.seconds(), many.seconds(), one.seconds()) for _ in range(5)]
+    alone = [first for first, _, _ in seconds] + [last for _, _, last in seconds]
+    together = [middle for _, middle, _ in seconds]
+    result["train"] = {
+        "one_seed": alone,
+        "one_seed_median": statistics.median(alone),
+        f"{SEEDS}_seeds": together,
+        "ratio_of_medians": statistics.median(together) / statistics.median(alone),
+    }
+    keep()
+    result["compiler"] = {}
+    for name, options in LEVELS.items():
+        everywhere = dict.fromkeys(("_FOR_LONG", "_BRIEFLY", "_ONCE"), options)
+        with mock.patch.multiple(programs, **everywhere):
+            training = Training(1)
+        training.seconds()
+        result["compiler"][name] = {
+            "compile": round(training.compile_seconds, 2),
+            "run": min(training.seconds() for _ in range(3)),
+        }
+        keep()
     print(json.dumps(result, indent=1))
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from helpers import assert_close, assert_identical
+from helpers import assert_close
 from jax.flatten_util import ravel_pytree
 
 from trpo_jax.distributions import Categorical, DiagonalGaussian
@@ -217,34 +217,6 @@ def test_curvature_is_never_negative_in_float32(seed, scale):
     params, vector = jax.tree.map(lambda x: x.astype(jnp.float32), (params, vector))
     curvature = float(curvature_along(params, vector, jnp.float32(scale)))
     assert curvature >= 0 or abs(curvature) < 1e-6 * max(scale, 1) ** 2
-
-
-@hypothesis.given(
-    total=st.sampled_from([1, 3, 40]),
-    fraction=st.sampled_from([0.01, 0.1, 0.5, 0.99]),
-    seed=st.integers(0, 2**16),
-)
-def test_subsample_keeps_a_fraction_of_distinct_rows(total, fraction, seed):
-    rows = {"index": np.arange(total), "double": 2 * np.arange(total)[:, None]}
-    kept = subsample_rows(jax.random.key(seed), rows, fraction)
-    index = np.asarray(kept["index"])
-    assert len(index) == max(1, round(fraction * total))
-    assert len(set(index.tolist())) == len(index)
-    np.testing.assert_array_equal(kept["double"][:, 0], 2 * index)
-
-
-def test_subsample_of_everything_leaves_the_rows_as_they_are():
-    rows = (jnp.arange(5), jnp.ones((5, 2)))
-    assert_identical(subsample_rows(jax.random.key(0), rows, 1.0), rows)
-
-
-def test_subsample_follows_its_key():
-    rows = jnp.arange(100)
-    one, again, other = (
-        subsample_rows(jax.random.key(seed), rows, 0.1) for seed in (0, 0, 1)
-    )
-    assert_identical(one, again)
-    assert set(one.tolist()) != set(other.tolist())
 
 
 def test_subsampled_product_is_right_on_average(x64):

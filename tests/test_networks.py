@@ -9,7 +9,7 @@ from helpers import assert_close, assert_identical, linear_agent
 from trpo_jax.distributions import Categorical, DiagonalGaussian
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.fisher import fisher_vector_product
-from trpo_jax.networks import ACTIVATIONS, MLP, mlp_agent
+from trpo_jax.networks import ACTIVATIONS, MLP, mlp_agent, orthogonal
 
 LINE = Box.uniform((3,))
 BATCH = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
@@ -44,6 +44,32 @@ def test_hidden_layers_start_orthogonal_with_gain_root_two(sizes):
     for kernel in kernels(params)[:-1]:
         small = kernel if kernel.shape[0] <= kernel.shape[1] else kernel.T
         np.testing.assert_allclose(small @ small.T, 2 * np.eye(len(small)), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (100, 7), (7, 100), (3, 3, 4, 8)])
+def test_kernels_start_orthogonal_whatever_their_shape(shape):
+    keys = jax.random.split(jax.random.key(0), 50)
+    for kernel in jax.vmap(lambda key: orthogonal(3.0)(key, shape))(keys):
+        matrix = np.asarray(kernel, np.float64).reshape(-1, shape[-1])
+        np.testing.assert_allclose(
+            np.linalg.svd(matrix, compute_uv=False), 3, rtol=1e-5
+        )
+
+
+def test_orthogonal_kernels_prefer_no_direction():
+    # Of a random rotation in n dimensions E[x] = 0, E[x²] = 1/n, E[x⁴] = 3/(n(n+2)).
+    keys = jax.random.split(jax.random.key(1), 4000)
+    x = np.asarray(jax.vmap(lambda key: orthogonal(1.0)(key, (4, 4)))(keys))
+    for power, expected in ((1, 0.0), (2, 1 / 4), (4, 3 / 24)):
+        np.testing.assert_allclose((x**power).mean(axis=0), expected, atol=0.03)
+
+
+def test_initialisation_contains_no_matrix_decomposition():
+    # Batches of them, as vmap over seeds makes, wait for each other on two cores.
+    agent = mlp_agent(LINE, Discrete(2))
+    init = jax.vmap(lambda key: agent.policy.init(key, BATCH[0]))
+    jaxpr = str(jax.make_jaxpr(init)(jax.random.split(jax.random.key(0), 3)))
+    assert "householder" not in jaxpr and "geqrf" not in jaxpr and "qr[" not in jaxpr
 
 
 def test_biases_start_at_zero():

@@ -137,7 +137,7 @@ def run_plan(
         clock.stop("start")
         programs = compile_programs(plan, environment, agent)
         clock.stop("compile")
-        state, metrics = _run(plan, programs, sinks)
+        state, metrics = run_chunks(plan, programs, sinks)
         clock.stop("train")
     finally:
         for sink in sinks:
@@ -189,9 +189,10 @@ class _Clock:
         self._last = now
 
 
-def _run(
+def run_chunks(
     plan: Plan, programs: Programs, sinks: list[logging.Sink]
 ) -> tuple[TrainState, Metrics]:
+    """Train chunk by chunk, telling the sinks after each."""
     for sink in sinks:
         if isinstance(sink, logging.ConsoleProgress):
             sink.started()
