@@ -73,11 +73,11 @@ PRESETS: dict[str, Preset] = {
     "MountainCar-v0": _preset(
         100_000,
         _TUNED + "held actions find the goal, which independent ones never do",
-        num_envs=8,
+        num_envs=6,
         num_steps=20,
         action_repeat=10,
         discount=1.0,
-        gae_lambda=0.98,
+        gae_lambda=0.97,
         hidden_sizes=(32, 32),
         critic_learning_rate=1e-2,
         critic_epochs=24,
