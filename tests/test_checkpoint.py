@@ -7,9 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_identical
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from trpo_jax import Config, NetworkConfig, init, load_policy, make_environment
+from trpo_jax import (
+    Config,
+    NetworkConfig,
+    checkpoint,
+    init,
+    load_policy,
+    make_environment,
+)
 from trpo_jax.checkpoint import save_policy
 from trpo_jax.networks import mlp_agent
 from trpo_jax.normalization import normalize_observation
@@ -108,7 +115,7 @@ def test_a_policy_read_back_acts_as_the_one_that_was_saved(case, tmp_path):
     save_policy(tmp_path / "policy.safetensors", state, name, network)
     back = load_policy(tmp_path)
 
-    assert back.environment == name
+    assert back.environment.name == name
     assert_identical(back.policy_params, state.policy_params)
     assert_identical(back.normalizer.observation, state.normalizer.observation)
     assert (back.normalizer.observation is not None) == normalized
@@ -213,10 +220,30 @@ def test_a_description_that_does_not_fit_is_refused_by_name(
 ):
     header, data = parsed(saved[2].read_bytes())
     description = json.loads(header["__metadata__"]["trpo_jax"])
-    header["__metadata__"]["trpo_jax"] = json.dumps(description | {field: value})
+    description |= {field: value}
+    del description["sha256"]  # and sign it again, as somebody with our code might
+    numbers = load_file(saved[2])
+    description["sha256"] = checkpoint._checksum(numbers, description)
+    header["__metadata__"]["trpo_jax"] = json.dumps(description)
     path = tmp_path / "policy.safetensors"
     path.write_bytes(rebuilt(header, data))
     refused(path, needle)
+
+
+def test_a_changed_description_is_noticed(saved, tmp_path):
+    content = saved[2].read_bytes()
+    assert content.count(b"tanh") == 1
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(content.replace(b"tanh", b"relu"))
+    refused(path, "checksum")
+
+
+def test_actions_are_held_as_in_training(saved, tmp_path):
+    name, network, _ = CASES["discrete"]
+    path = tmp_path / "policy.safetensors"
+    save_policy(path, saved[1], name, network, action_repeat=4)
+    raw, held = make_environment(name), load_policy(path).environment
+    assert held.max_episode_steps == -(-raw.max_episode_steps // 4)
 
 
 def test_a_missing_array_is_refused_by_name(saved, tmp_path):

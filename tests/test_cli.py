@@ -516,7 +516,7 @@ def test_the_configuration_repeats_the_run_byte_for_byte(run, tmp_path):
 
 def test_the_policy_file_holds_every_seed(run):
     saved = trpo_jax.load_policy(run.directory)
-    assert saved.environment == "CartPole-v1"
+    assert saved.environment.name == "CartPole-v1"
     for leaf in jax.tree.leaves((saved.policy_params, saved.normalizer)):
         assert len(leaf) == len(SEEDS)
 

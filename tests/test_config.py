@@ -116,7 +116,7 @@ def test_every_field_but_the_choices_has_a_rule():
         for field in dataclasses.fields(kind)
         if field.metadata["rule"] is None
     }
-    assert without == {"critic_hidden_sizes", "activation"}
+    assert without == {"critic_hidden_sizes"}
 
 
 def test_is_frozen():

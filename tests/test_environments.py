@@ -97,7 +97,7 @@ def test_an_unknown_simulator_is_refused_with_those_that_exist():
 
 
 def test_the_adapter_itself_refuses_an_unknown_name():
-    with pytest.raises(ValueError, match=r"'CartPole-v9'; nearest: CartPole-v1"):
+    with pytest.raises(ValueError, match=r"'CartPole-v9'; nearest: 'CartPole-v1'"):
         GymnaxEnvironment("CartPole-v9")
 
 

@@ -203,3 +203,19 @@ def test_scaled_rewards_are_clipped_and_keep_their_sign():
     )
     scaled = scale_reward(normalizer, jnp.array([2.0, -2.0, 1e6]))
     assert_close(scaled, jnp.array([1.0, -1.0, CLIP]))  # the mean stays
+
+
+def test_a_discounted_return_that_overflows_is_left_out():
+    normalizer = init_normalizer(
+        jnp.zeros((1, 1)), with_observation=False, with_reward=True
+    )
+    reward = jnp.full((3, 1), 3e38)  # finite, but not their sum
+    after = take_in_iteration(
+        normalizer,
+        jnp.zeros((3, 1, 1)),
+        reward,
+        jnp.zeros((3, 1), bool),
+        jnp.ones((3, 1)),
+        discount=0.99,
+    )
+    assert is_finite(after)

@@ -199,20 +199,21 @@ def with_resetting_frames():
         longer["action"] = insert(rollout.action, 1)
         return rollout.replace(**longer, weight=weight)
 
-    return state, rollout, dirty(0.0), dirty(1e6)
+    return state, rollout, dirty(0.0), dirty(1e6), dirty(jnp.nan)
 
 
 def test_trap_frames_spent_on_resetting_counted_as_transitions():
-    state, clean, quiet, dirty = with_resetting_frames()
+    state, clean, quiet, *dirty = with_resetting_frames()
     left_out, info = run_update(state, clean)
     one, one_info = run_update(state, quiet)
-    two, two_info = run_update(state, dirty)
-    assert_identical(two, one)
-    assert_identical(two_info, one_info)
+    for rollout in dirty:
+        two, two_info = run_update(state, rollout)
+        assert_identical(two, one)
+        assert_identical(two_info, one_info)
     parts = ("policy_params", "critic_params", "normalizer", "iteration")
     for part in parts:
         assert_close(getattr(one, part), getattr(left_out, part), rtol=1e-3, atol=1e-4)
-    metrics = [summarize(*pair) for pair in ((clean, info), (dirty, two_info))]
+    metrics = [summarize(*pair) for pair in ((clean, info), (dirty[0], two_info))]
     assert_close(metrics[1], metrics[0], rtol=1e-3, atol=1e-4)
 
 

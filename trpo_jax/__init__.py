@@ -40,6 +40,7 @@ _HOME = {
     "fisher_vector_product": "fisher",
     "fit_critic": "critic",
     "init": "trpo",
+    "init_critic_optimizer": "critic",
     "line_search": "line_search",
     "load_policy": "checkpoint",
     "make_environment": "environments",

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from trpo_jax.config import NetworkConfig
 from trpo_jax.environments import make_environment
+from trpo_jax.environments.base import Environment
 from trpo_jax.networks import Agent, mlp_agent
 from trpo_jax.normalization import Normalizer, init_moments
 from trpo_jax.state import TrainState
@@ -25,13 +26,13 @@ class SavedPolicy(NamedTuple):
     """What a policy file holds; every array leads with the seed.
 
     Attributes:
-        environment: its name.
+        environment: made from the name in the file, actions held as in training.
         agent: rebuilt from the description in the file.
         policy_params: pytree of `[K, ...]`.
         normalizer: pytree of `[K, ...]`.
     """
 
-    environment: str
+    environment: Environment
     agent: Agent
     policy_params: PyTree
     normalizer: Normalizer
@@ -42,6 +43,8 @@ def save_policy(
     state: TrainState,
     environment: str,
     network: NetworkConfig | None,
+    *,
+    action_repeat: int = 1,
 ) -> None:
     """Write weights and normaliser of every seed as safetensors.
 
@@ -51,6 +54,7 @@ def save_policy(
         environment: its name.
         network: of the standard agent; None when agent or environment are the user's
             own, which no file can describe: `load_policy` then says so.
+        action_repeat: steps of the simulator that each action was held.
     """
     tree = {
         "policy": state.policy_params,
@@ -62,9 +66,10 @@ def save_policy(
     }
     description = {
         "environment": environment,
+        "action_repeat": action_repeat,
         "network": None if network is None else dataclasses.asdict(network),
-        "sha256": _checksum(arrays),
     }
+    description["sha256"] = _checksum(arrays, description)
     unfinished = path.with_suffix(".tmp")
     save_file(arrays, unfinished, {"trpo_jax": json.dumps(description)})
     os.replace(unfinished, path)
@@ -75,6 +80,9 @@ def load_policy(run: str | pathlib.Path) -> SavedPolicy:
 
     Args:
         run: the directory that training wrote, or its `policy.safetensors`.
+
+    Returns:
+        A `SavedPolicy`; `evaluate` takes its parts.
 
     Raises:
         FileNotFoundError: when there is none.
@@ -92,16 +100,18 @@ def _read(path: pathlib.Path) -> SavedPolicy:
     with safe_open(path, framework="numpy") as file:
         metadata = json.loads((file.metadata() or {}).get("trpo_jax", "{}"))
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if not {"environment", "network", "sha256"} <= metadata.keys():
+    if not {"environment", "action_repeat", "network", "sha256"} <= metadata.keys():
         raise ValueError("it was not written by trpo_jax, no description in it")
-    if metadata["sha256"] != _checksum(arrays):
-        raise ValueError("its checksum is wrong, the numbers have changed")
+    if metadata.pop("sha256") != _checksum(arrays, metadata):
+        raise ValueError("its checksum is wrong, the content has changed")
     if metadata["network"] is None:
         raise ValueError(
             "it was trained with an agent or an environment of your own; read the "
             "arrays with safetensors and rebuild the pytree with your code"
         )
-    environment = make_environment(metadata["environment"])
+    environment = make_environment(
+        metadata["environment"], action_repeat=metadata["action_repeat"]
+    )
     network = NetworkConfig(**_lists_to_tuples(metadata["network"]))
     agent = mlp_agent(
         environment.observation_space,
@@ -129,15 +139,15 @@ def _read(path: pathlib.Path) -> SavedPolicy:
         read, {"policy": params, "observation": moments}
     )
     return SavedPolicy(
-        environment=metadata["environment"],
+        environment=environment,
         agent=agent,
         policy_params=tree["policy"],
         normalizer=Normalizer(tree["observation"], None, None),
     )
 
 
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _checksum(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for name in sorted(arrays):
         digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
     return digest.hexdigest()

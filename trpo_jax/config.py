@@ -33,6 +33,10 @@ SIZES = Rule(
 )
 
 
+ACTIVATIONS = ("tanh", "relu", "elu", "silu", "gelu")
+ACTIVATION = Rule(f"one of {', '.join(ACTIVATIONS)}", lambda x: x in ACTIVATIONS)
+
+
 def check(name: str, value: Any, rule: Rule) -> None:
     """Refuse a value that breaks its rule.
 
@@ -42,7 +46,7 @@ def check(name: str, value: Any, rule: Rule) -> None:
         ValueError: with the name, the rule and the value.
     """
     try:
-        if rule in (FLAG, SIZES):
+        if rule in (FLAG, SIZES, ACTIVATION):
             good = rule.holds(value)
         elif rule in (COUNT, COUNT_OR_ZERO):
             good = isinstance(value, int) and not isinstance(value, bool)
@@ -52,11 +56,10 @@ def check(name: str, value: Any, rule: Rule) -> None:
             good = numbers.dtype.kind in "fiu" and all(
                 rule.holds(number) for number in numbers.ravel().tolist()
             )
-    except TypeError as error:
+    except TypeError:
         if "Tracer" in type(value).__name__:
             return
         good = False
-        del error
     if not good:
         raise ValueError(f"{name} must be {rule.words}; got {value!r}")
 
@@ -91,7 +94,8 @@ class Config(_Checked):
     num_steps: int = _structure(128, COUNT)
     """T, steps of each environment in an iteration; a batch is B x T transitions."""
     action_repeat: int = _structure(1, COUNT)
-    """Simulator steps each action is held; all of them count as environment steps."""
+    """Simulator steps each action is held; all of them count as environment steps.
+    `train` sees to it; with the functions, give them an environment that does."""
     discount: float = _number(0.99, UNIT)
     """γ in [0, 1]."""
     gae_lambda: float = _number(0.95, UNIT)
@@ -142,7 +146,9 @@ class NetworkConfig(_Checked):
     """Widths of the policy's hidden layers; none gives a linear policy."""
     critic_hidden_sizes: tuple[int, ...] | None = _structure(None)
     """Widths of the critic's hidden layers; those of the policy when None."""
-    activation: Literal["tanh", "relu", "elu", "silu", "gelu"] = _structure("tanh")
+    activation: Literal["tanh", "relu", "elu", "silu", "gelu"] = _structure(
+        "tanh", ACTIVATION
+    )
     """Activation of both networks."""
     log_std_init: float = _structure(0.0, FINITE)
     """Log standard deviation to start with; an action of ±1 is at the bound."""

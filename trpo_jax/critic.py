@@ -80,9 +80,9 @@ def fit_critic(
 
     The rows are walked through in golden-ratio strides from a random start: every
     minibatch is spread evenly over the batch, and no time goes into sorting a random
-    permutation. Rows that do not fill a minibatch are first in the next epoch. If
-    anything in the result is not finite, parameters and optimiser state come back
-    unchanged.
+    permutation. Rows that do not fill a minibatch sit the epoch out, other ones in the
+    next. If anything in the result is not finite, parameters and optimiser state come
+    back unchanged.
 
     Args:
         key: consumed.

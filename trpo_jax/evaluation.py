@@ -19,7 +19,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         episode_return: `[E]` undiscounted sum of the rewards.
-        episode_length: `[E]` int32, steps.
+        episode_length: `[E]` int32, actions.
         finished: `[E]` bool; False where an episode was stopped at the step limit.
     """
 

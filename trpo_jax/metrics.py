@@ -30,15 +30,15 @@ class Metrics(NamedTuple):
     Attributes:
         episodes: that ended in this iteration.
         episode_return: mean over those, NaN when there were none.
-        episode_length: likewise.
+        episode_length: likewise, in actions.
         status: a `Status`.
         kl: nats, of the step taken.
         improvement: of the surrogate.
-        backtracks: steps the line search refused.
+        backtracks: of the last try of the line search, whether or not it was taken.
         step_size: αʲ of the step taken, 0 when none was.
         entropy: nats, of the policy that acted.
         gradient_norm: of the surrogate.
-        cg_iterations: products used.
+        cg_iterations: whose steps entered the solution.
         cg_residual: relative to the gradient.
         explained_variance: of the value targets, by the critic before its fit.
         critic_loss: mean squared error, in squared units of the scaled reward.

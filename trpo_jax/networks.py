@@ -32,12 +32,10 @@ class Network(NamedTuple):
         apply: `apply(params, observation)` → a distribution (policy) or values
             (critic), for observations with any leading axes.
 
-    Any library fits. Flax linen: `Network(module.init, module.apply)`. Equinox, NNX or
-    a plain function: split into arrays and structure, close over the structure:
-
-        params, static = equinox.partition(model, equinox.is_array)
-        Network(lambda key, observation: params,
-                lambda params, x: jax.vmap(equinox.combine(params, static))(x))
+    Any library fits. Flax linen: `Network(module.init, module.apply)`. Of a module that
+    holds its own arrays (Equinox, NNX), `init` makes one with its key and returns the
+    arrays, `apply` puts them back and calls it; one that takes a single observation
+    goes through `jnp.vectorize` with a signature, for the leading axes.
     """
 
     init: Callable[[jax.Array, PyTree], PyTree]

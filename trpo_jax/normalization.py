@@ -195,8 +195,9 @@ def update_normalizer(
 
         def accumulate(so_far: jax.Array, step: tuple) -> tuple[jax.Array, jax.Array]:
             reward, ended, weight = step
-            kept = jnp.where(jnp.isfinite(reward), reward, 0)
-            total = jnp.where(weight > 0, kept + gamma * so_far, so_far)
+            total = reward + gamma * so_far
+            # Left out: rows to be ignored, poison, and sums that overflow.
+            total = jnp.where((weight > 0) & jnp.isfinite(total), total, so_far)
             return jnp.where(ended, 0, total), total
 
         sound = jnp.where(jnp.isfinite(reward), weight, 0)

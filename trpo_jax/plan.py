@@ -6,6 +6,8 @@ import os
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from trpo_jax.config import (
     COUNT,
     COUNT_OR_ZERO,
@@ -84,6 +86,14 @@ def make_plan(
         check_name(environment)
     preset = preset_of(environment) if check_environment else DEFAULT
     algorithm, network = split_hyper_parameters(hyper_parameters)
+    for name, value in algorithm.items():
+        if np.ndim(value):
+            raise ValueError(
+                f"{name} must be one value; got {value!r}: for a sweep, jax.vmap over "
+                "Config, see examples/sweep.py"
+            )
+        if isinstance(value, np.generic | np.ndarray):
+            algorithm[name] = value.item()  # which JSON can hold
     config = dataclasses.replace(preset.config, **algorithm)
     network_config = dataclasses.replace(preset.network, **network)
     total_steps = preset.total_steps if total_steps is None else total_steps

@@ -17,17 +17,20 @@ def golden_stride(total: int) -> int:
     """Return a stride that visits all of `total` rows, any few of them spread evenly.
 
     The multiples of the golden ratio modulo 1 are the most evenly spread of any
-    sequence that can go on for ever (Knuth, TAOCP 3, §6.4); this is the number above
-    N / φ next to it that has no divisor in common with N.
+    sequence that can go on for ever (Knuth, TAOCP 3, §6.4); this is the number nearest
+    to N / φ that has no divisor in common with N.
 
     Example:
-        >>> [i * golden_stride(10) % 10 for i in range(10)]
-        [0, 7, 4, 1, 8, 5, 2, 9, 6, 3]
+        >>> [i * golden_stride(12) % 12 for i in range(12)]
+        [0, 7, 2, 9, 4, 11, 6, 1, 8, 3, 10, 5]
     """
-    stride = max(1, math.ceil(total * (math.sqrt(5) - 1) / 2))
-    while math.gcd(stride, total) != 1:
-        stride += 1
-    return stride
+    nearest = round(total * (math.sqrt(5) - 1) / 2)
+    gap = 0
+    while True:
+        for stride in (nearest - gap, nearest + gap):
+            if stride >= 1 and math.gcd(stride, total) == 1:
+                return stride
+        gap += 1
 
 
 def random_start(key: jax.Array, total: int) -> jax.Array:

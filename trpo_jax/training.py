@@ -27,8 +27,6 @@ from trpo_jax.plotting import (
 from trpo_jax.programs import Programs, compile_programs
 from trpo_jax.state import TrainState
 
-PyTree = Any
-
 
 class TrainResult(NamedTuple):
     """What training leaves; every array leads with the seed.
@@ -123,8 +121,10 @@ def run_plan(
     clock = _Clock(time.perf_counter() if start is None else start)
     require_sound_compiler()
     if isinstance(environment, str):
-        environment = make_environment(environment)
-    if plan.config.action_repeat > 1:
+        environment = make_environment(
+            environment, action_repeat=plan.config.action_repeat
+        )
+    elif plan.config.action_repeat > 1:
         environment = ActionRepeat(environment, plan.config.action_repeat)
     if agent is None:
         agent = mlp_agent(
@@ -266,6 +266,7 @@ def _write_results(
         result.state,
         plan.environment,
         plan.network if reloadable else None,
+        action_repeat=plan.config.action_repeat,
     )
     plot_learning_curve(
         directory / "learning_curve.png",

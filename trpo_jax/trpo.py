@@ -116,7 +116,27 @@ def train_step(
 def estimate_advantages(
     state: TrainState, rollout: Rollout, agent: Agent, config: Config
 ) -> Batch:
-    """Turn transitions into a `Batch`: value, scale rewards, apply `advantages`."""
+    """Turn transitions into a `Batch`: value, scale rewards, apply `advantages`.
+
+    Rows of weight 0 are ignored whatever they hold, NaN included: the recursion is cut
+    at them, and they come out as zeros.
+
+    Args:
+        state: its critic and normaliser are used.
+        rollout: leading axes `[T, B]`.
+        agent: its critic gives the values.
+        config: discount and λ.
+
+    Returns:
+        A `Batch`; advantages and targets in units of the scaled reward.
+    """
+    valid = rollout.weight > 0
+    rollout = rollout.replace(
+        reward=jnp.where(valid, rollout.reward, 0),
+        observation=_keep(valid, rollout.observation),
+        next_observation=_keep(valid, rollout.next_observation),
+        terminated=rollout.terminated | ~valid,
+    )
 
     def value(observation: PyTree) -> jax.Array:
         observation = normalize_observation(state.normalizer, observation)
@@ -124,7 +144,7 @@ def estimate_advantages(
 
     advantage, value_target = advantages(
         scale_reward(state.normalizer, rollout.reward),
-        value(rollout.observation),
+        jnp.where(valid, value(rollout.observation), 0),
         value(rollout.next_observation),
         rollout.terminated,
         rollout.truncated,
@@ -162,7 +182,8 @@ def update(
     batch = rollout
     if isinstance(rollout, Rollout):
         batch = estimate_advantages(state, rollout, agent, config)
-    rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
+    rows = _keep(batch.weight > 0, batch)  # zeros where a NaN could get into a gradient
+    rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
     observation = normalize_observation(state.normalizer, rows.observation)
     key, fisher_key, critic_key = jax.random.split(state.key, 3)
 
@@ -210,3 +231,13 @@ def update(
         critic=critic_info,
         entropy=weighted_mean(old.entropy(), rows.weight),
     )
+
+
+def _keep(valid: jax.Array, rows: PyTree) -> PyTree:
+    """Return rows `[T, B, ...]` with zeros where they are not valid."""
+
+    def keep(leaf: jax.Array) -> jax.Array:
+        wide = jax.lax.expand_dims(valid, range(valid.ndim, leaf.ndim))
+        return jnp.where(wide, leaf, jnp.zeros_like(leaf))
+
+    return jax.tree.map(keep, rows)

@@ -81,16 +81,28 @@ def check_name(name: str) -> tuple[str, str]:
     return prefix, rest
 
 
-def make_environment(name: str) -> "Environment":
+def make_environment(name: str, *, action_repeat: int = 1) -> "Environment":
     """Return the environment of a name.
 
     Args:
         name: as `gymnax:CartPole-v1`, `CartPole-v1` or `probe:discount`.
+        action_repeat: steps of the simulator that each action is held.
+
+    Returns:
+        An `Environment`, single: `collect` makes a batch of it.
 
     Raises:
         ValueError: for an unknown name, with the nearest that exists, or for spaces
             that are not supported.
+
+    Example:
+        >>> make_environment("CartPole-v1").action_space
+        Discrete(n=2)
     """
+    if action_repeat > 1:
+        from trpo_jax.environments.action_repeat import ActionRepeat
+
+        return ActionRepeat(make_environment(name), action_repeat)
     prefix, rest = check_name(name)
     if prefix == "probe":
         from trpo_jax.environments.probe import make_probe

@@ -37,9 +37,10 @@ class Environment(Protocol):
     """A simulator as two pure functions.
 
     Attributes:
-        name: as in `environments.make`.
+        name: as in `make_environment`.
         observation_space: of one observation.
-        action_space: of one action; a bounded `Box` is what `step` itself clips to.
+        action_space: of one action. Where a `Box` is bounded, `step` takes actions in
+            units of the box, ±1 at the bounds, and clips what lies beyond.
         max_episode_steps: no episode is longer, or None when there is no limit.
     """
 

@@ -62,9 +62,9 @@ class GymnaxEnvironment:
         if name in GYMNAX:
             check_name(name)
         if name not in gymnax.registered_envs:
-            near = difflib.get_close_matches(name, gymnax.registered_envs, 3, 0.4)
+            near = difflib.get_close_matches(name, gymnax.registered_envs, 1, 0.0)
             raise ValueError(
-                f"unknown gymnax environment {name!r}; nearest: {', '.join(near)}"
+                f"unknown gymnax environment {name!r}; nearest: {near[0]!r}"
             )
         self.name = name
         self._env, default_params = gymnax.make(name)

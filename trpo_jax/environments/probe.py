@@ -24,8 +24,6 @@ import jax.numpy as jnp
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete, Space
 
-PyTree = Any
-
 
 class ProbeState(NamedTuple):
     """`signal`: what is observed; `time`: steps taken in the episode."""
@@ -120,7 +118,9 @@ def make_probe(name: str) -> Probe:
             line,
             True,
             1,
-            lambda signal, time, action: -((action[0] - signal / 2) ** 2),
+            lambda signal, time, action: (
+                -((jnp.clip(action[0], -1, 1) - signal / 2) ** 2)
+            ),
         ),
     }
     return Probe(f"probe:{name}", *probes[name])
