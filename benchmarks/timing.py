@@ -3,8 +3,8 @@
 * `cold`: `trpo-jax train CartPole-v1` in a process of its own, to results on disk.
 * `train`: 100,000 steps of one seed and of 64 in one call, in turns, in one process,
   compilation apart.
-* `compiler`: seconds to compile and to run the training program at each of the levels
-  of `trpo_jax.programs`.
+* `compiler`: seconds to compile all programs of a run of one seed and to train, with
+  all of them at one of the levels of `trpo_jax.programs`.
 
 The JSON goes to `benchmarks/results/timing.json` after each part. Let nothing else run.
 """

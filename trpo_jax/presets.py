@@ -98,8 +98,8 @@ PRESETS: dict[str, Preset] = {
     **{
         f"{game}-MinAtar": _preset(
             5_000_000,
-            "tuned on Breakout only: normalised pixels and a small step leave "
-            "the local optimum in which everything else stayed",
+            "tuned on Breakout only, where pixels that are not normalised end in a "
+            "local optimum",
             num_envs=64,
             num_steps=128,
             hidden_sizes=(128,),

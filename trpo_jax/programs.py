@@ -18,11 +18,11 @@ from trpo_jax.trpo import init, train_step
 
 PyTree = Any
 
-# On CPU most of the wait is for the compiler. LLVM at level 1 takes two thirds of the
-# time of its default level, and the programs run no slower. Without fusion emitters it
-# takes half of the rest, and programs run up to twice as long: right for what runs for
-# a second or two. At level 0 they run four times as long: for what runs once.
-# Numbers in `benchmarks/results/timing.json`.
+# On CPU most of the wait is for the compiler. All three programs at LLVM's level 1 take
+# two thirds of the time of its default level, and train no slower. Without fusion
+# emitters they take half, and training half as long again: right for what runs for a
+# second or two. At level 0 they take a third, and training three times as long: for
+# what runs once. Numbers in `benchmarks/results/timing.json`.
 _FOR_LONG = {"xla_backend_optimization_level": 1}
 _BRIEFLY = _FOR_LONG | {"xla_cpu_use_fusion_emitters": False}
 _ONCE = _BRIEFLY | {"xla_backend_optimization_level": 0}
