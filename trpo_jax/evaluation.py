@@ -51,6 +51,9 @@ def evaluate(
         normalizer: of the training run.
         episodes: static, E.
         greedy: play the mode of the distribution instead of a sample; may be traced.
+
+    Returns:
+        An `Evaluation`, arrays `[E]`.
     """
     limit = environment.max_episode_steps or STEP_LIMIT
     reset_key, key = jax.random.split(key)

@@ -142,7 +142,15 @@ def init_normalizer(
 
 
 def normalize_observation(normalizer: Normalizer, observation: PyTree) -> PyTree:
-    """Normalise a pytree of observations, or return it as it is when switched off."""
+    """Normalise a pytree of observations, or return it as it is when switched off.
+
+    Args:
+        normalizer: whose observation moments have the shapes of one observation.
+        observation: pytree with any leading axes, in units of the environment.
+
+    Returns:
+        Like `observation`, in standard deviations from the mean, within ±10.
+    """
     if normalizer.observation is None:
         return observation
     return jax.tree.map(
@@ -156,6 +164,13 @@ def scale_reward(normalizer: Normalizer, reward: jax.Array) -> jax.Array:
     """Divide rewards by the standard deviation of the discounted return, and clip.
 
     The mean stays, since shifting rewards changes the task (Engstrom et al. 2020, §3).
+
+    Args:
+        normalizer: whose discounted-return moments scale.
+        reward: of any shape, in units of the environment.
+
+    Returns:
+        Like `reward`, within ±10 standard deviations.
     """
     if normalizer.discounted_return is None:
         return reward

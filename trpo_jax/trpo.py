@@ -68,6 +68,9 @@ def init(
         environment: a single environment, reset `config.num_envs` times.
         agent: its networks are initialised.
         config: of the run.
+
+    Returns:
+        A `TrainState`.
     """
     env_key, policy_key, critic_key, key = jax.random.split(key, 4)
     env_state, observation = jax.vmap(environment.reset)(
