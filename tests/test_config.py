@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 import re
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from trpo_jax.config import NetworkConfig, split_hyper_parameters
+from trpo_jax.plan import make_plan
 from trpo_jax.trpo import Config
 
 NUMBERS = [f.name for f in dataclasses.fields(Config) if f.metadata["leaf"]]
@@ -199,3 +201,20 @@ def test_an_unknown_name_is_refused_with_the_nearest(wrong, nearest):
     message = f"unknown hyper-parameter '{wrong}'; nearest: '{nearest}'"
     with pytest.raises(ValueError, match=message):
         split_hyper_parameters({wrong: 1})
+
+
+@pytest.mark.parametrize("scalar", [np.float32(0.5), np.array(0.5), jnp.float32(0.5)])
+def test_a_plan_holds_plain_numbers(scalar):
+    plan = make_plan("CartPole-v1", max_kl=scalar)
+    assert json.loads(json.dumps(plan.as_json()))["config"]["max_kl"] == 0.5
+
+
+@pytest.mark.parametrize("values", [[0.01, 0.02], np.array([0.01, 0.02])], ids=str)
+def test_a_plan_refuses_a_sweep(values):
+    with pytest.raises(ValueError, match=r"max_kl must be one value.*vmap"):
+        make_plan("CartPole-v1", max_kl=values)
+
+
+def test_an_unknown_activation_is_refused_at_construction():
+    with pytest.raises(ValueError, match=r"activation must be one of tanh.*'tahn'"):
+        NetworkConfig(activation="tahn")

@@ -6,7 +6,7 @@ Nothing here imports JAX, so that help is printed and bad input refused at once.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -33,7 +33,8 @@ SIZES = Rule(
 )
 
 
-ACTIVATIONS = ("tanh", "relu", "elu", "silu", "gelu")
+Activation = Literal["tanh", "relu", "elu", "silu", "gelu"]
+ACTIVATIONS = get_args(Activation)
 ACTIVATION = Rule(f"one of {', '.join(ACTIVATIONS)}", lambda x: x in ACTIVATIONS)
 
 
@@ -146,9 +147,7 @@ class NetworkConfig(_Checked):
     """Widths of the policy's hidden layers; none gives a linear policy."""
     critic_hidden_sizes: tuple[int, ...] | None = _structure(None)
     """Widths of the critic's hidden layers; those of the policy when None."""
-    activation: Literal["tanh", "relu", "elu", "silu", "gelu"] = _structure(
-        "tanh", ACTIVATION
-    )
+    activation: Activation = _structure("tanh", ACTIVATION)  # noqa: RUF009 (an alias)
     """Activation of both networks."""
     log_std_init: float = _structure(0.0, FINITE)
     """Log standard deviation to start with; an action of ±1 is at the bound."""

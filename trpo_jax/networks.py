@@ -9,18 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.config import ACTIVATION, check
 from trpo_jax.distributions import Categorical, DiagonalGaussian
 from trpo_jax.environments.spaces import Box, Discrete, Space
 
 PyTree = Any
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "tanh": nn.tanh,
-    "relu": nn.relu,
-    "elu": nn.elu,
-    "silu": nn.silu,
-    "gelu": nn.gelu,
-}
 
 
 class Network(NamedTuple):
@@ -91,7 +84,7 @@ class MLP(nn.Module):
     Attributes:
         hidden_sizes: widths of the hidden layers; none gives a linear map.
         out_size: width of the output.
-        activation: a key of `ACTIVATIONS`.
+        activation: the name of one in flax, from `config.ACTIVATIONS`.
         out_scale: gain of the last layer; hidden layers have √2.
     """
 
@@ -105,7 +98,7 @@ class MLP(nn.Module):
         """Map `[..., D]` to `[..., out_size]`."""
         for width in self.hidden_sizes:
             x = nn.Dense(width, kernel_init=orthogonal(math.sqrt(2)))(x)
-            x = ACTIVATIONS[self.activation](x)
+            x = getattr(nn, self.activation)(x)
         return nn.Dense(self.out_size, kernel_init=orthogonal(self.out_scale))(x)
 
 
@@ -183,7 +176,7 @@ def mlp_agent(
         action_space: `Discrete` gives a `Categorical`, `Box` a `DiagonalGaussian`.
         hidden_sizes: of the policy; `()` is a linear policy.
         critic_hidden_sizes: of the critic; those of the policy when None.
-        activation: one of `ACTIVATIONS`.
+        activation: one of `config.ACTIVATIONS`.
         log_std_init: log σ that a continuous policy starts with; an action of ±1
             reaches the bounds of a bounded action space.
         state_dependent_std: let the network give log σ too, for each observation.
@@ -197,10 +190,7 @@ def mlp_agent(
         >>> agent.policy.apply(params, jnp.zeros((5, 3))).logits.shape
         (5, 2)
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(
-            f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}"
-        )
+    check("activation", activation, ACTIVATION)
     for role, space in (("observation", observation_space), ("action", action_space)):
         if not isinstance(space, Box | Discrete):
             raise ValueError(

@@ -92,7 +92,7 @@ def make_plan(
                 f"{name} must be one value; got {value!r}: for a sweep, jax.vmap over "
                 "Config, see examples/sweep.py"
             )
-        if isinstance(value, np.generic | np.ndarray):
+        if hasattr(value, "item"):  # a scalar of numpy or JAX
             algorithm[name] = value.item()  # which JSON can hold
     config = dataclasses.replace(preset.config, **algorithm)
     network_config = dataclasses.replace(preset.network, **network)

@@ -1,4 +1,4 @@
-"""Hyper-parameters that are known to work, and where they come from; plain data."""
+"""Hyper-parameters by environment, and where they come from; plain data."""
 
 import dataclasses
 from typing import Any
