@@ -144,6 +144,14 @@ def test_discount_and_lambda_can_be_vmapped():
         np.testing.assert_allclose(both[i], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("odd_one", range(5))
+def test_nothing_is_broadcast(odd_one):
+    trajectory = list(random_trajectory(0))
+    trajectory[odd_one] = trajectory[odd_one][..., None]
+    with pytest.raises(ValueError, match="must have one shape"):
+        advantages(*trajectory, discount=0.9, gae_lambda=0.9)
+
+
 def test_advantage_is_linear_in_the_reward():
     reward, *rest = random_trajectory(6)
     gradient = jax.grad(

@@ -3,6 +3,7 @@ import json
 import math
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -171,18 +172,16 @@ def test_every_number_can_be_swept(name):
 
 
 def test_other_numbers_share_a_compilation_and_other_structure_does_not():
-    traces = []
-
     @jax.jit
-    def traced(config):
-        traces.append(config.num_envs)
+    @chex.assert_max_traces(n=2)
+    def discounted(config):
         return config.max_kl * config.discount
 
-    assert float(traced(Config(max_kl=0.5, discount=0.5))) == 0.25
-    assert float(traced(Config(max_kl=0.25, discount=0.5))) == 0.125
-    assert traces == [16]
-    traced(Config(num_envs=4))
-    assert traces == [16, 4]
+    assert float(discounted(Config(max_kl=0.5, discount=0.5))) == 0.25
+    assert float(discounted(Config(max_kl=0.25, discount=0.5))) == 0.125
+    discounted(Config(num_envs=4))  # the second trace
+    with pytest.raises(AssertionError, match="traced > 2 times"):
+        discounted(Config(num_envs=8))
 
 
 def test_flat_names_are_sorted_into_their_groups():

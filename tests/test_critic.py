@@ -125,6 +125,16 @@ def test_one_step_by_hand():
     assert float(info.loss) == 3
 
 
+def test_a_critic_that_keeps_an_axis_of_one_is_refused():
+    x, target, params = linear_data()
+
+    def column(params, observation):
+        return LINEAR.apply(params, observation)[..., None]
+
+    with pytest.raises(ValueError, match="one value a row"):
+        fit(jax.random.key(0), column, params, x, target)
+
+
 def test_no_epochs_change_nothing():
     params, state, info = fit(
         jax.random.key(0), table, jnp.ones(3), jnp.arange(3), jnp.zeros(3), epochs=0

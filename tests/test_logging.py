@@ -117,7 +117,7 @@ def progress(*, terminal, total=1000, seeds=2, max_kl=0.01):
 
 def test_without_a_terminal_every_report_is_one_plain_line():
     sink, file = progress(terminal=False)
-    sink.started()
+    sink.start()
     sink.write([row(500, kl=0.005, episode_return=12.0)])
     sink.write([row(1000)])
     sink.close()
@@ -152,7 +152,7 @@ def test_a_line_stays_one_line_in_a_narrow_pipe():
 
 def test_on_a_terminal_every_column_is_shown():
     sink, file = progress(terminal=True)
-    sink.started()
+    sink.start()
     sink.write([row(500, kl=0.005, episode_return=12.0, cg_residual=2e-3)])
     during = file.getvalue()
     sink.close()
@@ -221,7 +221,7 @@ def test_speed_counts_all_seeds_and_time_left_follows_from_it(monkeypatch):
     )
     sink, file = progress(terminal=True, total=1000, seeds=4)
     clock.now = 100.0  # of compiling, which does not count
-    sink.started()
+    sink.start()
     clock.now = 110.0
     sink.write([row(250)])
     during = file.getvalue()

@@ -4,6 +4,7 @@ Shapes: `T` time steps lead, `...` are any further axes (parallel environments);
 function works on `[T]`, on `[T, B]` and under `vmap`.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -41,6 +42,9 @@ def advantages(
         Advantages `[T, ...]` and value targets Âₜ + V(sₜ) `[T, ...]`, in units of
         reward.
 
+    Raises:
+        ValueError: when shapes differ; nothing is broadcast.
+
     Example:
         >>> no, yes = jnp.array([False, False]), jnp.array([False, True])
         >>> a, target = advantages(jnp.ones(2), jnp.zeros(2), jnp.zeros(2), yes, no,
@@ -48,6 +52,11 @@ def advantages(
         >>> a.tolist()
         [1.5, 1.0]
     """
+    chex.assert_equal_shape(
+        [reward, value, next_value, terminated, truncated],
+        custom_message="reward, value, next_value and both flags must have one shape",
+        exception_type=ValueError,
+    )
     discount = jnp.asarray(discount, reward.dtype)
     gae_lambda = jnp.asarray(gae_lambda, reward.dtype)
     delta = reward + discount * jnp.where(terminated, 0, next_value) - value
@@ -82,6 +91,9 @@ def rewards_to_go(
     Returns:
         `[T, ...]` in units of reward.
 
+    Raises:
+        ValueError: when shapes differ.
+
     Example:
         >>> end = jnp.array([False, False, True])
         >>> rewards_to_go(jnp.ones(3), jnp.zeros(3), end, ~end & False,
@@ -110,6 +122,9 @@ def standardize(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     Args:
         x: an array of any shape.
         weight: like `x`, ≥ 0; elements of weight 0 do not count and come out as 0.
+
+    Returns:
+        Like `x`, without a unit.
 
     Example:
         >>> standardize(jnp.array([2.0, 4.0])).tolist()

@@ -87,6 +87,15 @@ def load_policy(run: str | pathlib.Path) -> SavedPolicy:
     Raises:
         FileNotFoundError: when there is none.
         ValueError: when the file does not hold a policy for its environment.
+
+    Example:
+        Play the agent of the first seed::
+
+            saved = load_policy("runs/eight")
+            params, normalizer = jax.tree.map(
+                lambda leaf: leaf[0], (saved.policy_params, saved.normalizer)
+            )
+            evaluate(key, saved.environment, saved.agent, params, normalizer)
     """
     path = pathlib.Path(run)
     path = path / "policy.safetensors" if path.is_dir() else path

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,7 +59,17 @@ def explained_variance(
 def init_critic_optimizer(
     optimizer: optax.GradientTransformation, params: PyTree
 ) -> PyTree:
-    """Return the optimiser's first state, for the parameters as one flat vector."""
+    """Return the optimiser's first state, for the parameters as one flat vector.
+
+    Args:
+        optimizer: as in `fit_critic`.
+        params: of the critic, any pytree.
+
+    Example:
+        >>> params = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}
+        >>> init_critic_optimizer(optax.scale_by_adam(), params).mu.shape
+        (9,)
+    """
     return optimizer.init(ravel_pytree(params)[0])
 
 
@@ -101,10 +112,30 @@ def fit_critic(
 
     Returns:
         Parameters, optimiser state, and a `CriticInfo`.
+
+    Raises:
+        ValueError: when values, targets and weights differ in shape.
+
+    Example:
+        >>> apply = lambda w, x: w * x
+        >>> optimizer = optax.identity()  # plain gradient descent
+        >>> w, _, info = fit_critic(
+        ...     jax.random.key(0), apply, jnp.zeros(1), optimizer,
+        ...     init_critic_optimizer(optimizer, jnp.zeros(1)),
+        ...     jnp.ones(4), jnp.full(4, 3.0), jnp.ones(4),
+        ...     learning_rate=0.25, epochs=20, minibatch_size=4,
+        ... )
+        >>> bool(jnp.allclose(w, 3.0))
+        True
     """
     total = target.shape[0]
     size = min(minibatch_size, total)
     before = apply(params, observation)
+    chex.assert_equal_shape(
+        [before, target, weight],
+        custom_message="the critic must return one value a row, like target and weight",
+        exception_type=ValueError,
+    )
     batches = total // size
     flat, unflatten = ravel_pytree(params)
     weight = weight.astype(target.dtype)

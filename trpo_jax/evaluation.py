@@ -54,6 +54,14 @@ def evaluate(
 
     Returns:
         An `Evaluation`, arrays `[E]`.
+
+    Example:
+        >>> from trpo_jax import train
+        >>> trained = train("probe:action", total_steps=2048, progress=False)
+        >>> first = jax.tree.map(lambda leaf: leaf[0], trained.state)
+        >>> evaluate(jax.random.key(0), trained.environment, trained.agent,
+        ...          first.policy_params, first.normalizer, episodes=3).episode_return
+        Array([1., 1., 1.], dtype=float32)
     """
     limit = environment.max_episode_steps or STEP_LIMIT
     reset_key, key = jax.random.split(key)

@@ -20,6 +20,9 @@ Row = dict[str, float | int | None]
 class Sink(Protocol):
     """Something that takes rows."""
 
+    def start(self) -> None:
+        """Be told that everything is compiled and training begins."""
+
     def write(self, rows: list[Row]) -> None:
         """Take the rows of some iterations, in order."""
 
@@ -32,6 +35,9 @@ class JsonLines:
 
     def __init__(self, path: pathlib.Path) -> None:
         self._file = path.open("w", encoding="utf-8")
+
+    def start(self) -> None:
+        """Do nothing."""
 
     def write(self, rows: list[Row]) -> None:
         """Append rows and flush."""
@@ -49,6 +55,9 @@ class Csv:
     def __init__(self, path: pathlib.Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
         self._writer: csv.DictWriter | None = None
+
+    def start(self) -> None:
+        """Do nothing."""
 
     def write(self, rows: list[Row]) -> None:
         """Append rows and flush."""
@@ -101,7 +110,7 @@ class ConsoleProgress:
             self._live = Live(self._bar, console=self._console, refresh_per_second=8)
             self._live.start()
 
-    def started(self) -> None:
+    def start(self) -> None:
         """Start the clock: compilation is over."""
         self._start = time.perf_counter()
 

@@ -181,6 +181,9 @@ def mlp_agent(
             reaches the bounds of a bounded action space.
         state_dependent_std: let the network give log σ too, for each observation.
 
+    Returns:
+        An `Agent`, whose policy gives distributions and whose critic values `[...]`.
+
     Raises:
         ValueError: for an unknown activation or a space that is neither.
 

@@ -150,6 +150,13 @@ def normalize_observation(normalizer: Normalizer, observation: PyTree) -> PyTree
 
     Returns:
         Like `observation`, in standard deviations from the mean, within ±10.
+
+    Example:
+        >>> observation = jnp.array([[1.0], [3.0]])
+        >>> moments = update_moments(init_moments((1,)), observation, jnp.ones(2))
+        >>> normalizer = Normalizer(moments, None, None)
+        >>> normalize_observation(normalizer, observation).tolist()
+        [[-1.0], [1.0]]
     """
     if normalizer.observation is None:
         return observation
@@ -171,6 +178,12 @@ def scale_reward(normalizer: Normalizer, reward: jax.Array) -> jax.Array:
 
     Returns:
         Like `reward`, within ±10 standard deviations.
+
+    Example:
+        >>> moments = init_moments().replace(variance=jnp.float32(4.0))
+        >>> normalizer = Normalizer(None, moments, None)
+        >>> scale_reward(normalizer, jnp.array([6.0, 90.0])).tolist()
+        [3.0, 10.0]
     """
     if normalizer.discounted_return is None:
         return reward

@@ -86,6 +86,17 @@ def collect(
 
     Returns:
         The state with the environments moved on, and a `Rollout`.
+
+    Example:
+        >>> from trpo_jax import Config, init, make_environment, mlp_agent
+        >>> environment = make_environment("CartPole-v1")
+        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> def run(key):
+        ...     state = init(key, environment, agent, Config(num_envs=8))
+        ...     return collect(state, environment, agent, num_steps=5)
+        >>> _, rollout = jax.eval_shape(run, jax.random.key(0))
+        >>> rollout.observation.shape, rollout.reward.shape
+        ((5, 8, 4), (5, 8))
     """
     batch = state.episode_return.shape[0]
     keys = jax.random.split(state.key, 1 + num_steps * batch * 3)

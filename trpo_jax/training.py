@@ -194,8 +194,7 @@ def run_chunks(
 ) -> tuple[TrainState, Metrics]:
     """Train chunk by chunk, telling the sinks after each."""
     for sink in sinks:
-        if isinstance(sink, logging.ConsoleProgress):
-            sink.started()
+        sink.start()
     states = programs.init(_seeds(plan))
     logs = []
     for first in range(0, plan.iterations, plan.chunk):

@@ -71,6 +71,14 @@ def init(
 
     Returns:
         A `TrainState`.
+
+    Example:
+        >>> from trpo_jax import make_environment, mlp_agent
+        >>> environment = make_environment("CartPole-v1")
+        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> make = lambda key: init(key, environment, agent, Config(num_envs=8))
+        >>> jax.eval_shape(make, jax.random.key(0)).observation.shape
+        (8, 4)
     """
     env_key, policy_key, critic_key, key = jax.random.split(key, 4)
     env_state, observation = jax.vmap(environment.reset)(
@@ -110,6 +118,16 @@ def train_step(
 
     Returns:
         The next state, and `Metrics`.
+
+    Example:
+        >>> from trpo_jax import make_environment, mlp_agent
+        >>> environment = make_environment("probe:policy")
+        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> config = Config(num_envs=4, num_steps=16)
+        >>> state = init(jax.random.key(0), environment, agent, config)
+        >>> state, metrics = train_step(state, environment, agent, config)
+        >>> int(state.iteration), bool(metrics.kl <= config.max_kl)
+        (1, True)
     """
     state, rollout = collect(state, environment, agent, num_steps=config.num_steps)
     state, info = update(state, rollout, agent, config)
@@ -132,6 +150,18 @@ def estimate_advantages(
 
     Returns:
         A `Batch`; advantages and targets in units of the scaled reward.
+
+    Raises:
+        ValueError: when the critic's values do not have the shape of the rewards.
+
+    Example:
+        What follows can change the batch before `update` learns from it::
+
+            state, rollout = collect(state, environment, agent, num_steps=128)
+            batch = estimate_advantages(state, rollout, agent, config)
+            bonus = my_novelty(batch.observation)
+            batch = batch.replace(advantage=batch.advantage + bonus)
+            state, info = update(state, batch, agent, config)
     """
     valid = rollout.weight > 0
     rollout = rollout.replace(
@@ -181,6 +211,20 @@ def update(
 
     Returns:
         The next state, and an `UpdateInfo`.
+
+    Raises:
+        ValueError: when the critic's values do not have the shape of the rewards.
+
+    Example:
+        >>> from trpo_jax import collect, make_environment, mlp_agent
+        >>> environment = make_environment("probe:policy")
+        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> config = Config(num_envs=4)
+        >>> state = init(jax.random.key(0), environment, agent, config)
+        >>> state, rollout = collect(state, environment, agent, num_steps=16)
+        >>> state, info = update(state, rollout, agent, config)
+        >>> bool(info.policy.kl <= config.max_kl)
+        True
     """
     batch = rollout
     if isinstance(rollout, Rollout):

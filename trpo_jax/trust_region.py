@@ -124,6 +124,18 @@ def trust_region_step(
 
     Returns:
         New parameters (bit for bit the old ones unless accepted), and a `PolicyInfo`.
+
+    Example:
+        Uphill along (3, 4), with |x|² / 2 as the divergence and F = I: a step of length
+        √(2δ) = 0.2 in the direction (0.6, 0.8).
+
+        >>> slope = jnp.array([3.0, 4.0])
+        >>> x, info = trust_region_step(
+        ...     lambda x: slope @ x, lambda x: x @ x / 2, lambda v: v, jnp.zeros(2),
+        ...     Config(max_kl=0.02),
+        ... )
+        >>> print(f"{x[0]:.2f} {x[1]:.2f}", Status(int(info.status)).name)
+        0.12 0.16 ACCEPTED
     """
     gradient = jax.grad(surrogate)(params)
     gradient_norm = optax.tree.norm(gradient)
