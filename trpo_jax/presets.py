@@ -28,6 +28,20 @@ def _preset(total_steps: int, source: str, **values: Any) -> Preset:
     return Preset(total_steps, Config(**algorithm), NetworkConfig(**network), source)
 
 
+def _minatar(source: str, **values: Any) -> Preset:
+    shared = {
+        "num_envs": 16,
+        "num_steps": 128,
+        "hidden_sizes": (128,),
+        "activation": "relu",
+        "fisher_fraction": 0.1,
+        "critic_learning_rate": 1e-3,
+        "critic_epochs": 4,
+        "critic_minibatch_size": 256,
+    }
+    return _preset(5_000_000, source, **(shared | values))
+
+
 _TUNED = "tuned here on other seeds than those reported; "
 
 PRESETS: dict[str, Preset] = {
@@ -52,7 +66,6 @@ PRESETS: dict[str, Preset] = {
         max_kl=0.02,
         discount=0.97,
         hidden_sizes=(32, 32),
-        fisher_fraction=0.25,
         critic_learning_rate=1e-2,
         critic_epochs=8,
         critic_minibatch_size=128,
@@ -72,12 +85,14 @@ PRESETS: dict[str, Preset] = {
     ),
     "MountainCar-v0": _preset(
         100_000,
-        _TUNED + "held actions find the goal, which independent ones never do",
+        _TUNED + "held actions find the goal, which independent ones never do; little "
+        "damping takes four steps off the way there",
         num_envs=6,
         num_steps=20,
         action_repeat=10,
         discount=1.0,
         gae_lambda=0.97,
+        cg_damping=0.02,
         hidden_sizes=(32, 32),
         critic_learning_rate=1e-2,
         critic_epochs=24,
@@ -95,22 +110,26 @@ PRESETS: dict[str, Preset] = {
         critic_learning_rate=5e-3,
         critic_epochs=8,
     ),
-    **{
-        f"{game}-MinAtar": _preset(
-            5_000_000,
-            "tuned on Breakout only, where pixels that are not normalised end in a "
-            "local optimum",
-            num_envs=64,
-            num_steps=128,
-            hidden_sizes=(128,),
-            activation="relu",
-            fisher_fraction=0.1,
-            critic_learning_rate=1e-3,
-            critic_epochs=2,
-            critic_minibatch_size=1024,
-        )
-        for game in ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
-    },
+    "Asterix-MinAtar": _minatar(
+        _TUNED + "short traces: the critic explains .8 of their targets, .35 at λ 0.95",
+        max_kl=0.02,
+        gae_lambda=0.5,
+    ),
+    "Breakout-MinAtar": _minatar(
+        _TUNED + "pixels that are not normalised end in a local optimum",
+        gae_lambda=0.8,
+    ),
+    "Freeway-MinAtar": _minatar(
+        "large batches, since an episode has 2500 steps; with those of Breakout the "
+        "policy turned deterministic and worse",
+        num_envs=64,
+        critic_epochs=2,
+        critic_minibatch_size=1024,
+    ),
+    "Seaquest-MinAtar": _minatar("those of SpaceInvaders, not tuned", gae_lambda=0.8),
+    "SpaceInvaders-MinAtar": _minatar(
+        _TUNED + "many small iterations and shorter traces", gae_lambda=0.8
+    ),
 }
 
 DEFAULT = _preset(1_000_000, "defaults: common values of public TRPO implementations")
