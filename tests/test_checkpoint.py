@@ -238,6 +238,22 @@ def test_a_changed_description_is_noticed(saved, tmp_path):
     refused(path, "checksum")
 
 
+def test_a_saved_policy_acts_greedily_for_any_of_its_seeds(saved):
+    agent, state, path = saved
+    policy = load_policy(path)
+    size = policy.environment.observation_space.shape
+    observation = jnp.ones((3, *size))
+    for seed in range(len(jax.tree.leaves(state.policy_params)[0])):
+        params, normalizer = jax.tree.map(
+            lambda leaf, seed=seed: leaf[seed],
+            (state.policy_params, state.normalizer),
+        )
+        seen = normalize_observation(normalizer, observation)
+        expected = agent.policy.apply(params, seen).mode()
+        assert_identical(policy.act(observation, seed=seed), expected)
+    assert policy.act(observation[0]).shape == ()
+
+
 def test_actions_are_held_as_in_training(saved, tmp_path):
     name, network, _ = CASES["discrete"]
     path = tmp_path / "policy.safetensors"

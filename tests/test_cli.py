@@ -2,10 +2,13 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -14,7 +17,7 @@ from helpers import assert_identical
 from scipy.stats import trim_mean
 
 import trpo_jax
-from trpo_jax import cli, doctor
+from trpo_jax import cli, doctor, plan
 from trpo_jax.config import Config, NetworkConfig
 from trpo_jax.presets import PRESETS
 
@@ -63,7 +66,17 @@ BAD_VALUES = [
     (["--num-envs", "2.5"], ["--num-envs", "must be an integer", "2.5"]),
     (["--evaluation-episodes", "0"], ["--evaluation-episodes must be", ">= 1", "0"]),
     (["--seed", "-1"], ["--seed must be an integer >= 0", "-1"]),
-    (["--seed", "99999999999"], ["seed", "<= 2147483648", "99999999999"]),
+    (["--seed", "99999999999"], ["--seed must be", "< 2**31", "99999999999"]),
+    (["--seed", "2147483647", "--seeds", "2"], ["seed + seeds", "2147483647 + 2"]),
+    (["--max-kl", "1e300"], ["--max-kl must be", "float32", "1e+300"]),
+    (["--total-steps", "9" * 21], ["--total-steps must be", "< 2**53", "9" * 21]),
+    (["--total-steps", "9" * 15], ["total-steps", "iterations", "9" * 15]),
+    (["--critic-epochs", "9" * 21], ["--critic-epochs must be", "< 2**31", "9" * 21]),
+    (
+        ["--num-envs", "1000000000", "--total-steps", "9" * 15],
+        ["num_envs x num_steps must be < 2**31", "1000000000 x"],
+    ),
+    (["--output-dir", ""], ["--output-dir must be the name of a directory", "''"]),
     (["--fisher-fraction", "0"], ["--fisher-fraction must be", "(0, 1]", "0"]),
     (["--fisher-fraction", "1.5"], ["--fisher-fraction must be", "(0, 1]", "1.5"]),
     *[
@@ -96,7 +109,8 @@ BAD_LINES = [
     (["train"], ["environment"]),
     (["train", "CartPole-v2"], ["'CartPole-v2'", "nearest: 'CartPole-v1'"]),
     (["train", "cartpole"], ["'cartpole'", "nearest: 'CartPole-v1'"]),
-    (["train", "probe:actoin"], ["'probe:actoin'", "action"]),
+    (["train", "probe:actoin"], ["'probe:actoin'", "nearest: 'probe:action'"]),
+    (["CartPole-v1"], ["'CartPole-v1'", "try: trpo-jax train CartPole-v1"]),
     (["train", "brax:ant"], ["'brax'", "'brax:ant'", "gymnax, probe"]),
     (["train", "MNISTBandit-bsuite"], ["MNISTBandit-bsuite", "SimpleBandit-bsuite"]),
     (["train", "CartPole-v1", "Acrobot-v1"], ["Acrobot-v1"]),
@@ -303,6 +317,87 @@ def test_a_reader_that_stops_reading_gets_no_complaint(argv):
     assert complaint == ""
 
 
+def started(argv, directory, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "trpo_jax", *argv],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+SMALL = ["train", "probe:action", "--total-steps", "4096"]
+
+
+def test_a_reader_of_the_progress_may_stop_and_the_run_goes_on(tmp_path):
+    process = started([*SMALL, "--output-dir", "run"], tmp_path)
+    assert "steps 2,048" in process.stdout.readline()
+    process.stdout.close()
+    with process.stderr as stderr:
+        assert stderr.read() == ""
+    assert process.wait(120) == 0
+    assert (tmp_path / "run" / "evaluation.json").exists()
+
+
+def test_an_output_without_greek_letters_does_not_end_a_run(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    process = started(SMALL, tmp_path, env=environment)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "KL / ?" in stdout
+
+
+def test_an_interrupt_keeps_the_policy_and_says_so(tmp_path):
+    line = ["train", "probe:action", "--total-steps", "500000000"]
+    process = started([*line, "--output-dir", "run"], tmp_path)
+    assert "steps" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    steps = re.search(r"stopped after ([\d,]+) steps; policy and metrics", stderr)[1]
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["environment_steps"] == int(steps.replace(",", ""))
+    policy = trpo_jax.load_policy(tmp_path / "run")
+    assert policy.act(np.zeros(policy.environment.observation_space.shape)) in (0, 1)
+
+
+def test_an_interrupt_while_compiling_leaves_nothing(tmp_path):
+    process = started(SMALL, tmp_path, bufsize=1)
+    while not list(tmp_path.glob("runs/*")):  # claimed just before
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert stderr.strip() == "trpo-jax: interrupted"
+    assert listing(tmp_path) == []
+
+
+def test_two_runs_that_start_together_have_a_directory_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    claimed = [plan.claim_directory("CartPole-v1", 0) for _ in range(3)]
+    assert len(set(claimed)) == 3
+    assert all(path.is_dir() for path in claimed)
+
+
+def test_memory_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*SMALL, "--evaluation-episodes", "2000000000"])
+    assert stop.value.code == 1
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert "memory" in complaint
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code in (0, None)
+    assert capsys.readouterr().out == f"trpo-jax {trpo_jax.__version__}\n"
+
+
 def test_doctor_exits_0_when_the_compiler_is_right(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["doctor"])
@@ -421,6 +516,7 @@ def test_the_evaluation_has_its_schema(run):
         "episodes",
         "greedy",
         "sampled",
+        "unfinished_episodes",
         "seconds",
         "versions",
         "device",
@@ -428,6 +524,7 @@ def test_the_evaluation_has_its_schema(run):
     assert evaluation["environment"] == "CartPole-v1"
     assert evaluation["total_steps"] == ITERATIONS * BATCH
     assert evaluation["episodes"] == 3
+    assert evaluation["unfinished_episodes"] == 0
     assert set(evaluation["seconds"]) == {"start", "compile", "train", "evaluate"}
     assert evaluation["versions"] == doctor.describe()
     assert evaluation["device"] == jax.devices()[0].device_kind

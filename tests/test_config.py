@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trpo_jax.config import NetworkConfig, split_hyper_parameters
+from trpo_jax.config import (
+    COUNT,
+    COUNT_OR_ZERO,
+    POSITIVE,
+    NetworkConfig,
+    split_hyper_parameters,
+)
 from trpo_jax.plan import make_plan
 from trpo_jax.trpo import Config
 
@@ -22,9 +28,20 @@ REFUSED = [
         for value in (-0.1, 1.1, math.nan, "0.9", None, True, 1j, [0.5, 2.0])
     ],
     *[
-        (name, value, "a finite number > 0")
+        (name, value, POSITIVE.words)
         for name in ("max_kl", "critic_learning_rate")
-        for value in (0, -1.0, math.inf, math.nan, "x", None, False)
+        for value in (
+            0,
+            -1.0,
+            math.inf,
+            math.nan,
+            "x",
+            None,
+            False,
+            1e300,
+            1e-300,
+            [0.1],
+        )
     ],
     *[
         (name, value, "a finite number >= 0")
@@ -40,12 +57,12 @@ REFUSED = [
         for value in (0, 1.01, -0.1, math.nan, None)
     ],
     *[
-        (name, value, "an integer >= 1")
+        (name, value, COUNT.words)
         for name in ("num_envs", "num_steps", "cg_iterations", "critic_minibatch_size")
-        for value in (0, -3, 1.0, 2.5, "4", None, True, math.nan)
+        for value in (0, -3, 2**31, 1.0, 2.5, "4", None, True, math.nan)
     ],
     *[
-        (name, value, "an integer >= 0")
+        (name, value, COUNT_OR_ZERO.words)
         for name in ("max_backtracks", "critic_epochs")
         for value in (-1, 1.0, "4", None, False)
     ],
@@ -169,6 +186,11 @@ def test_every_number_can_be_swept(name):
     )
     results = jax.vmap(lambda c: getattr(c, name) * 2, in_axes=(axes,))(stacked)
     assert results.tolist() == [0.5, 1.0]
+
+
+def test_a_batch_is_small_enough_to_be_indexed():
+    with pytest.raises(ValueError, match="num_envs x num_steps must be < 2"):
+        Config(num_envs=2**20, num_steps=2**11)
 
 
 def test_other_numbers_share_a_compilation_and_other_structure_does_not():

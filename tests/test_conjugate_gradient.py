@@ -194,3 +194,8 @@ def test_under_vmap_each_system_is_solved_as_if_alone(x64):
         assert int(info.iterations) == int(alone.iterations)
         assert bool(info.breakdown) == bool(alone.breakdown)
         np.testing.assert_allclose(info.residual, alone.residual, rtol=1e-2, atol=1e-9)
+
+
+def test_fewer_than_no_iterations_are_refused():
+    with pytest.raises(ValueError, match="iterations must be an integer >= 0"):
+        cg_solve(lambda v: v, jnp.ones(2), iterations=-1, tolerance=0.0)

@@ -9,7 +9,7 @@ import pytest
 from helpers import Clock, assert_identical
 
 from trpo_jax.environments import GYMNAX, PROBES, check_name, make_environment
-from trpo_jax.environments.base import step_and_reset
+from trpo_jax.environments.base import Step, check_environment, step_and_reset
 from trpo_jax.environments.gymnax import GymnaxEnvironment, rescale_action
 from trpo_jax.environments.spaces import Box, Discrete
 
@@ -76,9 +76,9 @@ def test_names_do_not_need_their_prefix_when_they_mean_gymnax():
     [
         ("cartpole-v1", "CartPole-v1"),
         ("CartPole", "CartPole-v1"),
-        ("gymnax:Pendulum-v0", "Pendulum-v1"),
-        ("probe:discont", "discount"),
-        ("probe:", "value"),
+        ("gymnax:Pendulum-v0", "gymnax:Pendulum-v1"),
+        ("probe:discont", "probe:discount"),
+        ("probe:", "probe:value"),
         ("", "Pong-misc"),
     ],
 )
@@ -86,7 +86,7 @@ def test_an_unknown_name_is_refused_with_one_that_exists(wrong, nearest):
     with pytest.raises(ValueError, match=f"unknown environment '{wrong}'") as error:
         make_environment(wrong)
     suggestion = str(error.value).rsplit("nearest: ", 1)[1].strip("'")
-    assert suggestion in (*GYMNAX, *PROBES)
+    make_environment(suggestion)  # as it stands, prefix and all
     if len(wrong) > len("probe:"):
         assert suggestion == nearest
 
@@ -292,3 +292,80 @@ def test_probe_continuous_is_best_at_half_the_observation():
         assert rewards(steps) == [0 if observation > 0 else -1]
         _, steps = play("continuous", [jnp.array([-0.5])], seed)
         assert rewards(steps) == [-1 if observation > 0 else 0]
+
+
+class Sound:
+    """An environment that keeps the contract, to be broken in one place at a time."""
+
+    name = "sound"
+    observation_space = Box.uniform((2,))
+    action_space = Discrete(2)
+    max_episode_steps = None
+
+    def reset(self, key):
+        return jnp.zeros(2), jnp.zeros(2)
+
+    def step(self, key, env_state, action):
+        return Step(env_state, env_state, jnp.float32(0), jnp.bool_(0), jnp.bool_(0))
+
+
+def broken(**parts):
+    """Return a `Sound` environment with other attributes, or another part of a step."""
+    attributes = {k: v for k, v in parts.items() if hasattr(Sound, k)}
+    fields = {k: v for k, v in parts.items() if k in Step._fields}
+
+    def step(self, key, env_state, action):
+        return Sound.step(self, key, env_state, action)._replace(**fields)
+
+    return type("Broken", (Sound,), {"step": step, **attributes})()
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "probe:observation"])
+def test_what_keeps_the_contract_passes_the_check(name):
+    check_environment(make_environment(name))
+    check_environment(make_environment(name, action_repeat=3))
+    check_environment(Sound())
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (3, "an environment must have 'name'"),
+        (broken(max_episode_steps=0), "max_episode_steps must be .*; got 0"),
+        (broken(max_episode_steps="20"), "max_episode_steps must be .*; got '20'"),
+        (
+            broken(observation_space=Box.uniform((5,))),
+            r"shape \(5,\); got float32\[2\]",
+        ),
+        (broken(observation=jnp.zeros(3)), r"observation as reset does.*float32\[3\]"),
+        (broken(env_state=(jnp.zeros(2), 0)), "env_state as reset does"),
+        (broken(reward=jnp.zeros(1)), r"reward must be a float scalar.*\[1\]"),
+        (broken(reward=jnp.int32(1)), "reward must be a float scalar; got int32"),
+        (broken(terminated=jnp.float32(0)), "terminated must be a bool scalar"),
+        (broken(truncated=jnp.zeros(2, bool)), "truncated must be a bool scalar"),
+        (broken(step=lambda *_: (1, 2)), "step must return a trpo_jax.Step"),
+    ],
+)
+def test_an_environment_that_breaks_the_contract_is_refused(environment, message):
+    with pytest.raises(ValueError, match=message):
+        check_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Discrete(0), "n must be an integer >= 1; got 0"),
+        (lambda: Box.uniform((-1,)), "shape must not be negative"),
+        (lambda: Box.uniform((2,), 1.0, -1.0), "low must be <= high"),
+        (lambda: Box((2,), (0.0,), (1.0,)), "one number an element, 2; got 1 and 1"),
+    ],
+)
+def test_a_space_that_cannot_be_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("repeat", [0, -1, "2", 1.5])
+def test_actions_are_held_a_whole_number_of_times(repeat):
+    with pytest.raises(ValueError, match="action_repeat must be an integer >= 1"):
+        make_environment("CartPole-v1", action_repeat=repeat)

@@ -232,3 +232,22 @@ def test_under_vmap_each_search_goes_as_if_alone():
         np.testing.assert_allclose(x, alone_x, rtol=1e-6)
         outcomes.add(tuple(verdicts(info)))
     assert len(outcomes) > 2  # they did go differently
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_steps": -1}, "max_steps must be an integer >= 0"),
+        ({"shrink": 1.0}, r"shrink must be a number in \(0, 1\)"),
+    ],
+)
+def test_a_search_that_would_not_end_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        line_search(
+            lambda x: x,
+            lambda x: x,
+            jnp.zeros(()),
+            jnp.ones(()),
+            max_divergence=1.0,
+            **values,
+        )

@@ -132,6 +132,13 @@ def test_without_a_terminal_every_report_is_one_plain_line():
     assert "steps 1,000" in lines[1]
 
 
+def test_a_report_says_why_steps_were_refused():
+    sink, file = progress(terminal=False)
+    sink.write([row(500, status=0), row(500, status=4), row(500, status=4)])
+    sink.close()
+    assert "accepted 33% (search failed)" in file.getvalue()
+
+
 def test_without_a_terminal_a_long_run_prints_a_tenth_at_a_time():
     sink, file = progress(terminal=False, total=100_000)
     for steps in range(100, 100_001, 100):

@@ -8,9 +8,10 @@ from helpers import assert_close, assert_identical, linear_agent
 
 from trpo_jax.config import ACTIVATIONS
 from trpo_jax.distributions import Categorical, DiagonalGaussian
+from trpo_jax.environments import make_environment
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.fisher import fisher_vector_product
-from trpo_jax.networks import MLP, mlp_agent, orthogonal
+from trpo_jax.networks import MLP, Network, check_agent, mlp_agent, orthogonal
 
 LINE = Box.uniform((3,))
 BATCH = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
@@ -225,3 +226,63 @@ def test_a_space_that_is_neither_box_nor_discrete_is_refused(role):
     spaces[f"{role}_space"] = {"a": LINE}
     with pytest.raises(ValueError, match=f"{role} space must be a Box or a Discrete"):
         mlp_agent(**spaces)
+
+
+def with_policy(head, agent):
+    return agent._replace(
+        policy=Network(lambda key, x: (), lambda params, x: head(x[..., 0]))
+    )
+
+
+CARTPOLE = make_environment("CartPole-v1")
+FITTING = mlp_agent(CARTPOLE.observation_space, CARTPOLE.action_space)
+PENDULUM = make_environment("Pendulum-v1")
+SWINGING = mlp_agent(PENDULUM.observation_space, PENDULUM.action_space)
+
+
+def test_an_agent_that_fits_passes_the_check():
+    check_agent(FITTING, CARTPOLE)
+    check_agent(SWINGING, PENDULUM)
+
+
+@pytest.mark.parametrize(
+    ("agent", "environment", "message"),
+    [
+        ("mlp", CARTPOLE, "agent must be a trpo_jax.Agent; got 'mlp'"),
+        (
+            with_policy(lambda x: Categorical(jnp.zeros((*x.shape, 3))), FITTING),
+            CARTPOLE,
+            "among 2 actions; it has 3 logits",
+        ),
+        (
+            with_policy(lambda x: jnp.zeros((*x.shape, 2)), FITTING),
+            CARTPOLE,
+            "must give a distribution with sample, .* without sample",
+        ),
+        (
+            with_policy(
+                lambda x: DiagonalGaussian(jnp.zeros((*x.shape, 2)), jnp.zeros(2)),
+                SWINGING,
+            ),
+            PENDULUM,
+            "broadcast the smaller ones",
+        ),
+        (
+            with_policy(
+                lambda x: DiagonalGaussian(*jnp.zeros((2, *x.shape, 4))), SWINGING
+            ),
+            PENDULUM,
+            "actions must have 1 numbers.* shape",
+        ),
+        (
+            FITTING._replace(
+                critic=Network(lambda key, x: (), lambda p, x: x[..., :1])
+            ),
+            CARTPOLE,
+            r"one value an observation.*got \(1009, 1\)",
+        ),
+    ],
+)
+def test_an_agent_that_does_not_fit_is_refused(agent, environment, message):
+    with pytest.raises(ValueError, match=message):
+        check_agent(agent, environment)

@@ -196,3 +196,8 @@ def test_what_happens_in_one_environment_leaves_the_others_alone():
     )
     assert_identical(two, one)
     assert differ(rollouts[0].reward, rollouts[1].reward)
+
+
+def test_at_least_one_step_is_asked_for():
+    with pytest.raises(ValueError, match="num_steps must be an integer >= 1"):
+        collect(fresh(), CLOCK, AGENT, num_steps=0)

@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 from helpers import assert_identical, differ, is_finite
 
-from trpo_jax import Agent, Box, Categorical, Discrete, Network, Step, doctor, train
+from trpo_jax import (
+    Agent,
+    Box,
+    Categorical,
+    Discrete,
+    Network,
+    Step,
+    doctor,
+    evaluation,
+    mlp_agent,
+    train,
+    training,
+)
 from trpo_jax.trust_region import Status
 
 
@@ -224,11 +236,11 @@ def test_without_an_output_directory_nothing_is_written(own):
     [
         ({"max_kll": 0.1}, "unknown hyper-parameter 'max_kll'; nearest: 'max_kl'"),
         ({"n_steps": 5}, "unknown hyper-parameter 'n_steps'; nearest: 'num_steps'"),
-        ({"max_kl": 0}, "max_kl must be a finite number > 0; got 0"),
-        ({"seeds": 0}, "seeds must be an integer >= 1; got 0"),
-        ({"seed": -1}, "seed must be an integer >= 0; got -1"),
-        ({"seeds": True}, "seeds must be an integer >= 1; got True"),
-        ({"total_steps": 1e5}, "total_steps must be an integer >= 1; got 100000.0"),
+        ({"max_kl": 0}, "max_kl must be a finite number > 0 .*; got 0"),
+        ({"seeds": 0}, "seeds must be an integer >= 1 .*; got 0"),
+        ({"seed": -1}, "seed must be an integer >= 0 .*; got -1"),
+        ({"seeds": True}, "seeds must be an integer >= 1 .*; got True"),
+        ({"total_steps": 1e5}, "total_steps must be an integer >= 1 .*; got 100000.0"),
         ({"total_steps": 7}, "total_steps must be >= one batch"),
         ({"evaluation_episodes": 0}, "evaluation_episodes must be an integer >= 1"),
         ({"activation": "tahn"}, "activation must be one of tanh.*; got 'tahn'"),
@@ -238,6 +250,65 @@ def test_a_bad_value_is_refused_before_anything_is_written(values, message, tmp_
     with pytest.raises(ValueError, match=message):
         train("CartPole-v1", output_dir=tmp_path / "run", progress=False, **values)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_your_own_parts_are_checked_before_anything_is_compiled():
+    three = mlp_agent(Line().observation_space, Discrete(3))
+    with pytest.raises(ValueError, match="among 2 actions; it has 3 logits"):
+        train(Line(), agent=three, **OWN)
+    with pytest.raises(ValueError, match="an environment must have 'name'"):
+        train(3, **OWN)
+
+
+class Endless(Line):
+    """No episode ever ends, and the reward is not a number now and then."""
+
+    max_episode_steps = None
+
+    def __init__(self, reward):
+        self._reward = reward
+
+    def step(self, key, env_state, action):
+        step = Line().step(key, env_state, action)
+        return step._replace(reward=jnp.float32(self._reward), truncated=jnp.bool_(0))
+
+
+@pytest.mark.parametrize("reward", [1.0, np.nan])
+def test_an_evaluation_says_what_did_not_end_and_what_is_no_number(
+    reward, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(evaluation, "STEP_LIMIT", 9)
+    result = train(
+        Endless(reward), total_steps=48, output_dir=tmp_path / "endless", **OWN
+    )
+    text = (tmp_path / "endless" / "evaluation.json").read_text()
+    written = json.loads(text, parse_constant=pytest.fail)
+    assert written == result.evaluation
+    assert written["unfinished_episodes"] == 2 * OWN["evaluation_episodes"]
+    score = None if np.isnan(reward) else 9.0
+    assert written["greedy"]["iqm"] == score
+    assert written["greedy"]["mean_per_seed"] == [score]
+
+
+class Bursting(Line):
+    def step(self, key, env_state, action):
+        raise RuntimeError("a typo of the user")
+
+
+def test_a_run_that_could_not_begin_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError, match="a typo of the user"):
+        train(Bursting(), output_dir=tmp_path / "run", total_steps=48, **OWN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_runs_in_one_directory_the_second_is_refused(tmp_path, monkeypatch):
+    def overtaken(*args):
+        (tmp_path / "config.json").touch()
+
+    monkeypatch.setattr(training, "compile_programs", overtaken)
+    with pytest.raises(ValueError, match="has just been taken by another run"):
+        train(Line(), output_dir=tmp_path, total_steps=48, **OWN)
+    assert (tmp_path / "config.json").read_text() == ""
 
 
 def test_an_unknown_environment_is_refused():

@@ -21,11 +21,13 @@ _HOME = {
     "DiagonalGaussian": "distributions",
     "Discrete": "environments.spaces",
     "Environment": "environments.base",
+    "Evaluation": "evaluation",
     "LineSearchInfo": "line_search",
     "Metrics": "metrics",
     "Network": "networks",
     "NetworkConfig": "config",
     "Rollout": "rollout",
+    "SavedPolicy": "checkpoint",
     "Status": "trust_region",
     "Step": "environments.base",
     "TrainState": "state",
@@ -33,6 +35,8 @@ _HOME = {
     "Verdict": "line_search",
     "advantages": "advantages",
     "cg_solve": "conjugate_gradient",
+    "check_agent": "networks",
+    "check_environment": "environments.base",
     "collect": "rollout",
     "estimate_advantages": "trpo",
     "evaluate": "evaluation",
@@ -68,7 +72,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({"__version__", *_HOME})
 
 
 class _Package(types.ModuleType):

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from trpo_jax.config import NetworkConfig
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.base import Environment
 from trpo_jax.networks import Agent, mlp_agent
-from trpo_jax.normalization import Normalizer, init_moments
+from trpo_jax.normalization import Normalizer, init_moments, normalize_observation
 from trpo_jax.state import TrainState
 
 PyTree = Any
@@ -36,6 +36,22 @@ class SavedPolicy(NamedTuple):
     agent: Agent
     policy_params: PyTree
     normalizer: Normalizer
+
+    def act(self, observation: PyTree, *, seed: int = 0) -> jax.Array:
+        """Return the greedy action of one of the agents.
+
+        Args:
+            observation: with any leading axes, as the environment gives it.
+            seed: which agent, counted from 0.
+
+        Returns:
+            As `environment.step` takes it: in a bounded box, ±1 is at the bounds.
+        """
+        params, normalizer = jax.tree.map(
+            lambda leaf: leaf[seed], (self.policy_params, self.normalizer)
+        )
+        observation = normalize_observation(normalizer, observation)
+        return self.agent.policy.apply(params, observation).mode()
 
 
 def save_policy(
@@ -71,7 +87,7 @@ def save_policy(
     }
     description["sha256"] = _checksum(arrays, description)
     unfinished = path.with_suffix(".tmp")
-    save_file(arrays, unfinished, {"trpo_jax": json.dumps(description)})
+    unfinished.write_bytes(save(arrays, {"trpo_jax": json.dumps(description)}))
     os.replace(unfinished, path)
 
 
@@ -89,9 +105,10 @@ def load_policy(run: str | pathlib.Path) -> SavedPolicy:
         ValueError: when the file does not hold a policy for its environment.
 
     Example:
-        Play the agent of the first seed::
+        Ask the agent of the first seed, or let it play whole episodes::
 
             saved = load_policy("runs/eight")
+            action = saved.act(observation)
             params, normalizer = jax.tree.map(
                 lambda leaf: leaf[0], (saved.policy_params, saved.normalizer)
             )

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from trpo_jax import __version__
 from trpo_jax.config import Config, NetworkConfig
-from trpo_jax.environments import check_name
-from trpo_jax.plan import Plan, default_directory, make_plan
+from trpo_jax.environments import GYMNAX, check_name
+from trpo_jax.plan import Plan, claim_directory, make_plan
 from trpo_jax.presets import PRESETS, preset_of
 
 
@@ -61,6 +62,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run `trpo-jax`; exits 2 on bad input, with one line on standard error."""
     started = time.perf_counter()
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every encoding has a δ
+            stream.reconfigure(errors="replace")
     try:
         command = _parse(argv)
         if isinstance(command, Presets):
@@ -68,13 +72,18 @@ def main(argv: list[str] | None = None) -> None:
         elif isinstance(command, Doctor):
             sys.exit(_examine())
         else:
-            _train(_plan(command), started)
+            _train(command, started)
         sys.stdout.flush()
     except BrokenPipeError:  # an OSError: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        print(
+            f"\ntrpo-jax: {str(interrupt) or 'interrupted'}",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(130)  # the compiler's threads do not survive an orderly exit
     except (ValueError, OSError) as error:
         _refuse(str(error))
 
@@ -83,6 +92,11 @@ def _parse(argv: list[str]) -> Train | Presets | Doctor:
     """Parse twice: the environment decides what the defaults are."""
     wants_help = {"-h", "--help"} & set(argv)
     known = ("train", "presets", "doctor")
+    if argv[:1] == ["--version"]:
+        print(f"trpo-jax {__version__}")
+        sys.exit()
+    if argv and argv[0].removeprefix("gymnax:") in GYMNAX:
+        raise ValueError(f"unknown command {argv[0]!r}; try: trpo-jax train {argv[0]}")
     if argv and not argv[0].startswith("-") and argv[0] not in known:
         near = difflib.get_close_matches(argv[0], known, 1, 0.0)
         raise ValueError(f"unknown command {argv[0]!r}; nearest: {near[0]!r}")
@@ -151,7 +165,7 @@ def _one_line(box: str, argv: list[str]) -> str:
             return f"unknown option {flag}; nearest: {near[0]}"
     if message.startswith("Missing from trpo-jax train"):
         return "the environment is missing: trpo-jax train CartPole-v1"
-    if found := re.match(r"Error parsing __.*?: (\w+ must .*)", message):
+    if found := re.match(r"Error parsing __.*?: (\w.* must .*)", message):
         return _flags(found[1])
     if found := re.match(r"Error parsing (--[\w-]+): .*?(\[?'.*'\]?)$", message):
         field = fields[found[1]]
@@ -168,16 +182,13 @@ def _flags(message: str) -> str:
 
 
 def _plan(command: Train) -> Plan:
-    directory = command.output_dir or default_directory(
-        command.environment, command.seed
-    )
     try:
         return make_plan(
             command.environment,
             total_steps=command.total_steps,
             seeds=command.seeds,
             seed=command.seed,
-            output_dir=directory,
+            output_dir="runs/new" if command.output_dir is None else command.output_dir,
             evaluation_episodes=command.evaluation_episodes,
             **dataclasses.asdict(command.config),
             **dataclasses.asdict(command.network),
@@ -186,24 +197,40 @@ def _plan(command: Train) -> Plan:
         raise ValueError(_flags(str(error))) from error
 
 
-def _train(plan: Plan, started: float) -> None:
+def _train(command: Train, started: float) -> None:
+    plan = _plan(command)
     from trpo_jax.training import run_plan
 
+    if command.output_dir is None:
+        directory = claim_directory(command.environment, command.seed)
+        plan = dataclasses.replace(plan, output_dir=directory)
     try:
         result = run_plan(plan, plan.environment, start=started)
-    except RuntimeError as error:
-        print(f"trpo-jax: {error}", file=sys.stderr)
+    except (RuntimeError, MemoryError, OverflowError) as error:  # none is bad input
+        line = " ".join(str(error).split()) or type(error).__name__
+        print(f"trpo-jax: {line[:300]}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        if command.output_dir is None:
+            with contextlib.suppress(OSError):  # when there is something in them
+                plan.output_dir.rmdir()
+                plan.output_dir.parent.rmdir()
     evaluation = result.evaluation
     seconds = evaluation["seconds"]
     for how in ("greedy", "sampled"):
         scores = evaluation[how]
         low, high = scores["ci95"]
-        band = f", 95 % interval {low:.1f} to {high:.1f}" if plan.seeds > 1 else ""
+        score = "not finite"
+        if scores["iqm"] is not None:
+            score = f"{scores['iqm']:.1f}"
+            if plan.seeds > 1:
+                score += f", 95 % interval {low:.1f} to {high:.1f}"
         print(
-            f"{how:>8}: {scores['iqm']:.1f}{band}   "
+            f"{how:>8}: {score}   "
             f"({evaluation['episodes']} episodes, {_seeds(plan.seeds)})"
         )
+    if evaluation["unfinished_episodes"]:
+        print(f"{evaluation['unfinished_episodes']} episodes were stopped unfinished")
     print(
         " · ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
         + f"\nresults in {plan.output_dir}{os.sep}"

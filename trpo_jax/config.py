@@ -4,7 +4,6 @@ Nothing here imports JAX, so that help is printed and bad input refused at once.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -18,14 +17,17 @@ class Rule(NamedTuple):
     holds: Callable[[Any], bool]
 
 
-POSITIVE = Rule("a finite number > 0", lambda x: 0 < x < math.inf)
-NON_NEGATIVE = Rule("a finite number >= 0", lambda x: 0 <= x < math.inf)
+TINY, HUGE = 2.0**-126, 2.0**127  # what float32 holds with full precision, and more
+POSITIVE = Rule("a finite number > 0 that float32 holds", lambda x: TINY <= x <= HUGE)
+NON_NEGATIVE = Rule("a finite number >= 0", lambda x: 0 <= x <= HUGE)
 UNIT = Rule("a number in [0, 1]", lambda x: 0 <= x <= 1)
 OPEN_UNIT = Rule("a number in (0, 1)", lambda x: 0 < x < 1)
 FRACTION = Rule("a number in (0, 1]", lambda x: 0 < x <= 1)
-FINITE = Rule("a finite number", math.isfinite)
-COUNT = Rule("an integer >= 1", lambda x: x >= 1)
-COUNT_OR_ZERO = Rule("an integer >= 0", lambda x: x >= 0)
+FINITE = Rule("a finite number", lambda x: abs(x) <= HUGE)
+COUNT = Rule("an integer >= 1 and < 2**31", lambda x: 1 <= x < 2**31)
+COUNT_OR_ZERO = Rule("an integer >= 0 and < 2**31", lambda x: 0 <= x < 2**31)
+STEPS = Rule("an integer >= 1 and < 2**53", lambda x: 1 <= x < 2**53)
+INTEGERS = (COUNT, COUNT_OR_ZERO, STEPS)
 FLAG = Rule("True or False", lambda x: isinstance(x, bool))
 SIZES = Rule(
     "a sequence of integers >= 1",
@@ -49,12 +51,13 @@ def check(name: str, value: Any, rule: Rule) -> None:
     try:
         if rule in (FLAG, SIZES, ACTIVATION):
             good = rule.holds(value)
-        elif rule in (COUNT, COUNT_OR_ZERO):
+        elif rule in INTEGERS:
             good = isinstance(value, int) and not isinstance(value, bool)
             good = good and rule.holds(value)
         else:
             numbers = np.asarray(value)
-            good = numbers.dtype.kind in "fiu" and all(
+            good = not isinstance(value, list | tuple) and numbers.dtype.kind in "fiu"
+            good = good and all(
                 rule.holds(number) for number in numbers.ravel().tolist()
             )
     except TypeError:
@@ -127,6 +130,14 @@ class Config(_Checked):
     """Normalise observations by their running mean and standard deviation."""
     scale_reward: bool = _structure(True, FLAG)
     """Divide rewards by the running standard deviation of the discounted return."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size >= 2**31:
+            raise ValueError(
+                "num_envs x num_steps must be < 2**31; got "
+                f"{self.num_envs} x {self.num_steps}"
+            )
 
     @property
     def batch_size(self) -> int:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from trpo_jax.config import COUNT_OR_ZERO, check
+
 PyTree = Any
 
 
@@ -60,6 +62,7 @@ def cg_solve(
         >>> x.tolist(), int(info.iterations), float(info.residual)
         ([1.0, 2.0], 1, 0.0)
     """
+    check("iterations", iterations, COUNT_OR_ZERO)
     flat_b, unflatten = ravel_pytree(b)
     rr_start = jnp.vdot(flat_b, flat_b)
     target = jnp.asarray(tolerance, rr_start.dtype) ** 2 * rr_start

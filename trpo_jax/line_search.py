@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.config import COUNT_OR_ZERO, OPEN_UNIT, check
+
 PyTree = Any
 
 
@@ -77,6 +79,8 @@ def line_search(
         >>> float(theta), int(info.backtracks)
         (1.0, 2)
     """
+    check("max_steps", max_steps, COUNT_OR_ZERO)
+    check("shrink", shrink, OPEN_UNIT)
     before = objective(params)
 
     def unfinished(carry: tuple) -> jax.Array:

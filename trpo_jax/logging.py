@@ -1,8 +1,10 @@
 """Where the numbers of a run go: JSON lines, CSV, and the console."""
 
+import collections
 import csv
 import json
 import math
+import os
 import pathlib
 import sys
 import time
@@ -13,6 +15,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+
+from trpo_jax.trust_region import Status
 
 Row = dict[str, float | int | None]
 
@@ -75,6 +79,15 @@ class Csv:
         self._file.close()
 
 
+class _Console(Console):
+    """A console whose reader may stop reading: what it shows is not the run itself."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on without an audience, where rich would leave the program."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class ConsoleProgress:
     """A bar and a table on a terminal; a line now and then elsewhere.
 
@@ -95,7 +108,7 @@ class ConsoleProgress:
         self._total = total_steps
         self._seeds = seeds
         self._max_kl = max_kl
-        self._console = console or Console(file=sys.stdout)
+        self._console = console or _Console(file=sys.stdout)
         self._start = time.perf_counter()
         self._printed = -1
         self._bar = Progress(
@@ -124,11 +137,16 @@ class ConsoleProgress:
         left = (self._total - done) * seconds / done
         mean = {name: average(row[name] for row in rows) for name in rows[0]}
         accepted = average(float(row["status"] == 0) for row in rows)
+        refused = collections.Counter(row["status"] for row in rows if row["status"])
+        reason = ""
+        if refused:
+            reason = Status(refused.most_common(1)[0][0]).name.lower().replace("_", " ")
+            reason = f" ({reason})"
         cells = {
             "steps": f"{done:,}",
             "return": _number(mean["episode_return"], ".1f"),
             "KL / δ": f"{_number(mean['kl'], '.4f')} / {self._max_kl:g}",
-            "accepted": _number(accepted, ".0%"),
+            "accepted": _number(accepted, ".0%") + reason,
             "backtracks": _number(mean["backtracks"], ".1f"),
             "entropy": _number(mean["entropy"], ".2f"),
             "expl. var.": _number(mean["explained_variance"], ".2f"),

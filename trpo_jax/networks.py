@@ -11,9 +11,12 @@ import jax.numpy as jnp
 
 from trpo_jax.config import ACTIVATION, check
 from trpo_jax.distributions import Categorical, DiagonalGaussian
+from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Box, Discrete, Space
 
 PyTree = Any
+
+ROWS = 1009  # a number of observations that no other axis is likely to have
 
 
 class Network(NamedTuple):
@@ -217,3 +220,68 @@ def mlp_agent(
         policy=Network(policy.init, policy.apply),
         critic=Network(critic.init, critic.apply),
     )
+
+
+def check_agent(agent: Agent, environment: Environment) -> None:
+    """Refuse an agent that does not fit; nothing is computed or compiled.
+
+    What policy and critic give is traced for a batch of observations and held against
+    the environment. `train` does this with an agent of your own.
+
+    Raises:
+        ValueError: with what is wrong.
+
+    Example:
+        >>> from trpo_jax import make_environment
+        >>> environment = make_environment("CartPole-v1")
+        >>> three = mlp_agent(environment.observation_space, Discrete(3))
+        >>> check_agent(three, environment)
+        Traceback (most recent call last):
+        ValueError: the policy must choose among 2 actions; it has 3 logits
+    """
+    if not isinstance(agent, Agent):
+        raise ValueError(f"agent must be a trpo_jax.Agent; got {agent!r}")
+    key = jax.random.key(0)
+    _, observation = jax.eval_shape(environment.reset, key)
+    rows = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((ROWS, *leaf.shape), leaf.dtype), observation
+    )
+
+    def outcome(network: Network, of: Callable[[Any], Any] = lambda x: x) -> Any:
+        params = jax.eval_shape(network.init, key, observation)
+        return jax.eval_shape(lambda p, x: of(network.apply(p, x)), params, rows)
+
+    value = outcome(agent.critic)
+    if getattr(value, "shape", None) != (ROWS,):
+        raise ValueError(
+            f"the critic must give one value an observation, shape ({ROWS},) for "
+            f"{ROWS} of them; got {getattr(value, 'shape', value)}"
+        )
+    policy = outcome(agent.policy)
+    methods = ("sample", "log_prob", "entropy", "mode", "kl", "fisher_product")
+    for name in methods:
+        if not hasattr(policy, name):
+            raise ValueError(
+                f"the policy must give a distribution with {', '.join(methods)}, as "
+                f"trpo_jax.Categorical has; got {type(policy).__name__} without {name}"
+            )
+    ragged = [x.shape for x in jax.tree.leaves(policy) if x.shape[:1] != (ROWS,)]
+    if ragged:
+        raise ValueError(
+            f"every array of the policy's distribution must lead with the {ROWS} rows "
+            f"of {ROWS} observations: broadcast the smaller ones; got {ragged[0]}"
+        )
+    space = environment.action_space
+    if isinstance(space, Discrete) and isinstance(policy, Categorical):
+        if policy.logits.shape[-1] != space.n:
+            raise ValueError(
+                f"the policy must choose among {space.n} actions; it has "
+                f"{policy.logits.shape[-1]} logits"
+            )
+    elif isinstance(space, Box):
+        action = outcome(agent.policy, lambda policy: policy.sample(key))
+        if math.prod(action.shape[1:]) != math.prod(space.shape):
+            raise ValueError(
+                f"the policy's actions must have {math.prod(space.shape)} numbers, as "
+                f"the action space; they have shape {action.shape[1:]}"
+            )

@@ -11,6 +11,7 @@ import numpy as np
 from trpo_jax.config import (
     COUNT,
     COUNT_OR_ZERO,
+    STEPS,
     Config,
     NetworkConfig,
     check,
@@ -98,7 +99,7 @@ def make_plan(
     network_config = dataclasses.replace(preset.network, **network)
     total_steps = preset.total_steps if total_steps is None else total_steps
     for name, value, rule in (
-        ("total_steps", total_steps, COUNT),
+        ("total_steps", total_steps, STEPS),
         ("seeds", seeds, COUNT),
         ("seed", seed, COUNT_OR_ZERO),
         ("evaluation_episodes", evaluation_episodes, COUNT),
@@ -111,6 +112,11 @@ def make_plan(
             "total_steps must be >= one batch, num_envs x num_steps x action_repeat = "
             f"{config.num_envs} x {config.num_steps} x {config.action_repeat} = "
             f"{config.steps_per_iteration}; got {total_steps}"
+        )
+    if total_steps // config.steps_per_iteration >= 2**31:
+        raise ValueError(
+            "total_steps must be < 2**31 iterations of num_envs x num_steps x "
+            f"action_repeat = {config.steps_per_iteration}; got {total_steps}"
         )
     return Plan(
         environment=environment,
@@ -130,6 +136,8 @@ def free_directory(path: str | os.PathLike) -> pathlib.Path:
     Raises:
         ValueError: when it is a file, is in use, or cannot be made or written.
     """
+    if not os.fspath(path):
+        raise ValueError("output_dir must be the name of a directory; got ''")
     path = pathlib.Path(path)
     if path.exists():
         if not path.is_dir():
@@ -149,13 +157,19 @@ def free_directory(path: str | os.PathLike) -> pathlib.Path:
     return path
 
 
-def default_directory(environment: str, seed: int) -> pathlib.Path:
-    """Return `runs/<environment>-seed<seed>-<time>`, with a number if that is taken."""
+def claim_directory(environment: str, seed: int) -> pathlib.Path:
+    """Make and return `runs/<environment>-seed<seed>-<time>`, for nobody else.
+
+    With a number at the end if that is taken, by a run that started just now.
+    """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{environment.replace(':', '-')}-seed{seed}-{stamp}"
-    path = pathlib.Path("runs", name)
     number = 1
-    while path.exists():
-        number += 1
-        path = pathlib.Path("runs", f"{name}-{number}")
-    return path
+    while True:
+        path = pathlib.Path("runs", name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return path

@@ -116,12 +116,14 @@ PRESETS: dict[str, Preset] = {
         gae_lambda=0.5,
     ),
     "Breakout-MinAtar": _minatar(
-        _TUNED + "pixels that are not normalised end in a local optimum",
-        gae_lambda=0.8,
+        _TUNED + "pixels that are not normalised end in a local optimum; so do small "
+        "batches in the long run",
+        num_envs=64,
+        critic_epochs=2,
+        critic_minibatch_size=1024,
     ),
     "Freeway-MinAtar": _minatar(
-        "large batches, since an episode has 2500 steps; with those of Breakout the "
-        "policy turned deterministic and worse",
+        "those of Breakout; with small batches the policy turned deterministic early",
         num_envs=64,
         critic_epochs=2,
         critic_minibatch_size=1024,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from trpo_jax.config import COUNT, check
 from trpo_jax.environments.base import Environment, step_and_reset
 from trpo_jax.networks import Agent
 from trpo_jax.normalization import normalize_observation
@@ -98,6 +99,7 @@ def collect(
         >>> rollout.observation.shape, rollout.reward.shape
         ((5, 8, 4), (5, 8))
     """
+    check("num_steps", num_steps, COUNT)
     batch = state.episode_return.shape[0]
     keys = jax.random.split(state.key, 1 + num_steps * batch * 3)
     next_key, keys = keys[0], keys[1:].reshape(num_steps, batch, 3)

@@ -1,9 +1,13 @@
 """The host's part of training: compile once, run chunks, write things down."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import pathlib
+import signal
 import time
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +19,9 @@ from trpo_jax.config import split_hyper_parameters
 from trpo_jax.doctor import describe, require_sound_compiler
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.action_repeat import ActionRepeat
-from trpo_jax.environments.base import Environment
+from trpo_jax.environments.base import Environment, check_environment
 from trpo_jax.metrics import Metrics
-from trpo_jax.networks import Agent, mlp_agent
+from trpo_jax.networks import Agent, check_agent, mlp_agent
 from trpo_jax.plan import Plan, make_plan
 from trpo_jax.plotting import (
     bootstrap_interval,
@@ -79,8 +83,11 @@ def train(
         A `TrainResult`.
 
     Raises:
-        ValueError: for a bad value or name, before anything is compiled or written.
+        ValueError: for a bad value or name, and for an environment or agent of your own
+            that breaks its contract, before anything is compiled or written.
         RuntimeError: when the compiler fails the self-check.
+        KeyboardInterrupt: after an interrupt from the keyboard, once the chunk under
+            way has ended and the policy so far is in `output_dir`.
 
     Example:
         >>> result = train("probe:action", total_steps=2048, progress=False)
@@ -88,6 +95,8 @@ def train(
         1.0
     """
     start = time.perf_counter()
+    if not isinstance(environment, str):
+        check_environment(environment)
     if agent is not None:
         _, network = split_hyper_parameters(hyper_parameters)
         if network:
@@ -132,16 +141,26 @@ def run_plan(
             environment.action_space,
             **dataclasses.asdict(plan.network),
         )
-    sinks = _open_sinks(plan, progress)
+    else:
+        check_agent(agent, environment)
+    sinks = [_open_console(plan)] if progress else []
     try:
         clock.stop("start")
         programs = compile_programs(plan, environment, agent)
         clock.stop("compile")
+        sinks += _open_files(plan)  # so far a failure leaves nothing behind
         state, metrics = run_chunks(plan, programs, sinks)
         clock.stop("train")
     finally:
         for sink in sinks:
             sink.close()
+    done = len(metrics.kl[0])
+    if done < plan.iterations:
+        said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
+        if plan.output_dir is not None:
+            _save_policy(plan, state, reloadable=reloadable)
+            said += f"; policy and metrics so far are in {plan.output_dir}{os.sep}"
+        raise KeyboardInterrupt(said)
     judged = programs.evaluate(_seeds(plan), state.policy_params, state.normalizer)
     returns = np.asarray(judged.episode_return)
     clock.stop("evaluate")
@@ -151,6 +170,7 @@ def run_plan(
         "episodes": plan.evaluation_episodes,
         "greedy": summarize_returns(returns[:, 0]),
         "sampled": summarize_returns(returns[:, 1]),
+        "unfinished_episodes": int(np.sum(~np.asarray(judged.finished))),
         "seconds": clock.seconds,
         "versions": describe(),
         "device": jax.devices()[0].device_kind,
@@ -164,15 +184,18 @@ def run_plan(
 def summarize_returns(returns: np.ndarray) -> dict[str, Any]:
     """Return mean a seed, interquartile mean over seeds and its 95 % interval.
 
+    None stands for what is not finite, which JSON cannot say.
+
     Args:
         returns: `[K, E]`, one an episode.
     """
     means = returns.mean(axis=1)
-    low, high = bootstrap_interval(means)
+    finite = bool(np.all(np.isfinite(means)))
+    low, high = bootstrap_interval(means) if finite else (None, None)
     return {
-        "mean_per_seed": [float(mean) for mean in means],
-        "iqm": float(interquartile_mean(means)),
-        "ci95": [float(low), float(high)],
+        "mean_per_seed": [float(x) if np.isfinite(x) else None for x in means],
+        "iqm": float(interquartile_mean(means)) if finite else None,
+        "ci95": [float(low), float(high)] if finite else [None, None],
     }
 
 
@@ -192,20 +215,52 @@ class _Clock:
 def run_chunks(
     plan: Plan, programs: Programs, sinks: list[logging.Sink]
 ) -> tuple[TrainState, Metrics]:
-    """Train chunk by chunk, telling the sinks after each."""
+    """Train chunk by chunk, telling the sinks after each.
+
+    An interrupt from the keyboard ends training after the chunk under way: the metrics
+    are then shorter than the plan. A second one ends it at once.
+    """
     for sink in sinks:
         sink.start()
     states = programs.init(_seeds(plan))
     logs = []
-    for first in range(0, plan.iterations, plan.chunk):
-        count = min(plan.chunk, plan.iterations - first)
-        states, log = programs.chunk(states, np.int32(count))
-        log = np.asarray(log)[:count]
-        logs.append(log)
-        rows = _rows(plan, first, log)
-        for sink in sinks:
-            sink.write(rows)
+    with _interrupted_between_chunks() as interrupted:
+        for first in range(0, plan.iterations, plan.chunk):
+            count = min(plan.chunk, plan.iterations - first)
+            states, log = programs.chunk(states, np.int32(count))
+            log = np.asarray(log)[:count]
+            logs.append(log)
+            rows = _rows(plan, first, log)
+            for sink in sinks:
+                sink.write(rows)
+            if interrupted():
+                break
     return jax.block_until_ready(states), Metrics(*np.concatenate(logs).T)
+
+
+@contextlib.contextmanager
+def _interrupted_between_chunks() -> Iterator[Callable[[], bool]]:
+    """Note an interrupt from the keyboard instead of raising it in mid-chunk.
+
+    A chunk uses up the states put in: whoever is interrupted within one has none.
+    """
+    asked = False
+
+    def ask(signum: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt("stopped at once")
+        asked = True
+
+    try:
+        before = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # only the main thread may
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _seeds(plan: Plan) -> np.ndarray:
@@ -236,45 +291,57 @@ def _rows(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
     ]
 
 
-def _open_sinks(plan: Plan, progress: bool) -> list[logging.Sink]:
-    sinks: list[logging.Sink] = []
-    if plan.output_dir is not None:
-        plan.output_dir.mkdir(parents=True, exist_ok=True)
-        _write_json(
-            plan.output_dir / "config.json", plan.as_json() | {"versions": describe()}
-        )
-        sinks.append(logging.JsonLines(plan.output_dir / "metrics.jsonl"))
-        sinks.append(logging.Csv(plan.output_dir / "metrics.csv"))
-    if progress:
-        sinks.append(
-            logging.ConsoleProgress(
-                plan.iterations * plan.config.steps_per_iteration,
-                plan.seeds,
-                float(np.mean(plan.config.max_kl)),
-            )
-        )
-    return sinks
+def _open_console(plan: Plan) -> logging.Sink:
+    return logging.ConsoleProgress(
+        plan.iterations * plan.config.steps_per_iteration,
+        plan.seeds,
+        float(np.mean(plan.config.max_kl)),
+    )
+
+
+def _open_files(plan: Plan) -> list[logging.Sink]:
+    if plan.output_dir is None:
+        return []
+    plan.output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with (plan.output_dir / "config.json").open("x", encoding="utf-8") as file:
+            file.write(_json(plan.as_json() | {"versions": describe()}))
+    except FileExistsError as error:
+        raise ValueError(
+            f"output_dir must be new or empty; {str(plan.output_dir)!r} has just been "
+            "taken by another run: name another one"
+        ) from error
+    return [
+        logging.JsonLines(plan.output_dir / "metrics.jsonl"),
+        logging.Csv(plan.output_dir / "metrics.csv"),
+    ]
+
+
+def _save_policy(plan: Plan, state: TrainState, *, reloadable: bool) -> None:
+    save_policy(
+        plan.output_dir / "policy.safetensors",
+        state,
+        plan.environment,
+        plan.network if reloadable else None,
+        action_repeat=plan.config.action_repeat,
+    )
 
 
 def _write_results(
     directory: pathlib.Path, result: TrainResult, *, reloadable: bool
 ) -> None:
     plan = result.plan
-    save_policy(
-        directory / "policy.safetensors",
-        result.state,
-        plan.environment,
-        plan.network if reloadable else None,
-        action_repeat=plan.config.action_repeat,
-    )
+    _save_policy(plan, result.state, reloadable=reloadable)
     plot_learning_curve(
         directory / "learning_curve.png",
         plan.config.steps_per_iteration * np.arange(1, plan.iterations + 1),
         result.metrics.episode_return,
         plan.environment,
     )
-    _write_json(directory / "evaluation.json", result.evaluation)
+    (directory / "evaluation.json").write_text(
+        _json(result.evaluation), encoding="utf-8"
+    )
 
 
-def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -7,6 +7,8 @@
 import difflib
 from typing import TYPE_CHECKING
 
+from trpo_jax.config import COUNT, check
+
 if TYPE_CHECKING:
     from trpo_jax.environments.base import Environment
 
@@ -72,7 +74,8 @@ def check_name(name: str) -> tuple[str, str]:
     if rest not in _NAMES[prefix]:
         lower = {known.lower(): known for known in _NAMES[prefix]}
         near = difflib.get_close_matches(rest.lower(), lower, 1, 0.0)
-        raise ValueError(f"unknown environment {name!r}; nearest: {lower[near[0]]!r}")
+        nearest = f"{prefix}{colon}{lower[near[0]]}" if colon else lower[near[0]]
+        raise ValueError(f"unknown environment {name!r}; nearest: {nearest!r}")
     if rest == "MNISTBandit-bsuite":
         raise ValueError(
             "MNISTBandit-bsuite downloads its data when it is made, and nothing here "
@@ -99,6 +102,7 @@ def make_environment(name: str, *, action_repeat: int = 1) -> "Environment":
         >>> make_environment("CartPole-v1").action_space
         Discrete(n=2)
     """
+    check("action_repeat", action_repeat, COUNT)
     if action_repeat > 1:
         from trpo_jax.environments.action_repeat import ActionRepeat
 

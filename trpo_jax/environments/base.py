@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.environments.spaces import Space
+from trpo_jax.environments.spaces import Box, Discrete, Space
 
 PyTree = Any
 
@@ -85,3 +85,79 @@ def step_and_reset(
         (step.env_state, step.observation),
     )
     return env_state, observation, step
+
+
+def check_environment(environment: Environment) -> None:
+    """Refuse an environment that breaks the contract; nothing is computed or compiled.
+
+    Shapes and types of `reset` and `step` are traced and held against each other and
+    against the attributes. `train` does this with an environment of your own.
+
+    Raises:
+        ValueError: with what is wrong.
+
+    Example:
+        >>> from trpo_jax import make_environment
+        >>> check_environment(make_environment("CartPole-v1"))
+    """
+    names = ("name", "observation_space", "action_space", "max_episode_steps")
+    for name in (*names, "reset", "step"):
+        if not hasattr(environment, name):
+            raise ValueError(
+                f"an environment must have {name!r}, see "
+                f"trpo_jax.environments.base.Environment; got {environment!r}"
+            )
+    limit = environment.max_episode_steps
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ValueError(
+            f"max_episode_steps must be None or an integer >= 1; got {limit!r}"
+        )
+    env_state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
+    space = environment.observation_space
+    expected = {Box: lambda: space.shape, Discrete: tuple}.get(type(space))
+    if expected and getattr(observation, "shape", None) != expected():
+        raise ValueError(
+            f"reset must return observations of observation_space, shape {expected()}; "
+            f"got {_describe(observation)}"
+        )
+    space = environment.action_space
+    action = {
+        Box: lambda: jax.ShapeDtypeStruct(space.shape, jnp.float32),
+        Discrete: lambda: jax.ShapeDtypeStruct((), jnp.int32),
+    }.get(type(space))
+    if action is None:
+        return
+    step = jax.eval_shape(environment.step, jax.random.key(0), env_state, action())
+    if not isinstance(step, Step):
+        raise ValueError(f"step must return a trpo_jax.Step; got {_describe(step)}")
+    for name, is_, should_be in (
+        ("observation", step.observation, observation),
+        ("env_state", step.env_state, env_state),
+    ):
+        if _describe(is_) != _describe(should_be):
+            raise ValueError(
+                f"step must return {name} as reset does, {_describe(should_be)}; got "
+                f"{_describe(is_)}"
+            )
+    for name, kind in (
+        ("reward", jnp.floating),
+        ("terminated", jnp.bool_),
+        ("truncated", jnp.bool_),
+    ):
+        value = getattr(step, name)
+        if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, kind):
+            raise ValueError(
+                f"{name} must be a {'float' if kind is jnp.floating else 'bool'} "
+                f"scalar; got {_describe(value)}"
+            )
+
+
+def _describe(tree: PyTree) -> str:
+    """Return the shapes and types of a pytree as one line."""
+
+    def short(leaf: Any) -> Any:
+        if not hasattr(leaf, "shape"):
+            return leaf
+        return f"{leaf.dtype}{list(leaf.shape)}"
+
+    return str(jax.tree.map(short, tree)).replace("'", "")

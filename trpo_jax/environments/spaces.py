@@ -10,6 +10,10 @@ class Discrete:
 
     n: int
 
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be an integer >= 1; got {self.n!r}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Box:
@@ -26,6 +30,20 @@ class Box:
     low: tuple[float, ...]
     high: tuple[float, ...]
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if any(length < 0 for length in self.shape):
+            raise ValueError(f"shape must not be negative; got {self.shape!r}")
+        size = math.prod(self.shape)
+        if not (len(self.low) == len(self.high) == size):
+            raise ValueError(
+                f"low and high must have one number an element, {size}; got "
+                f"{len(self.low)} and {len(self.high)}"
+            )
+        if any(low > high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(
+                f"low must be <= high everywhere; got {self.low!r} and {self.high!r}"
+            )
 
     @classmethod
     def uniform(
