@@ -9,10 +9,12 @@ alone, so that a run that was cut off continues. The table is made from those fi
 import dataclasses
 import json
 import pathlib
+import sys
 from typing import Annotated
 
 import tyro
 
+from trpo_jax.environments import check_name
 from trpo_jax.presets import PRESETS
 from trpo_jax.training import TrainResult, train
 
@@ -35,6 +37,8 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Run what is missing and print the table."""
+    for name in arguments.environments:
+        check_name(name)
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name in arguments.environments:
         path = RESULTS / f"{name}.json"
@@ -88,4 +92,8 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, description=__doc__))
+    try:
+        main(tyro.cli(Arguments))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -2,7 +2,8 @@
 
 The task: keep a mass that gravity pulls down close to height 0. `reset` and `step` know
 one environment only; batching, starting again and compilation are the library's. The
-contract stands in trpo_jax/environments/base.py.
+contract stands in trpo_jax/environments/base.py; `trpo_jax.check_environment` says
+where an environment breaks it, and `train` asks it first.
 """
 
 import os
