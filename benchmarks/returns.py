@@ -93,7 +93,7 @@ def table() -> str:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Arguments))
+        main(tyro.cli(Arguments, description=__doc__))
     except ValueError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
