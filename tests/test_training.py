@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_identical, differ, is_finite
+from helpers import assert_close, assert_identical, differ, is_finite
 
 from trpo_jax import (
     Agent,
@@ -19,6 +19,7 @@ from trpo_jax import (
     doctor,
     evaluation,
     mlp_agent,
+    programs,
     train,
     training,
 )
@@ -93,6 +94,24 @@ def test_a_seed_among_others_runs_as_it_does_alone(together, alone):
             atol=1e-5,
             err_msg=name,
         )
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_seeds_run_as_alone_however_many_cores_share_them(cores, monkeypatch):
+    """One group of 3, one of 2 and one of 1 filled up, 3 of 1."""
+    monkeypatch.setattr(programs, "_cores", lambda: cores)
+    values = {"total_steps": 96, "num_envs": 4, "num_steps": 8, "progress": False}
+    values["evaluation_episodes"] = 2
+    shared = train("probe:policy", seeds=3, seed=5, **values)
+    lone = train("probe:policy", seeds=1, seed=7, **values)
+    assert shared.metrics.kl.shape == (3, 3)
+    assert len(shared.evaluation["greedy"]["mean_per_seed"]) == 3
+    np.testing.assert_allclose(
+        shared.metrics.critic_loss[2], lone.metrics.critic_loss[0], rtol=1e-4
+    )
+    last = jax.tree.map(lambda leaf: leaf[2:], shared.state.policy_params)
+    assert_close(last, lone.state.policy_params, rtol=1e-3, atol=1e-5)
+    assert len({*np.asarray(shared.metrics.critic_loss[:, 0]).tolist()}) == 3
 
 
 def test_the_same_seed_gives_the_same_run(alone):

@@ -1,5 +1,6 @@
-"""The three programs of a run, compiled before the clock of training starts."""
+"""The programs of a run, compiled before the clock of training starts."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -29,29 +30,39 @@ _ONCE = _BRIEFLY | {"xla_backend_optimization_level": 0}
 _SHORT_RUN = 500_000  # environment steps of all seeds together
 
 
+Groups = tuple[TrainState, ...]
+
+
 class Programs(NamedTuple):
-    """Compiled functions; every array in them leads with the seed.
+    """The functions that a run consists of.
+
+    Agents are trained in groups of equal size, one a core, each group in one program.
+    The last group is filled up with repetitions of the last seed.
 
     Attributes:
-        init: seeds `[K]` → states.
+        init: seeds `[K]` → states, a pytree a group, whose arrays lead with the seed.
         chunk: states and a number of iterations, at most `plan.chunk`, → states and a
             log `[plan.chunk, K, M]` of the `Metrics`, of which that many rows are set.
             The states put in are used up.
-        evaluate: seeds `[K]`, policy parameters and normalisers → an `Evaluation` of
-            arrays `[K, 2, E]`, greedy first and then sampled.
+        evaluate: seeds `[K]` and states → an `Evaluation` of arrays `[K, 2, E]`, greedy
+            first and then sampled.
+        gather: states → one pytree, whose arrays lead with the K seeds.
     """
 
-    init: Callable[[jax.Array], TrainState]
-    chunk: Callable[[TrainState, jax.Array], tuple[TrainState, jax.Array]]
-    evaluate: Callable[[jax.Array, PyTree, PyTree], Evaluation]
+    init: Callable[[np.ndarray], Groups]
+    chunk: Callable[[Groups, np.int32], tuple[Groups, np.ndarray]]
+    evaluate: Callable[[np.ndarray, Groups], Evaluation]
+    gather: Callable[[Groups], TrainState]
 
 
 def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Programs:
     """Compile the programs of a run, two at a time."""
     config = plan.config
+    size = -(-plan.seeds // min(plan.seeds, _cores()))  # of a group
+    groups = -(-plan.seeds // size)
 
     def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
-        if plan.seeds > 1:
+        if size > 1:
             return jax.vmap(function)
 
         def alone(*args: Any) -> Any:  # a batch axis of one would only slow it down
@@ -79,7 +90,7 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
             states, metrics = step(states)
             return states, log.at[i].set(jnp.stack(metrics, axis=-1))
 
-        log = jnp.zeros((plan.chunk, plan.seeds, len(Metrics._fields)))
+        log = jnp.zeros((plan.chunk, size, len(Metrics._fields)))
         return jax.lax.fori_loop(0, iterations, iterate, (states, log))
 
     @over_seeds
@@ -97,12 +108,15 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
 
         return jax.vmap(play)(jnp.array([True, False]))
 
-    seeds = jax.ShapeDtypeStruct((plan.seeds,), jnp.uint32)
+    def gather(states: Groups) -> TrainState:
+        return jax.tree.map(lambda *x: jnp.concatenate(x)[: plan.seeds], *states)
+
+    seeds = jax.ShapeDtypeStruct((size,), jnp.uint32)
     states = jax.eval_shape(begin, seeds)
     short = plan.seeds * plan.total_steps <= _SHORT_RUN
     judged = (seeds, states.policy_params, states.normalizer)
     with ThreadPoolExecutor(2) as pool:
-        jobs = (
+        jobs = [
             pool.submit(_compile, jax.jit(begin), (seeds,), _ONCE),
             pool.submit(
                 _compile,
@@ -111,8 +125,55 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
                 _BRIEFLY if short else _FOR_LONG,
             ),
             pool.submit(_compile, jax.jit(judge), judged, _BRIEFLY),
-        )
-    return Programs(*(job.result() for job in jobs))
+        ]
+        if groups > 1:
+            together = ((states,) * groups,)
+            jobs.append(pool.submit(_compile, jax.jit(gather), together, _ONCE))
+    compiled = [job.result() for job in jobs]
+    return _side_by_side(plan.seeds, size, groups, compiled)
+
+
+def _side_by_side(seeds: int, size: int, groups: int, compiled: list) -> Programs:
+    """Run programs of one group for all groups at once, a thread each."""
+    init, chunk, evaluate, *gather = compiled
+    pool = ThreadPoolExecutor(groups)
+
+    def divide(all_seeds: np.ndarray) -> list[np.ndarray]:
+        filled = np.minimum(np.arange(groups * size), seeds - 1)
+        return np.split(all_seeds[filled], groups)
+
+    def init_all(all_seeds: np.ndarray) -> Groups:
+        return tuple(pool.map(init, divide(all_seeds)))
+
+    def chunk_all(states: Groups, iterations: np.int32) -> tuple[Groups, np.ndarray]:
+        def one(state: TrainState) -> tuple[TrainState, np.ndarray]:
+            state, log = chunk(state, iterations)
+            return state, np.asarray(log)
+
+        states, logs = zip(*pool.map(one, states), strict=True)
+        return states, np.concatenate(logs, axis=1)[:, :seeds]
+
+    def evaluate_all(all_seeds: np.ndarray, states: Groups) -> Evaluation:
+        def one(of_group: np.ndarray, state: TrainState) -> Evaluation:
+            judged = evaluate(of_group, state.policy_params, state.normalizer)
+            return jax.tree.map(np.asarray, judged)
+
+        judged = pool.map(one, divide(all_seeds), states)
+        return jax.tree.map(lambda *x: np.concatenate(x)[:seeds], *judged)
+
+    def gather_all(states: Groups) -> TrainState:
+        return gather[0](states) if gather else states[0]
+
+    return Programs(init_all, chunk_all, evaluate_all, gather_all)
+
+
+def _cores() -> int:
+    """Return how many groups to train at once; an accelerator takes all in one."""
+    if jax.default_backend() != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _compile(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:

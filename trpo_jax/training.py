@@ -28,7 +28,7 @@ from trpo_jax.plotting import (
     interquartile_mean,
     plot_learning_curve,
 )
-from trpo_jax.programs import Programs, compile_programs
+from trpo_jax.programs import Groups, Programs, compile_programs
 from trpo_jax.state import TrainState
 
 
@@ -149,11 +149,12 @@ def run_plan(
         programs = compile_programs(plan, environment, agent)
         clock.stop("compile")
         sinks += _open_files(plan)  # so far a failure leaves nothing behind
-        state, metrics = run_chunks(plan, programs, sinks)
+        states, metrics = run_chunks(plan, programs, sinks)
         clock.stop("train")
     finally:
         for sink in sinks:
             sink.close()
+    state = programs.gather(states)
     done = len(metrics.kl[0])
     if done < plan.iterations:
         said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
@@ -161,8 +162,8 @@ def run_plan(
             _save_policy(plan, state, reloadable=reloadable)
             said += f"; policy and metrics so far are in {plan.output_dir}{os.sep}"
         raise KeyboardInterrupt(said)
-    judged = programs.evaluate(_seeds(plan), state.policy_params, state.normalizer)
-    returns = np.asarray(judged.episode_return)
+    judged = programs.evaluate(_seeds(plan), states)
+    returns = judged.episode_return
     clock.stop("evaluate")
     evaluation = {
         "environment": plan.environment,
@@ -170,7 +171,7 @@ def run_plan(
         "episodes": plan.evaluation_episodes,
         "greedy": summarize_returns(returns[:, 0]),
         "sampled": summarize_returns(returns[:, 1]),
-        "unfinished_episodes": int(np.sum(~np.asarray(judged.finished))),
+        "unfinished_episodes": int(np.sum(~judged.finished)),
         "seconds": clock.seconds,
         "versions": describe(),
         "device": jax.devices()[0].device_kind,
@@ -214,7 +215,7 @@ class _Clock:
 
 def run_chunks(
     plan: Plan, programs: Programs, sinks: list[logging.Sink]
-) -> tuple[TrainState, Metrics]:
+) -> tuple[Groups, Metrics]:
     """Train chunk by chunk, telling the sinks after each.
 
     An interrupt from the keyboard ends training after the chunk under way: the metrics
@@ -228,7 +229,7 @@ def run_chunks(
         for first in range(0, plan.iterations, plan.chunk):
             count = min(plan.chunk, plan.iterations - first)
             states, log = programs.chunk(states, np.int32(count))
-            log = np.asarray(log)[:count]
+            log = log[:count]
             logs.append(log)
             rows = _rows(plan, first, log)
             for sink in sinks:
