@@ -37,8 +37,12 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Run what is missing and print the table."""
-    for name in arguments.environments:
-        check_name(name)
+    try:
+        for name in arguments.environments:
+            check_name(name)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name in arguments.environments:
         path = RESULTS / f"{name}.json"
@@ -92,8 +96,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments, description=__doc__))
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    main(tyro.cli(Arguments, description=__doc__))

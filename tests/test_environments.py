@@ -320,6 +320,48 @@ def broken(**parts):
     return type("Broken", (Sound,), {"step": step, **attributes})()
 
 
+@jax.tree_util.register_pytree_node_class
+class Mute:
+    """A state of the user's that prints as its address."""
+
+    def __init__(self, *leaves):
+        self.leaves = leaves
+
+    def tree_flatten(self):
+        return self.leaves, None
+
+    @classmethod
+    def tree_unflatten(cls, _, leaves):
+        return cls(*leaves)
+
+
+class Muted(Sound):
+    action_space = Box.uniform((2, 3))
+
+    def __init__(self, after=2):
+        self._after = after
+
+    def reset(self, key):
+        return Mute(jnp.zeros(2)), jnp.zeros(2)
+
+    def step(self, key, env_state, action):
+        step = Sound().step(key, jnp.zeros(2), action + jnp.zeros((2, 3)))
+        return step._replace(env_state=Mute(jnp.zeros(self._after)))
+
+
+def test_states_are_compared_by_their_arrays_not_by_how_they_print():
+    check_environment(Muted())
+    with pytest.raises(ValueError, match="env_state as reset does"):
+        check_environment(Muted(after=3))
+
+
+def test_actions_arrive_in_the_shape_of_the_box():
+    environment = Muted()
+    state, _ = environment.reset(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(0))
+    step_and_reset(environment, *keys, state, jnp.zeros(6))
+
+
 @pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "probe:observation"])
 def test_what_keeps_the_contract_passes_the_check(name):
     check_environment(make_environment(name))

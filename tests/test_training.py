@@ -351,5 +351,5 @@ def test_network_options_beside_your_own_agent_are_refused():
 def test_your_own_environment_does_not_inherit_a_preset_by_its_name():
     from trpo_jax.plan import make_plan
 
-    plan = make_plan("CartPole-v1", check_environment=False)
+    plan = make_plan("CartPole-v1", known_environment=False)
     assert plan.config == type(plan.config)()

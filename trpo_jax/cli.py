@@ -188,7 +188,7 @@ def _plan(command: Train) -> Plan:
             total_steps=command.total_steps,
             seeds=command.seeds,
             seed=command.seed,
-            output_dir="runs/new" if command.output_dir is None else command.output_dir,
+            output_dir=command.output_dir,
             evaluation_episodes=command.evaluation_episodes,
             **dataclasses.asdict(command.config),
             **dataclasses.asdict(command.network),
@@ -201,6 +201,7 @@ def _train(command: Train, started: float) -> None:
     plan = _plan(command)
     from trpo_jax.training import run_plan
 
+    made = not os.path.exists("runs")
     if command.output_dir is None:
         directory = claim_directory(command.environment, command.seed)
         plan = dataclasses.replace(plan, output_dir=directory)
@@ -214,7 +215,8 @@ def _train(command: Train, started: float) -> None:
         if command.output_dir is None:
             with contextlib.suppress(OSError):  # when there is something in them
                 plan.output_dir.rmdir()
-                plan.output_dir.parent.rmdir()
+                if made:
+                    plan.output_dir.parent.rmdir()
     evaluation = result.evaluation
     seconds = evaluation["seconds"]
     for how in ("greedy", "sampled"):

@@ -43,7 +43,8 @@ ACTIVATION = Rule(f"one of {', '.join(ACTIVATIONS)}", lambda x: x in ACTIVATIONS
 def check(name: str, value: Any, rule: Rule) -> None:
     """Refuse a value that breaks its rule.
 
-    Arrays are checked element by element; values still unknown while JAX traces pass.
+    Arrays are checked element by element; numbers still unknown while JAX traces pass,
+    integers do not: they are structure.
 
     Raises:
         ValueError: with the name, the rule and the value.
@@ -52,7 +53,7 @@ def check(name: str, value: Any, rule: Rule) -> None:
         if rule in (FLAG, SIZES, ACTIVATION):
             good = rule.holds(value)
         elif rule in INTEGERS:
-            good = isinstance(value, int) and not isinstance(value, bool)
+            good = isinstance(value, int | np.integer) and not isinstance(value, bool)
             good = good and rule.holds(value)
         else:
             numbers = np.asarray(value)

@@ -1,11 +1,12 @@
 """Judging a policy: whole episodes, in environments and with keys of their own."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.environments.base import Environment
+from trpo_jax.environments.base import Environment, shaped
 from trpo_jax.networks import Agent
 from trpo_jax.normalization import Normalizer, normalize_observation
 
@@ -83,6 +84,7 @@ def evaluate(
         action = jax.tree.map(
             lambda mode, sample: jnp.where(greedy, mode, sample), policy.mode(), sample
         )
+        action = jax.vmap(functools.partial(shaped, environment))(action)
         after = jax.vmap(environment.step)(keys[:, 1], env_state, action)
         playing = ~result.finished
         result = Evaluation(

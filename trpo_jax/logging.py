@@ -4,7 +4,6 @@ import collections
 import csv
 import json
 import math
-import os
 import pathlib
 import sys
 import time
@@ -85,7 +84,6 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Go on without an audience, where rich would leave the program."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class ConsoleProgress:

@@ -16,7 +16,7 @@ from trpo_jax.environments.spaces import Box, Discrete, Space
 
 PyTree = Any
 
-ROWS = 1009  # a number of observations that no other axis is likely to have
+_ROWS = 1009  # a number of observations that no other axis is likely to have
 
 
 class Network(NamedTuple):
@@ -223,7 +223,7 @@ def mlp_agent(
 
 
 def check_agent(agent: Agent, environment: Environment) -> None:
-    """Refuse an agent that does not fit; nothing is computed or compiled.
+    """Refuse an agent that does not fit, before anything is compiled.
 
     What policy and critic give is traced for a batch of observations and held against
     the environment. `train` does this with an agent of your own.
@@ -244,7 +244,7 @@ def check_agent(agent: Agent, environment: Environment) -> None:
     key = jax.random.key(0)
     _, observation = jax.eval_shape(environment.reset, key)
     rows = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((ROWS, *leaf.shape), leaf.dtype), observation
+        lambda leaf: jax.ShapeDtypeStruct((_ROWS, *leaf.shape), leaf.dtype), observation
     )
 
     def outcome(network: Network, of: Callable[[Any], Any] = lambda x: x) -> Any:
@@ -252,10 +252,10 @@ def check_agent(agent: Agent, environment: Environment) -> None:
         return jax.eval_shape(lambda p, x: of(network.apply(p, x)), params, rows)
 
     value = outcome(agent.critic)
-    if getattr(value, "shape", None) != (ROWS,):
+    if getattr(value, "shape", None) != (_ROWS,):
         raise ValueError(
-            f"the critic must give one value an observation, shape ({ROWS},) for "
-            f"{ROWS} of them; got {getattr(value, 'shape', value)}"
+            f"the critic must give one value an observation, shape ({_ROWS},) for "
+            f"{_ROWS} of them; got {getattr(value, 'shape', value)}"
         )
     policy = outcome(agent.policy)
     methods = ("sample", "log_prob", "entropy", "mode", "kl", "fisher_product")
@@ -265,23 +265,25 @@ def check_agent(agent: Agent, environment: Environment) -> None:
                 f"the policy must give a distribution with {', '.join(methods)}, as "
                 f"trpo_jax.Categorical has; got {type(policy).__name__} without {name}"
             )
-    ragged = [x.shape for x in jax.tree.leaves(policy) if x.shape[:1] != (ROWS,)]
+    ragged = [x.shape for x in jax.tree.leaves(policy) if x.shape[:1] != (_ROWS,)]
     if ragged:
         raise ValueError(
-            f"every array of the policy's distribution must lead with the {ROWS} rows "
-            f"of {ROWS} observations: broadcast the smaller ones; got {ragged[0]}"
+            f"every array of the policy's distribution must lead with the {_ROWS} rows "
+            f"of {_ROWS} observations: broadcast the smaller ones; got {ragged[0]}"
         )
     space = environment.action_space
-    if isinstance(space, Discrete) and isinstance(policy, Categorical):
-        if policy.logits.shape[-1] != space.n:
-            raise ValueError(
-                f"the policy must choose among {space.n} actions; it has "
-                f"{policy.logits.shape[-1]} logits"
-            )
-    elif isinstance(space, Box):
-        action = outcome(agent.policy, lambda policy: policy.sample(key))
-        if math.prod(action.shape[1:]) != math.prod(space.shape):
-            raise ValueError(
-                f"the policy's actions must have {math.prod(space.shape)} numbers, as "
-                f"the action space; they have shape {action.shape[1:]}"
-            )
+    choices = policy.logits.shape[-1] if isinstance(policy, Categorical) else None
+    if isinstance(space, Discrete) and choices not in (None, space.n):
+        raise ValueError(
+            f"the policy must choose among {space.n} actions; it has {choices} logits"
+        )
+    numbers = math.prod(space.shape) if isinstance(space, Box) else 1
+    action = outcome(agent.policy, lambda policy: policy.sample(key))
+    shape = getattr(action, "shape", None)
+    if isinstance(space, Box | Discrete) and (
+        shape is None or math.prod(shape) != _ROWS * numbers
+    ):
+        raise ValueError(
+            f"the policy's actions must have {numbers} numbers, as the action space; "
+            f"for {_ROWS} observations they have shape {shape}"
+        )

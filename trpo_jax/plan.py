@@ -68,7 +68,7 @@ class Plan:
 def make_plan(
     environment: str,
     *,
-    check_environment: bool = True,
+    known_environment: bool = True,
     total_steps: int | None = None,
     seeds: int = 1,
     seed: int = 0,
@@ -83,9 +83,9 @@ def make_plan(
     Raises:
         ValueError: with name, rule, value and a way out.
     """
-    if check_environment:
+    if known_environment:
         check_name(environment)
-    preset = preset_of(environment) if check_environment else DEFAULT
+    preset = preset_of(environment) if known_environment else DEFAULT
     algorithm, network = split_hyper_parameters(hyper_parameters)
     for name, value in algorithm.items():
         if np.ndim(value):
@@ -105,6 +105,9 @@ def make_plan(
         ("evaluation_episodes", evaluation_episodes, COUNT),
     ):
         check(name, value, rule)
+    total_steps, seeds, seed, evaluation_episodes = map(
+        int, (total_steps, seeds, seed, evaluation_episodes)
+    )
     if seed + seeds > 2**31:
         raise ValueError(f"seed + seeds must be <= 2147483648; got {seed} + {seeds}")
     if total_steps < config.steps_per_iteration:

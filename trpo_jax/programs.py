@@ -27,7 +27,7 @@ PyTree = Any
 _FOR_LONG = {"xla_backend_optimization_level": 1}
 _BRIEFLY = _FOR_LONG | {"xla_cpu_use_fusion_emitters": False}
 _ONCE = _BRIEFLY | {"xla_backend_optimization_level": 0}
-_SHORT_RUN = 500_000  # environment steps of all seeds together
+_SHORT_RUN = 500_000  # environment steps of all seeds of a group together
 
 
 Groups = tuple[TrainState, ...]
@@ -113,7 +113,7 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
 
     seeds = jax.ShapeDtypeStruct((size,), jnp.uint32)
     states = jax.eval_shape(begin, seeds)
-    short = plan.seeds * plan.total_steps <= _SHORT_RUN
+    short = size * plan.total_steps <= _SHORT_RUN
     judged = (seeds, states.policy_params, states.normalizer)
     with ThreadPoolExecutor(2) as pool:
         jobs = [

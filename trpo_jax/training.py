@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -106,7 +107,7 @@ def train(
             )
     plan = make_plan(
         environment if isinstance(environment, str) else environment.name,
-        check_environment=isinstance(environment, str),
+        known_environment=isinstance(environment, str),
         total_steps=total_steps,
         seeds=seeds,
         seed=seed,
@@ -155,11 +156,18 @@ def run_plan(
         for sink in sinks:
             sink.close()
     state = programs.gather(states)
+    if plan.output_dir is not None:  # at once, whatever happens to the evaluation
+        save_policy(
+            plan.output_dir / "policy.safetensors",
+            state,
+            plan.environment,
+            plan.network if reloadable else None,
+            action_repeat=plan.config.action_repeat,
+        )
     done = len(metrics.kl[0])
     if done < plan.iterations:
         said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
         if plan.output_dir is not None:
-            _save_policy(plan, state, reloadable=reloadable)
             said += f"; policy and metrics so far are in {plan.output_dir}{os.sep}"
         raise KeyboardInterrupt(said)
     judged = programs.evaluate(_seeds(plan), states)
@@ -178,7 +186,7 @@ def run_plan(
     }
     result = TrainResult(state, metrics, evaluation, agent, environment, plan)
     if plan.output_dir is not None:
-        _write_results(plan.output_dir, result, reloadable=reloadable)
+        _write_results(plan.output_dir, result)
     return result
 
 
@@ -219,7 +227,7 @@ def run_chunks(
     """Train chunk by chunk, telling the sinks after each.
 
     An interrupt from the keyboard ends training after the chunk under way: the metrics
-    are then shorter than the plan. A second one ends it at once.
+    are then shorter than the plan. A second one ends the wait.
     """
     for sink in sinks:
         sink.start()
@@ -253,15 +261,16 @@ def _interrupted_between_chunks() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt("stopped at once")
         asked = True
 
-    try:
-        before = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # only the main thread may
-        yield lambda: False
+    usual = signal.default_int_handler
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not usual:
+        yield lambda: False  # whoever handles interrupts goes on doing so
         return
+    signal.signal(signal.SIGINT, ask)
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, usual)
 
 
 def _seeds(plan: Plan) -> np.ndarray:
@@ -318,21 +327,8 @@ def _open_files(plan: Plan) -> list[logging.Sink]:
     ]
 
 
-def _save_policy(plan: Plan, state: TrainState, *, reloadable: bool) -> None:
-    save_policy(
-        plan.output_dir / "policy.safetensors",
-        state,
-        plan.environment,
-        plan.network if reloadable else None,
-        action_repeat=plan.config.action_repeat,
-    )
-
-
-def _write_results(
-    directory: pathlib.Path, result: TrainResult, *, reloadable: bool
-) -> None:
+def _write_results(directory: pathlib.Path, result: TrainResult) -> None:
     plan = result.plan
-    _save_policy(plan, result.state, reloadable=reloadable)
     plot_learning_curve(
         directory / "learning_curve.png",
         plan.config.steps_per_iteration * np.arange(1, plan.iterations + 1),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from trpo_jax.environments.spaces import Box, Discrete, Space
 
@@ -56,6 +57,12 @@ class Environment(Protocol):
         """Take one action; never resets. `key` is consumed."""
 
 
+def shaped(environment: Environment, action: PyTree) -> PyTree:
+    """Return one action of a policy, flat, in the shape of the environment's box."""
+    space = environment.action_space
+    return jnp.reshape(action, space.shape) if isinstance(space, Box) else action
+
+
 def step_and_reset(
     environment: Environment,
     step_key: jax.Array,
@@ -76,7 +83,7 @@ def step_and_reset(
         The state and the observation to act on next, and the `Step` itself, whose
         observation is the final one of an episode that ended.
     """
-    step = environment.step(step_key, env_state, action)
+    step = environment.step(step_key, env_state, shaped(environment, action))
     ended = step.terminated | step.truncated
     fresh = environment.reset(reset_key)
     env_state, observation = jax.tree.map(
@@ -88,7 +95,7 @@ def step_and_reset(
 
 
 def check_environment(environment: Environment) -> None:
-    """Refuse an environment that breaks the contract; nothing is computed or compiled.
+    """Refuse an environment that breaks the contract, before anything is compiled.
 
     Shapes and types of `reset` and `step` are traced and held against each other and
     against the attributes. `train` does this with an environment of your own.
@@ -108,7 +115,7 @@ def check_environment(environment: Environment) -> None:
                 f"trpo_jax.environments.base.Environment; got {environment!r}"
             )
     limit = environment.max_episode_steps
-    if limit is not None and (type(limit) is not int or limit < 1):
+    if limit is not None and (not isinstance(limit, int | np.integer) or limit < 1):
         raise ValueError(
             f"max_episode_steps must be None or an integer >= 1; got {limit!r}"
         )
@@ -134,7 +141,7 @@ def check_environment(environment: Environment) -> None:
         ("observation", step.observation, observation),
         ("env_state", step.env_state, env_state),
     ):
-        if _describe(is_) != _describe(should_be):
+        if _types(is_) != _types(should_be):
             raise ValueError(
                 f"step must return {name} as reset does, {_describe(should_be)}; got "
                 f"{_describe(is_)}"
@@ -150,6 +157,12 @@ def check_environment(environment: Environment) -> None:
                 f"{name} must be a {'float' if kind is jnp.floating else 'bool'} "
                 f"scalar; got {_describe(value)}"
             )
+
+
+def _types(tree: PyTree) -> tuple:
+    """Return structure, shapes and types of a pytree, to be compared."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
 def _describe(tree: PyTree) -> str:
