@@ -32,7 +32,7 @@ class Train:
     total_steps: int = 1_000_000
     """Environment steps a seed; never exceeded."""
     seeds: int = 1
-    """Agents trained together in one program; the seeds count up from --seed."""
+    """Agents trained side by side; their seeds count up from --seed."""
     seed: int = 0
     """Seed of the first agent."""
     output_dir: str | None = None

@@ -86,7 +86,7 @@ PRESETS: dict[str, Preset] = {
     "MountainCar-v0": _preset(
         100_000,
         _TUNED + "held actions find the goal, which independent ones never do; little "
-        "damping takes four steps off the way there",
+        "damping",
         num_envs=6,
         num_steps=20,
         action_repeat=10,
@@ -111,7 +111,7 @@ PRESETS: dict[str, Preset] = {
         critic_epochs=8,
     ),
     "Asterix-MinAtar": _minatar(
-        _TUNED + "short traces: the critic explains .8 of their targets, .35 at λ 0.95",
+        _TUNED + "short traces, whose targets the critic can explain",
         max_kl=0.02,
         gae_lambda=0.5,
     ),

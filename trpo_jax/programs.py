@@ -21,8 +21,8 @@ PyTree = Any
 
 # On CPU most of the wait is for the compiler. All three programs at LLVM's level 1 take
 # two thirds of the time of its default level, and train no slower. Without fusion
-# emitters they take half, and training half as long again: right for what runs for a
-# second or two. At level 0 they take a third, and training three times as long: for
+# emitters they take half, and training a third longer: right for what runs for a
+# second or two. At level 0 they take a quarter, and training three times as long: for
 # what runs once. Numbers in `benchmarks/results/timing.json`.
 _FOR_LONG = {"xla_backend_optimization_level": 1}
 _BRIEFLY = _FOR_LONG | {"xla_cpu_use_fusion_emitters": False}

@@ -72,7 +72,7 @@ def train(
     Args:
         environment: a name as in `make_environment`, or your own `Environment`.
         total_steps: environment steps a seed; never exceeded. The preset's when None.
-        seeds: K, trained in one program.
+        seeds: K, trained side by side.
         seed: of the first run.
         output_dir: a directory that is new or empty; None writes nothing.
         evaluation_episodes: played by each agent afterwards, greedily and sampled.
