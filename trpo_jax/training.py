@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import signal
@@ -24,12 +23,8 @@ from trpo_jax.environments.base import Environment, check_environment
 from trpo_jax.metrics import Metrics
 from trpo_jax.networks import Agent, check_agent, mlp_agent
 from trpo_jax.plan import Plan, make_plan
-from trpo_jax.plotting import (
-    bootstrap_interval,
-    interquartile_mean,
-    plot_learning_curve,
-)
 from trpo_jax.programs import Groups, Programs, compile_programs
+from trpo_jax.results import open_files, rows_of, summarize_returns, write_results
 from trpo_jax.state import TrainState
 
 
@@ -149,7 +144,8 @@ def run_plan(
         clock.stop("start")
         programs = compile_programs(plan, environment, agent)
         clock.stop("compile")
-        sinks += _open_files(plan)  # so far a failure leaves nothing behind
+        if plan.output_dir is not None:  # so far a failure leaves nothing behind
+            sinks += open_files(plan)
         states, metrics = run_chunks(plan, programs, sinks)
         clock.stop("train")
     finally:
@@ -184,28 +180,9 @@ def run_plan(
         "versions": describe(),
         "device": jax.devices()[0].device_kind,
     }
-    result = TrainResult(state, metrics, evaluation, agent, environment, plan)
     if plan.output_dir is not None:
-        _write_results(plan.output_dir, result)
-    return result
-
-
-def summarize_returns(returns: np.ndarray) -> dict[str, Any]:
-    """Return mean a seed, interquartile mean over seeds and its 95 % interval.
-
-    None stands for what is not finite, which JSON cannot say.
-
-    Args:
-        returns: `[K, E]`, one an episode.
-    """
-    means = returns.mean(axis=1)
-    finite = bool(np.all(np.isfinite(means)))
-    low, high = bootstrap_interval(means) if finite else (None, None)
-    return {
-        "mean_per_seed": [float(x) if np.isfinite(x) else None for x in means],
-        "iqm": float(interquartile_mean(means)) if finite else None,
-        "ci95": [float(low), float(high)] if finite else [None, None],
-    }
+        write_results(plan, metrics.episode_return, evaluation)
+    return TrainResult(state, metrics, evaluation, agent, environment, plan)
 
 
 class _Clock:
@@ -239,7 +216,7 @@ def run_chunks(
             states, log = programs.chunk(states, np.int32(count))
             log = log[:count]
             logs.append(log)
-            rows = _rows(plan, first, log)
+            rows = rows_of(plan, first, log)
             for sink in sinks:
                 sink.write(rows)
             if interrupted():
@@ -277,68 +254,9 @@ def _seeds(plan: Plan) -> np.ndarray:
     return (plan.seed + np.arange(plan.seeds)).astype(np.uint32)
 
 
-def _rows(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
-    """Turn `[I, K, M]` into rows, with integers as such and None for NaN."""
-    whole = {"episodes", "status", "backtracks", "cg_iterations"}
-
-    def convert(name: str, x: float) -> float | int | None:
-        if not np.isfinite(x):
-            return None
-        return int(x) if name in whole else float(x)
-
-    return [
-        {
-            "seed": plan.seed + k,
-            "iteration": first + i + 1,
-            "environment_steps": (first + i + 1) * plan.config.steps_per_iteration,
-            **{
-                name: convert(name, x)
-                for name, x in zip(Metrics._fields, log[i, k].tolist())
-            },
-        }
-        for i in range(len(log))
-        for k in range(plan.seeds)
-    ]
-
-
 def _open_console(plan: Plan) -> logging.Sink:
     return logging.ConsoleProgress(
         plan.iterations * plan.config.steps_per_iteration,
         plan.seeds,
         float(np.mean(plan.config.max_kl)),
     )
-
-
-def _open_files(plan: Plan) -> list[logging.Sink]:
-    if plan.output_dir is None:
-        return []
-    plan.output_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with (plan.output_dir / "config.json").open("x", encoding="utf-8") as file:
-            file.write(_json(plan.as_json() | {"versions": describe()}))
-    except FileExistsError as error:
-        raise ValueError(
-            f"output_dir must be new or empty; {str(plan.output_dir)!r} has just been "
-            "taken by another run: name another one"
-        ) from error
-    return [
-        logging.JsonLines(plan.output_dir / "metrics.jsonl"),
-        logging.Csv(plan.output_dir / "metrics.csv"),
-    ]
-
-
-def _write_results(directory: pathlib.Path, result: TrainResult) -> None:
-    plan = result.plan
-    plot_learning_curve(
-        directory / "learning_curve.png",
-        plan.config.steps_per_iteration * np.arange(1, plan.iterations + 1),
-        result.metrics.episode_return,
-        plan.environment,
-    )
-    (directory / "evaluation.json").write_text(
-        _json(result.evaluation), encoding="utf-8"
-    )
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"

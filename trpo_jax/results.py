@@ -1,0 +1,98 @@
+"""What a run leaves in its directory, beside the policy."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from trpo_jax import logging
+from trpo_jax.doctor import describe
+from trpo_jax.metrics import Metrics
+from trpo_jax.plan import Plan
+from trpo_jax.plotting import (
+    bootstrap_interval,
+    interquartile_mean,
+    plot_learning_curve,
+)
+
+
+def open_files(plan: Plan) -> list[logging.Sink]:
+    """Claim the run's directory and open what is written while it trains.
+
+    Raises:
+        ValueError: when another run has taken the directory since it was checked.
+    """
+    plan.output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with (plan.output_dir / "config.json").open("x", encoding="utf-8") as file:
+            file.write(_json(plan.as_json() | {"versions": describe()}))
+    except FileExistsError as error:
+        raise ValueError(
+            f"output_dir must be new or empty; {str(plan.output_dir)!r} has just been "
+            "taken by another run: name another one"
+        ) from error
+    return [
+        logging.JsonLines(plan.output_dir / "metrics.jsonl"),
+        logging.Csv(plan.output_dir / "metrics.csv"),
+    ]
+
+
+def write_results(
+    plan: Plan, episode_return: np.ndarray, evaluation: dict[str, Any]
+) -> None:
+    """Write what is there only after training: learning curve and evaluation."""
+    plot_learning_curve(
+        plan.output_dir / "learning_curve.png",
+        plan.config.steps_per_iteration * np.arange(1, plan.iterations + 1),
+        episode_return,
+        plan.environment,
+    )
+    (plan.output_dir / "evaluation.json").write_text(
+        _json(evaluation), encoding="utf-8"
+    )
+
+
+def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
+    """Turn a log `[I, K, M]` of `Metrics` into rows: integers as such, None for NaN."""
+    whole = {"episodes", "status", "backtracks", "cg_iterations"}
+
+    def convert(name: str, x: float) -> float | int | None:
+        if not np.isfinite(x):
+            return None
+        return int(x) if name in whole else float(x)
+
+    return [
+        {
+            "seed": plan.seed + k,
+            "iteration": first + i + 1,
+            "environment_steps": (first + i + 1) * plan.config.steps_per_iteration,
+            **{
+                name: convert(name, x)
+                for name, x in zip(Metrics._fields, log[i, k].tolist())
+            },
+        }
+        for i in range(len(log))
+        for k in range(plan.seeds)
+    ]
+
+
+def summarize_returns(returns: np.ndarray) -> dict[str, Any]:
+    """Return mean a seed, interquartile mean over seeds and its 95 % interval.
+
+    None stands for what is not finite, which JSON cannot say.
+
+    Args:
+        returns: `[K, E]`, one an episode.
+    """
+    means = returns.mean(axis=1)
+    finite = bool(np.all(np.isfinite(means)))
+    low, high = bootstrap_interval(means) if finite else (None, None)
+    return {
+        "mean_per_seed": [float(x) if np.isfinite(x) else None for x in means],
+        "iqm": float(interquartile_mean(means)) if finite else None,
+        "ci95": [float(low), float(high)] if finite else [None, None],
+    }
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
