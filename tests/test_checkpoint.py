@@ -115,7 +115,7 @@ def test_a_policy_read_back_acts_as_the_one_that_was_saved(case, tmp_path):
     save_policy(tmp_path / "policy.safetensors", state, name, network)
     back = load_policy(tmp_path)
 
-    assert back.environment.name == name
+    assert back.environment.name == f"gymnax:{name}"
     assert_identical(back.policy_params, state.policy_params)
     assert_identical(back.normalizer.observation, state.normalizer.observation)
     assert (back.normalizer.observation is not None) == normalized

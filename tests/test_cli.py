@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import dataclasses
 import io
@@ -111,7 +112,7 @@ BAD_LINES = [
     (["train", "cartpole"], ["'cartpole'", "nearest: 'CartPole-v1'"]),
     (["train", "probe:actoin"], ["'probe:actoin'", "nearest: 'probe:action'"]),
     (["CartPole-v1"], ["'CartPole-v1'", "try: trpo-jax train CartPole-v1"]),
-    (["train", "brax:ant"], ["'brax'", "'brax:ant'", "gymnax, probe"]),
+    (["train", "brx:ant"], ["'brx'", "'brx:ant'", "gymnax, envpool"]),
     (["train", "MNISTBandit-bsuite"], ["MNISTBandit-bsuite", "SimpleBandit-bsuite"]),
     (["train", "CartPole-v1", "Acrobot-v1"], ["Acrobot-v1"]),
     (["trian", "CartPole-v1"], ["trian", "train"]),
@@ -333,6 +334,7 @@ SMALL = ["train", "probe:action", "--total-steps", "4096"]
 
 def test_a_reader_of_the_progress_may_stop_and_the_run_goes_on(tmp_path):
     process = started([*SMALL, "--output-dir", "run"], tmp_path)
+    assert process.stdout.readline() == "probe:action\n"
     assert "steps 2,048" in process.stdout.readline()
     process.stdout.close()
     with process.stderr as stderr:
@@ -352,6 +354,7 @@ def test_an_output_without_greek_letters_does_not_end_a_run(tmp_path):
 def test_an_interrupt_keeps_the_policy_and_says_so(tmp_path):
     line = ["train", "probe:action", "--total-steps", "500000000"]
     process = started([*line, "--output-dir", "run"], tmp_path)
+    assert process.stdout.readline() == "probe:action\n"
     assert "steps" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=120)
@@ -379,9 +382,14 @@ def test_an_interrupt_while_compiling_leaves_nothing(tmp_path):
 
 def test_two_runs_that_start_together_have_a_directory_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    claimed = [plan.claim_directory("CartPole-v1", 0) for _ in range(3)]
-    assert len(set(claimed)) == 3
-    assert all(path.is_dir() for path in claimed)
+    with contextlib.ExitStack() as stack:
+        claims = [plan.claim_directory("envpool:My/Task-v1", 0) for _ in range(3)]
+        claimed = [stack.enter_context(claim) for claim in claims]
+        assert len(set(claimed)) == 3
+        assert all(path.is_dir() for path in claimed)
+        assert all(path.name.startswith("My-Task-v1-seed0-") for path in claimed)
+        (claimed[1] / "policy").touch()
+    assert listing("runs") == [str(claimed[1]), str(claimed[1] / "policy")]
 
 
 def test_memory_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
@@ -523,7 +531,7 @@ def test_the_evaluation_has_its_schema(run):
         "versions",
         "device",
     }
-    assert evaluation["environment"] == "CartPole-v1"
+    assert evaluation["environment"] == "gymnax:CartPole-v1"
     assert evaluation["total_steps"] == ITERATIONS * BATCH
     assert evaluation["episodes"] == 3
     assert evaluation["unfinished_episodes"] == 0
@@ -615,7 +623,7 @@ def test_the_configuration_repeats_the_run_byte_for_byte(run, tmp_path):
 
 def test_the_policy_file_holds_every_seed(run):
     saved = trpo_jax.load_policy(run.directory)
-    assert saved.environment.name == "CartPole-v1"
+    assert saved.environment.name == "gymnax:CartPole-v1"
     for leaf in jax.tree.leaves((saved.policy_params, saved.normalizer)):
         assert len(leaf) == len(SEEDS)
 

@@ -1,3 +1,5 @@
+import importlib
+import importlib.util
 import subprocess
 import sys
 
@@ -8,10 +10,18 @@ import numpy as np
 import pytest
 from helpers import Clock, assert_identical
 
-from trpo_jax.environments import GYMNAX, PROBES, check_name, make_environment
+from trpo_jax.environments import (
+    check_name,
+    full_name,
+    known_names,
+    list_environments,
+    make_environment,
+    make_host_environment,
+    runs_on_host,
+)
 from trpo_jax.environments.base import Step, check_environment, step_and_reset
-from trpo_jax.environments.gymnax import GymnaxEnvironment, rescale_action
-from trpo_jax.environments.spaces import Box, Discrete
+from trpo_jax.environments.gymnax import GymnaxEnvironment
+from trpo_jax.environments.spaces import Box, Discrete, rescale_action
 
 
 def types(tree):
@@ -44,18 +54,28 @@ def holds_the_contract(environment):
     assert environment.max_episode_steps >= 1
 
 
-@pytest.mark.parametrize("name", [n for n in GYMNAX if n != "MNISTBandit-bsuite"])
+@pytest.mark.parametrize(
+    "name", [n for n in known_names("gymnax") if n != "MNISTBandit-bsuite"]
+)
 def test_gymnax_environment_holds_the_contract(name):
     holds_the_contract(make_environment(name))
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("name", known_names("probe"))
 def test_probe_holds_the_contract(name):
     holds_the_contract(make_environment(f"probe:{name}"))
 
 
-def test_the_list_of_names_is_that_of_gymnax():
-    assert sorted(GYMNAX) == sorted(gymnax.registered_envs)
+@pytest.mark.parametrize(
+    "simulator", ["gymnax", "envpool", "gymnasium", "brax", "playground", "probe"]
+)
+def test_the_names_kept_as_data_are_the_simulators_own(simulator):
+    package = {"playground": "mujoco_playground", "probe": "trpo_jax"}
+    pytest.importorskip(package.get(simulator, simulator))
+    adapter = importlib.import_module(f"trpo_jax.environments.{simulator}")
+    # A newer version may have more; none that is listed may be gone.
+    assert set(known_names(simulator)) <= set(adapter.names())
+    assert known_names(simulator)
 
 
 def test_an_environment_that_downloads_its_data_is_refused():
@@ -63,12 +83,65 @@ def test_an_environment_that_downloads_its_data_is_refused():
         make_environment("MNISTBandit-bsuite")
 
 
-def test_names_do_not_need_their_prefix_when_they_mean_gymnax():
+def test_a_name_without_a_simulator_belongs_to_the_first_that_has_it():
     assert check_name("CartPole-v1") == ("gymnax", "CartPole-v1")
     assert check_name("gymnax:CartPole-v1") == ("gymnax", "CartPole-v1")
+    assert check_name("envpool:CartPole-v1") == ("envpool", "CartPole-v1")
+    assert check_name("gymnasium:CartPole-v1") == ("gymnasium", "CartPole-v1")
+    assert check_name("Hopper-v4") == ("envpool", "Hopper-v4")
+    assert check_name("Taxi-v4") == ("gymnasium", "Taxi-v4")
     assert check_name("probe:action") == ("probe", "action")
-    assert make_environment("CartPole-v1").name == "CartPole-v1"
+    assert full_name("Hopper-v4") == "envpool:Hopper-v4"
+    assert make_environment("CartPole-v1").name == "gymnax:CartPole-v1"
     assert make_environment("probe:action").name == "probe:action"
+
+
+def test_without_the_first_simulator_the_next_one_is_taken(monkeypatch):
+    absent_without(monkeypatch, "envpool")
+    assert check_name("FrozenLake-v1") == ("gymnasium", "FrozenLake-v1")
+    assert not any(name.startswith("envpool:") for name in list_environments())
+
+
+@pytest.mark.parametrize("name", ["Pong-v5", "envpool:Hopper-v4"])
+def test_a_simulator_that_is_not_installed_is_named_with_its_extra(monkeypatch, name):
+    absent_without(monkeypatch, "envpool")
+    with pytest.raises(
+        ValueError, match=rf"'{name}' needs envpool: pip install 'trpo-jax\[envpool\]'"
+    ):
+        check_name(name)
+
+
+def absent_without(monkeypatch, package):
+    room = importlib.import_module("trpo_jax.environments")
+    there = room._installed
+    monkeypatch.setattr(
+        room, "_installed", lambda name: name != package and there(name)
+    )
+
+
+def test_who_steps_an_environment():
+    assert runs_on_host("envpool:CartPole-v1")
+    assert not runs_on_host("CartPole-v1")
+    with pytest.raises(ValueError, match="runs on the host; use make_host_environment"):
+        make_environment("Hopper-v4")
+    with pytest.raises(ValueError, match="compiled programs; use make_environment"):
+        make_host_environment("CartPole-v1")
+
+
+def test_environments_are_listed_by_a_part_or_a_pattern_of_their_name():
+    everything = list_environments()
+    assert len(everything) == len(set(everything)) > 1000
+    assert list_environments("cartpole-V1")[:2] == [
+        "gymnax:CartPole-v1",
+        "envpool:CartPole-v1",
+    ]
+    assert list_environments("gymnax:*MinAtar") == [
+        f"gymnax:{name}" for name in known_names("gymnax") if name.endswith("-MinAtar")
+    ]
+    assert list_environments("Hopper-v?") == [
+        name for name in everything if name.rpartition(":")[2].startswith("Hopper-v")
+    ]
+    assert list_environments("nothing has this name") == []
 
 
 @pytest.mark.parametrize(
@@ -79,20 +152,23 @@ def test_names_do_not_need_their_prefix_when_they_mean_gymnax():
         ("gymnax:Pendulum-v0", "gymnax:Pendulum-v1"),
         ("probe:discont", "probe:discount"),
         ("probe:", "probe:value"),
-        ("", "Pong-misc"),
+        ("Hoper-v4", "Hopper-v4"),
+        ("envpool:Hoper-v4", "envpool:Hopper-v4"),
+        ("gymnasium:Taxi-v9", "gymnasium:Taxi-v4"),
+        ("", "anything"),
     ],
 )
 def test_an_unknown_name_is_refused_with_one_that_exists(wrong, nearest):
     with pytest.raises(ValueError, match=f"unknown environment '{wrong}'") as error:
         make_environment(wrong)
     suggestion = str(error.value).rsplit("nearest: ", 1)[1].strip("'")
-    make_environment(suggestion)  # as it stands, prefix and all
+    check_name(suggestion)  # as it stands, prefix and all
     if len(wrong) > len("probe:"):
         assert suggestion == nearest
 
 
 def test_an_unknown_simulator_is_refused_with_those_that_exist():
-    with pytest.raises(ValueError, match=r"unknown simulator 'gym' .* gymnax, probe"):
+    with pytest.raises(ValueError, match=r"unknown simulator 'gym' .* gymnax, envpool"):
         make_environment("gym:CartPole-v1")
 
 
@@ -199,12 +275,6 @@ def test_one_unit_of_action_is_the_bound_of_the_space():
 def test_rescaled_action(action, expected):
     space = Box((2,), low=(0.0, -4.0), high=(1.0, 4.0))
     assert rescale_action(space, jnp.array(action)).tolist() == expected
-
-
-def test_rescaled_action_takes_the_shape_of_the_space():
-    space = Box.uniform((2, 1), -1, 1)
-    assert rescale_action(space, jnp.zeros(2)).shape == (2, 1)
-    assert rescale_action(Box.uniform((), -1, 1), jnp.zeros(1)).shape == ()
 
 
 def test_unbounded_action_is_left_alone():

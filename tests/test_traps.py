@@ -4,6 +4,7 @@ Most have their full test in the file of their module; here is the trap by its n
 """
 
 import functools
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,6 @@ from helpers import (
     softmax_agent,
 )
 
-import trpo_jax.trpo as trpo
 from trpo_jax.advantages import standardize
 from trpo_jax.conjugate_gradient import cg_solve
 from trpo_jax.distributions import Categorical, DiagonalGaussian
@@ -33,8 +33,9 @@ from trpo_jax.metrics import summarize
 from trpo_jax.networks import Agent, Network
 from trpo_jax.normalization import init_normalizer
 from trpo_jax.rollout import collect
-from trpo_jax.trpo import Config, estimate_advantages, init, train_step, update
+from trpo_jax.trpo import Config, init, train_step
 from trpo_jax.trust_region import Status, improve_policy, trust_region_step
+from trpo_jax.update import estimate_advantages, update
 
 CLOCK, AGENT = Clock(), softmax_agent()
 STEPS, BATCH = 6, 4
@@ -220,13 +221,14 @@ def test_trap_frames_spent_on_resetting_counted_as_transitions():
 def test_trap_normaliser_moves_between_acting_and_updating(monkeypatch):
     state, rollout = experienced()
     seen = {}
-    step = trpo.improve_policy
+    room = importlib.import_module("trpo_jax.update")
+    step = room.improve_policy
 
     def watch(key, apply, params, rows, config):
         seen["log_prob"] = apply(params, rows.observation).log_prob(rows.action)
         return step(key, apply, params, rows, config)
 
-    monkeypatch.setattr(trpo, "improve_policy", watch)
+    monkeypatch.setattr(room, "improve_policy", watch)
 
     @jax.jit
     def watched(state, rollout):

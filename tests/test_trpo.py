@@ -32,8 +32,9 @@ from trpo_jax.line_search import Verdict
 from trpo_jax.metrics import Metrics, summarize
 from trpo_jax.networks import mlp_agent
 from trpo_jax.rollout import collect
-from trpo_jax.trpo import Config, estimate_advantages, init, train_step, update
+from trpo_jax.trpo import Config, init, train_step
 from trpo_jax.trust_region import Status, improve_policy, trust_region_step
+from trpo_jax.update import estimate_advantages, update
 
 AGENTS = {"categorical": softmax_agent(), "gaussian": gaussian_agent()}
 each_agent = pytest.mark.parametrize("kind", AGENTS)

@@ -38,7 +38,7 @@ _HOME = {
     "check_agent": "networks",
     "check_environment": "environments.base",
     "collect": "rollout",
-    "estimate_advantages": "trpo",
+    "estimate_advantages": "update",
     "evaluate": "evaluation",
     "explained_variance": "critic",
     "fisher_vector_product": "fisher",
@@ -57,7 +57,7 @@ _HOME = {
     "train": "training",
     "train_step": "trpo",
     "trust_region_step": "trust_region",
-    "update": "trpo",
+    "update": "update",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605

@@ -13,8 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trpo_jax.config import NetworkConfig
-from trpo_jax.environments import make_environment
-from trpo_jax.environments.base import Environment
+from trpo_jax.environments import (
+    make_environment,
+    make_host_environment,
+    runs_on_host,
+)
+from trpo_jax.environments.base import Environment, observation_shapes
+from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.networks import Agent, mlp_agent
 from trpo_jax.normalization import Normalizer, init_moments, normalize_observation
 from trpo_jax.state import TrainState
@@ -26,13 +31,14 @@ class SavedPolicy(NamedTuple):
     """What a policy file holds; every array leads with the seed.
 
     Attributes:
-        environment: made from the name in the file, actions held as in training.
+        environment: made from the name in the file, actions held as in training; one
+            of a kind when its simulator runs on the host.
         agent: rebuilt from the description in the file.
         policy_params: pytree of `[K, ...]`.
         normalizer: pytree of `[K, ...]`.
     """
 
-    environment: Environment
+    environment: Environment | HostEnvironment
     agent: Agent
     policy_params: PyTree
     normalizer: Normalizer
@@ -135,16 +141,19 @@ def _read(path: pathlib.Path) -> SavedPolicy:
             "it was trained with an agent or an environment of your own; read the "
             "arrays with safetensors and rebuild the pytree with your code"
         )
-    environment = make_environment(
-        metadata["environment"], action_repeat=metadata["action_repeat"]
-    )
+    if runs_on_host(metadata["environment"]):
+        environment = make_host_environment(metadata["environment"])
+    else:
+        environment = make_environment(
+            metadata["environment"], action_repeat=metadata["action_repeat"]
+        )
     network = NetworkConfig(**_lists_to_tuples(metadata["network"]))
     agent = mlp_agent(
         environment.observation_space,
         environment.action_space,
         **dataclasses.asdict(network),
     )
-    _, observation = jax.eval_shape(environment.reset, jax.random.key(0))
+    observation = observation_shapes(environment)
     params = jax.eval_shape(agent.policy.init, jax.random.key(0), observation)
     moments = None
     if any(name.startswith("observation/") for name in arrays):

@@ -3,20 +3,23 @@
 import contextlib
 import dataclasses
 import difflib
+import functools
 import io
+import operator
 import os
 import re
 import sys
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import tyro
 
-from trpo_jax import __version__
-from trpo_jax.config import Config, NetworkConfig
-from trpo_jax.environments import GYMNAX, check_name
-from trpo_jax.plan import Plan, claim_directory, make_plan
-from trpo_jax.presets import PRESETS, preset_of
+from trpo_jax import __version__, commands
+from trpo_jax.config import COUNT, COUNT_OR_ZERO, Config, NetworkConfig, check
+from trpo_jax.environments import SIMULATORS, full_name, known_names
+from trpo_jax.environments.host import SimulatorError
+from trpo_jax.plan import Plan, make_plan
+from trpo_jax.presets import preset_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,56 @@ class Train:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Judge the agents of a finished run again."""
+
+    run: tyro.conf.Positional[str]
+    """A run's directory, or its policy file."""
+    episodes: int = 100
+    """Played by each agent."""
+    sampled: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Sample actions instead of taking the most likely one."""
+    seed: int = 0
+    """Of the episodes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """Play one episode with a trained agent and write it as a film."""
+
+    run: tyro.conf.Positional[str]
+    """A run's directory, or its policy file."""
+    output: str = "agent.gif"
+    """A .gif or .mp4 file."""
+    agent: int = 0
+    """Which agent of the run, counted from 0."""
+    seed: int = 0
+    """Of the episode."""
+    sampled: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Sample actions instead of taking the most likely one."""
+    max_steps: int = 1000
+    """Actions after which the film ends."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """Compare the learning curves of runs."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Directories of runs."""
+    output: str = "runs.png"
+    """A .png file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Envs:
+    """List the environments that this installation can run."""
+
+    pattern: tyro.conf.Positional[str] = ""
+    """A part of the name, or a pattern with * and ?."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Presets:
     """List the environments with a preset: values, and where they come from."""
 
@@ -56,6 +109,10 @@ class Presets:
 @dataclasses.dataclass(frozen=True)
 class Doctor:
     """Print versions and devices and check that the compiler computes right numbers."""
+
+
+Command = Train | Evaluate | Watch | Plot | Envs | Presets | Doctor
+COMMANDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Command)}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -66,13 +123,7 @@ def main(argv: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):  # not every encoding has a δ
             stream.reconfigure(errors="replace")
     try:
-        command = _parse(argv)
-        if isinstance(command, Presets):
-            _list_presets()
-        elif isinstance(command, Doctor):
-            sys.exit(_examine())
-        else:
-            _train(command, started)
+        _run(_parse(argv), started)
         sys.stdout.flush()
     except BrokenPipeError:  # an OSError: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -84,50 +135,88 @@ def main(argv: list[str] | None = None) -> None:
             flush=True,
         )
         os._exit(130)  # the compiler's threads do not survive an orderly exit
+    except SimulatorError as error:  # whose traceback is the user's
+        print(f"trpo-jax: {error}", file=sys.stderr)
+        sys.exit(1)
     except (ValueError, OSError) as error:
-        _refuse(str(error))
+        print(f"trpo-jax: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except (RuntimeError, MemoryError, OverflowError) as error:  # none is bad input
+        line = " ".join(str(error).split()) or type(error).__name__
+        print(f"trpo-jax: {line[:300]}", file=sys.stderr)
+        sys.exit(1)
 
 
-def _parse(argv: list[str]) -> Train | Presets | Doctor:
+def _run(command: Command, started: float) -> None:
+    match command:
+        case Train():
+            commands.train(_plan(command), started)
+        case Evaluate():
+            check("--episodes", command.episodes, COUNT)
+            check("--seed", command.seed, COUNT_OR_ZERO)
+            commands.evaluate(**dataclasses.asdict(command))
+        case Watch():
+            check("--agent", command.agent, COUNT_OR_ZERO)
+            check("--seed", command.seed, COUNT_OR_ZERO)
+            check("--max-steps", command.max_steps, COUNT)
+            commands.watch(**dataclasses.asdict(command))
+        case Plot():
+            commands.plot(command.runs, command.output)
+        case Envs():
+            commands.list_environments(command.pattern)
+        case Presets():
+            commands.list_presets()
+        case Doctor():
+            sys.exit(commands.examine())
+
+
+def _parse(argv: list[str]) -> Command:
     """Parse twice: the environment decides what the defaults are."""
     wants_help = {"-h", "--help"} & set(argv)
-    known = ("train", "presets", "doctor")
     if argv[:1] == ["--version"]:
         print(f"trpo-jax {__version__}")
         sys.exit()
-    if argv and argv[0].removeprefix("gymnax:") in GYMNAX:
+    if argv and _looks_like_an_environment(argv[0]):
         raise ValueError(f"unknown command {argv[0]!r}; try: trpo-jax train {argv[0]}")
-    if argv and not argv[0].startswith("-") and argv[0] not in known:
-        near = difflib.get_close_matches(argv[0], known, 1, 0.0)
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        near = difflib.get_close_matches(argv[0], COMMANDS, 1, 0.0)
         raise ValueError(f"unknown command {argv[0]!r}; nearest: {near[0]!r}")
     if wants_help or not argv:
-        names = [word for word in argv if word.removeprefix("gymnax:") in PRESETS]
+        names = [word for word in argv[1:] if _looks_like_an_environment(word)]
         return _tyro(argv or ["--help"], names[0] if names else None)
     command = _tyro(argv, None)
     if isinstance(command, Train):
-        check_name(command.environment)
         command = _tyro(argv, command.environment)
     return command
 
 
+def _looks_like_an_environment(word: str) -> bool:
+    task = word.rpartition(":")[2]
+    return any(task in known_names(simulator) for simulator in SIMULATORS)
+
+
 def _tyro(argv: list[str], environment: str | None) -> Any:
-    preset = preset_of(environment or "")
+    preset = preset_of(full_name(environment) if environment else "")
     default = Train(
         environment=environment or tyro.MISSING,
         total_steps=preset.total_steps,
         config=preset.config,
         network=preset.network,
     )
-    commands = (
-        Annotated[Train, tyro.conf.subcommand("train", default=default)]
-        | Annotated[Presets, tyro.conf.subcommand("presets")]
-        | Annotated[Doctor, tyro.conf.subcommand("doctor")]
-    )
+    kinds = [
+        Annotated[
+            kind,
+            tyro.conf.subcommand(name, default=default)
+            if kind is Train
+            else tyro.conf.subcommand(name),
+        ]
+        for name, kind in COMMANDS.items()
+    ]
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                commands,
+                functools.reduce(operator.or_, kinds),
                 prog="trpo-jax",
                 description="Trust region policy optimisation in JAX.",
                 args=argv,
@@ -150,11 +239,13 @@ def _one_line(box: str, argv: list[str]) -> str:
         lines, rules = lines[1:], [i - 1 for i in rules[1:]]
     body = lines[: rules[0]] if rules else lines
     message = " ".join(" ".join(body).split())
+    kind = COMMANDS.get(argv[0], Train)
+    kinds = (Train, Config, NetworkConfig) if kind is Train else (kind,)
     fields = {
         f"--{field.name.replace('_', '-')}": field
-        for kind in (Train, Config, NetworkConfig)
+        for kind in kinds
         for field in dataclasses.fields(kind)
-        if field.name not in ("environment", "config", "network")
+        if field.name not in ("environment", "run", "runs", "config", "network")
     }
     switches = [f"--no-{name[2:]}" for name, f in fields.items() if f.type is bool]
     known = [*fields, *switches, "--help"]
@@ -165,6 +256,8 @@ def _one_line(box: str, argv: list[str]) -> str:
             return f"unknown option {flag}; nearest: {near[0]}"
     if message.startswith("Missing from trpo-jax train"):
         return "the environment is missing: trpo-jax train CartPole-v1"
+    if message.startswith("Missing from trpo-jax"):
+        return f"the run is missing: trpo-jax {argv[0]} runs/..."
     if found := re.match(r"Error parsing __.*?: (\w.* must .*)", message):
         return _flags(found[1])
     if found := re.match(r"Error parsing (--[\w-]+): .*?(\[?'.*'\]?)$", message):
@@ -195,84 +288,3 @@ def _plan(command: Train) -> Plan:
         )
     except ValueError as error:
         raise ValueError(_flags(str(error))) from error
-
-
-def _train(command: Train, started: float) -> None:
-    plan = _plan(command)
-    from trpo_jax.training import run_plan
-
-    made = not os.path.exists("runs")
-    if command.output_dir is None:
-        directory = claim_directory(command.environment, command.seed)
-        plan = dataclasses.replace(plan, output_dir=directory)
-    try:
-        result = run_plan(plan, plan.environment, start=started)
-    except (RuntimeError, MemoryError, OverflowError) as error:  # none is bad input
-        line = " ".join(str(error).split()) or type(error).__name__
-        print(f"trpo-jax: {line[:300]}", file=sys.stderr)
-        sys.exit(1)
-    finally:
-        if command.output_dir is None:
-            with contextlib.suppress(OSError):  # when there is something in them
-                plan.output_dir.rmdir()
-                if made:
-                    plan.output_dir.parent.rmdir()
-    evaluation = result.evaluation
-    seconds = evaluation["seconds"]
-    for how in ("greedy", "sampled"):
-        scores = evaluation[how]
-        low, high = scores["ci95"]
-        score = "not finite"
-        if scores["iqm"] is not None:
-            score = f"{scores['iqm']:.1f}"
-            if plan.seeds > 1:
-                score += f", 95 % interval {low:.1f} to {high:.1f}"
-        print(
-            f"{how:>8}: {score}   "
-            f"({evaluation['episodes']} episodes, {_seeds(plan.seeds)})"
-        )
-    if evaluation["unfinished_episodes"]:
-        print(f"{evaluation['unfinished_episodes']} episodes were stopped unfinished")
-    print(
-        " · ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
-        + f"\nresults in {plan.output_dir}{os.sep}"
-    )
-
-
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"interquartile mean of {count} seeds"
-
-
-def _list_presets() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("environment", "steps", "changes to the defaults", "source")
-    plain = {**dataclasses.asdict(Config()), **dataclasses.asdict(NetworkConfig())}
-    for name, preset in PRESETS.items():
-        values = {
-            **dataclasses.asdict(preset.config),
-            **dataclasses.asdict(preset.network),
-        }
-        changes = "\n".join(
-            f"{key} {value}" for key, value in values.items() if value != plain[key]
-        )
-        table.add_row(name, f"{preset.total_steps:,}", changes, preset.source)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def _examine() -> int:
-    from trpo_jax.doctor import describe, self_check
-
-    for name, value in describe().items():
-        print(f"{name:>10}  {value}")
-    checks = self_check()
-    for check in checks:
-        verdict = "right" if check.passed else f"WRONG, expected {check.expected}"
-        print(f"{check.name}: {check.result} ({verdict})")
-    return 0 if all(check.passed for check in checks) else 1
-
-
-def _refuse(message: str) -> None:
-    print(f"trpo-jax: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)

@@ -94,6 +94,7 @@ class ConsoleProgress:
         seeds: trained together; a second of progress is a second of all of them.
         max_kl: δ, shown beside the KL reached.
         console: of rich; standard output when None.
+        title: printed first.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class ConsoleProgress:
         seeds: int,
         max_kl: float,
         console: Console | None = None,
+        title: str = "",
     ) -> None:
         self._total = total_steps
         self._seeds = seeds
@@ -109,6 +111,8 @@ class ConsoleProgress:
         self._console = console or _Console(file=sys.stdout)
         self._start = time.perf_counter()
         self._printed = -1
+        if title:
+            self._console.print(title, soft_wrap=True, highlight=False)
         self._bar = Progress(
             TextColumn("{task.percentage:>3.0f}%"),
             BarColumn(None),

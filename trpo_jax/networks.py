@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from trpo_jax.config import ACTIVATION, check
 from trpo_jax.distributions import Categorical, DiagonalGaussian
-from trpo_jax.environments.base import Environment
+from trpo_jax.environments.base import Environment, observation_shapes
+from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.spaces import Box, Discrete, Space
 
 PyTree = Any
@@ -222,7 +223,7 @@ def mlp_agent(
     )
 
 
-def check_agent(agent: Agent, environment: Environment) -> None:
+def check_agent(agent: Agent, environment: Environment | HostEnvironment) -> None:
     """Refuse an agent that does not fit, before anything is compiled.
 
     What policy and critic give is traced for a batch of observations and held against
@@ -242,7 +243,7 @@ def check_agent(agent: Agent, environment: Environment) -> None:
     if not isinstance(agent, Agent):
         raise ValueError(f"agent must be a trpo_jax.Agent; got {agent!r}")
     key = jax.random.key(0)
-    _, observation = jax.eval_shape(environment.reset, key)
+    observation = observation_shapes(environment)
     rows = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((_ROWS, *leaf.shape), leaf.dtype), observation
     )

@@ -1,9 +1,13 @@
 """What a run is to do, checked before anything heavy is imported or written."""
 
+import contextlib
 import dataclasses
 import datetime
+import itertools
 import os
 import pathlib
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +21,7 @@ from trpo_jax.config import (
     check,
     split_hyper_parameters,
 )
-from trpo_jax.environments import check_name
+from trpo_jax.environments import SIMULATORS, check_name
 from trpo_jax.presets import DEFAULT, preset_of
 
 REPORTS = 25  # to the host in a run, or more in a long one
@@ -29,7 +33,8 @@ class Plan:
     """A run, fully specified.
 
     Attributes:
-        environment: its name.
+        environment: its name, with the simulator.
+        on_host: the simulator is stepped by the host.
         total_steps: asked for, a seed; the run does the whole iterations that fit.
         seeds: K.
         seed: of the first run.
@@ -40,6 +45,7 @@ class Plan:
     """
 
     environment: str
+    on_host: bool
     total_steps: int
     seeds: int
     seed: int
@@ -69,6 +75,7 @@ def make_plan(
     environment: str,
     *,
     known_environment: bool = True,
+    on_host: bool = False,
     total_steps: int | None = None,
     seeds: int = 1,
     seed: int = 0,
@@ -78,14 +85,18 @@ def make_plan(
 ) -> Plan:
     """Check everything that can be known in advance, presets filled in.
 
-    Args: as in `train`.
+    Args: as in `train`; `known_environment` is False for one that has no name to look
+    up, and `on_host` then says who steps it.
 
     Raises:
         ValueError: with name, rule, value and a way out.
     """
+    preset = DEFAULT
     if known_environment:
-        check_name(environment)
-    preset = preset_of(environment) if known_environment else DEFAULT
+        simulator, task = check_name(environment)
+        environment = f"{simulator}:{task}"
+        on_host = SIMULATORS[simulator].on_host
+        preset = preset_of(environment)
     algorithm, network = split_hyper_parameters(hyper_parameters)
     for name, value in algorithm.items():
         if np.ndim(value):
@@ -97,6 +108,11 @@ def make_plan(
             algorithm[name] = value.item()  # which JSON can hold
     config = dataclasses.replace(preset.config, **algorithm)
     network_config = dataclasses.replace(preset.network, **network)
+    if on_host and config.action_repeat > 1:
+        raise ValueError(
+            f"action_repeat must be 1 for a simulator on the host; got "
+            f"{config.action_repeat}: its own frame_skip may do it"
+        )
     total_steps = preset.total_steps if total_steps is None else total_steps
     for name, value, rule in (
         ("total_steps", total_steps, STEPS),
@@ -123,6 +139,7 @@ def make_plan(
         )
     return Plan(
         environment=environment,
+        on_host=on_host,
         total_steps=total_steps,
         seeds=seeds,
         seed=seed,
@@ -160,19 +177,26 @@ def free_directory(path: str | os.PathLike) -> pathlib.Path:
     return path
 
 
-def claim_directory(environment: str, seed: int) -> pathlib.Path:
-    """Make and return `runs/<environment>-seed<seed>-<time>`, for nobody else.
+@contextlib.contextmanager
+def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
+    """Make `runs/<environment>-seed<seed>-<time>`, for nobody else.
 
-    With a number at the end if that is taken, by a run that started just now.
+    With a number at the end if that is taken, by a run that started just now. What is
+    still empty afterwards is removed.
     """
+    made = not os.path.exists("runs")
+    task = re.sub(r"[^\w.-]", "-", environment.rpartition(":")[2])
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{environment.replace(':', '-')}-seed{seed}-{stamp}"
-    number = 1
-    while True:
-        path = pathlib.Path("runs", name if number == 1 else f"{name}-{number}")
-        try:
+    for number in itertools.count(1):
+        suffix = "" if number == 1 else f"-{number}"
+        path = pathlib.Path("runs", f"{task}-seed{seed}-{stamp}{suffix}")
+        with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return path
+            break
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):  # when there is something in them
+            path.rmdir()
+            if made:
+                path.parent.rmdir()

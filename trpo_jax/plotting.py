@@ -1,7 +1,8 @@
 """Learning curves, with the statistics of rliable (Agarwal et al. 2021)."""
 
 import pathlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,28 +48,52 @@ def bootstrap_interval(
     return low, high
 
 
+class Run(NamedTuple):
+    """Learning curves to be drawn.
+
+    Attributes:
+        name: for the legend.
+        environment: its name.
+        environment_steps: `[I]`.
+        episode_return: `[K, I]`; NaN where no episode ended, which carries the last
+            known return forward.
+    """
+
+    name: str
+    environment: str
+    environment_steps: np.ndarray
+    episode_return: np.ndarray
+
+
 def draw_learning_curve(
-    axes: Any, environment_steps: np.ndarray, episode_return: np.ndarray
+    axes: Any,
+    environment_steps: np.ndarray,
+    episode_return: np.ndarray,
+    *,
+    label: str | None = None,
+    color: str = "C0",
 ) -> None:
     """Draw the interquartile mean over seeds and its 95 % bootstrap band.
 
     Args:
         axes: of matplotlib.
         environment_steps: `[I]`.
-        episode_return: `[K, I]`; NaN where no episode ended, which carries the last
-            known return forward.
+        episode_return: `[K, I]`, as in `Run`.
+        label: for the legend; what is drawn, in words, when None.
+        color: of matplotlib.
     """
     returns = _fill_forward(episode_return)
     known = ~np.isnan(returns).any(axis=0)
     steps, returns = np.asarray(environment_steps)[known], returns[:, known]
     if returns.size:
-        label = "return of training episodes"
+        what = "return of training episodes"
         if len(returns) > 1:
-            label = f"interquartile mean of {len(returns)} seeds, 95 % interval"
+            what = f"interquartile mean of {len(returns)} seeds, 95 % interval"
             shown = np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))
             low, high = bootstrap_interval(returns[:, shown], resamples=500)
-            axes.fill_between(steps[shown], low, high, color="C0", alpha=0.25, lw=0)
-        axes.plot(steps, interquartile_mean(returns), color="C0", label=label)
+            axes.fill_between(steps[shown], low, high, color=color, alpha=0.25, lw=0)
+        middle = interquartile_mean(returns)
+        axes.plot(steps, middle, color=color, label=what if label is None else label)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -98,6 +123,41 @@ def plot_learning_curve(
     if axes.lines:
         axes.legend(frameon=False, loc="lower right")
     figure.savefig(path)
+
+
+def plot_runs(path: pathlib.Path, runs: Sequence[Run]) -> None:
+    """Write the learning curves of several runs as one PNG, a panel an environment.
+
+    Args:
+        path: of the file.
+        runs: in the order of the legend.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    environments = list(dict.fromkeys(run.environment for run in runs))
+    columns = min(len(environments), 3)
+    rows = -(-len(environments) // columns)
+    figure = Figure(figsize=(6.4 * columns, 4 * rows), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, environment in zip(panels, environments):
+        shown = [run for run in runs if run.environment == environment]
+        for i, run in enumerate(shown):
+            seeds = len(run.episode_return)
+            draw_learning_curve(
+                axes,
+                run.environment_steps,
+                run.episode_return,
+                label=run.name if seeds == 1 else f"{run.name} ({seeds} seeds)",
+                color=f"C{i % 10}",
+            )
+        axes.set(title=environment, xlabel="environment steps", ylabel="episode return")
+        if axes.lines:
+            axes.legend(frameon=False, loc="lower right")
+    for axes in panels[len(environments) :]:
+        axes.set_visible(False)
+    figure.savefig(path, format="png")
 
 
 def _fill_forward(x: np.ndarray) -> np.ndarray:

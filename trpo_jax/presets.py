@@ -138,5 +138,14 @@ DEFAULT = _preset(1_000_000, "defaults: common values of public TRPO implementat
 
 
 def preset_of(environment: str) -> Preset:
-    """Return the preset of an environment, prefix or not, or the default."""
-    return PRESETS.get(environment.removeprefix("gymnax:"), DEFAULT)
+    """Return the preset of an environment, or the default.
+
+    Args:
+        environment: a full name, as `gymnax:CartPole-v1`.
+    """
+    simulator, _, task = environment.partition(":")
+    if simulator in ("envpool", "gymnasium"):  # the same tasks, in several versions
+        task = f"{task.rpartition('-v')[0]}-v*"
+    elif simulator != "gymnax":
+        task = environment
+    return PRESETS.get(task, DEFAULT)

@@ -24,9 +24,9 @@ PyTree = Any
 # emitters they take half, and training a third longer: right for what runs for a
 # second or two. At level 0 they take a quarter, and training three times as long: for
 # what runs once. Numbers in `benchmarks/results/timing.json`.
-_FOR_LONG = {"xla_backend_optimization_level": 1}
-_BRIEFLY = _FOR_LONG | {"xla_cpu_use_fusion_emitters": False}
-_ONCE = _BRIEFLY | {"xla_backend_optimization_level": 0}
+FOR_LONG = {"xla_backend_optimization_level": 1}
+BRIEFLY = FOR_LONG | {"xla_cpu_use_fusion_emitters": False}
+ONCE = BRIEFLY | {"xla_backend_optimization_level": 0}
 _SHORT_RUN = 500_000  # environment steps of all seeds of a group together
 
 
@@ -47,12 +47,14 @@ class Programs(NamedTuple):
         evaluate: seeds `[K]` and states → an `Evaluation` of arrays `[K, 2, E]`, greedy
             first and then sampled.
         gather: states → one pytree, whose arrays lead with the K seeds.
+        close: let go of threads and simulators.
     """
 
     init: Callable[[np.ndarray], Groups]
     chunk: Callable[[Groups, np.int32], tuple[Groups, np.ndarray]]
     evaluate: Callable[[np.ndarray, Groups], Evaluation]
     gather: Callable[[Groups], TrainState]
+    close: Callable[[], None]
 
 
 def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Programs:
@@ -117,18 +119,19 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
     judged = (seeds, states.policy_params, states.normalizer)
     with ThreadPoolExecutor(2) as pool:
         jobs = [
-            pool.submit(_compile, jax.jit(begin), (seeds,), _ONCE),
+            pool.submit(compile_for, ONCE, begin, seeds),
             pool.submit(
-                _compile,
+                compile_for,
+                BRIEFLY if short else FOR_LONG,
                 jax.jit(chunk, donate_argnums=0),
-                (states, np.int32(0)),
-                _BRIEFLY if short else _FOR_LONG,
+                states,
+                np.int32(0),
             ),
-            pool.submit(_compile, jax.jit(judge), judged, _BRIEFLY),
+            pool.submit(compile_for, BRIEFLY, judge, *judged),
         ]
         if groups > 1:
             together = ((states,) * groups,)
-            jobs.append(pool.submit(_compile, jax.jit(gather), together, _ONCE))
+            jobs.append(pool.submit(compile_for, ONCE, gather, *together))
     compiled = [job.result() for job in jobs]
     return _side_by_side(plan.seeds, size, groups, compiled)
 
@@ -164,7 +167,7 @@ def _side_by_side(seeds: int, size: int, groups: int, compiled: list) -> Program
     def gather_all(states: Groups) -> TrainState:
         return gather[0](states) if gather else states[0]
 
-    return Programs(init_all, chunk_all, evaluate_all, gather_all)
+    return Programs(init_all, chunk_all, evaluate_all, gather_all, pool.shutdown)
 
 
 def _cores() -> int:
@@ -176,8 +179,16 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _compile(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    lowered = function.lower(*args)
+def compile_for(options: dict[str, Any], function: Any, *args: Any) -> Any:
+    """Compile a function, jitted or not, for arguments of these shapes and types.
+
+    Args:
+        options: of the compiler on CPU, as `FOR_LONG`.
+        function: to compile.
+        args: pytrees of arrays or of `jax.ShapeDtypeStruct`.
+    """
+    jitted = function if hasattr(function, "lower") else jax.jit(function)
+    lowered = jitted.lower(*args)
     if jax.default_backend() == "cpu":
         try:
             return lowered.compile(compiler_options=options)

@@ -1,6 +1,8 @@
 """What a run leaves in its directory, beside the policy."""
 
+import bisect
 import json
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from trpo_jax.doctor import describe
 from trpo_jax.metrics import Metrics
 from trpo_jax.plan import Plan
 from trpo_jax.plotting import (
+    Run,
     bootstrap_interval,
     interquartile_mean,
     plot_learning_curve,
@@ -74,6 +77,31 @@ def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
         for i in range(len(log))
         for k in range(plan.seeds)
     ]
+
+
+def read_run(directory: pathlib.Path) -> Run:
+    """Read back the learning curves that training wrote.
+
+    Raises:
+        ValueError: when they are not there or damaged.
+    """
+    try:
+        plan = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        seeds = sorted({row["seed"] for row in rows})
+        steps = sorted({row["environment_steps"] for row in rows})
+        returns = np.full((len(seeds), len(steps)), np.nan)
+        for row in rows:
+            if row["episode_return"] is not None:
+                k, i = (
+                    seeds.index(row["seed"]),
+                    bisect.bisect(steps, row["environment_steps"]) - 1,
+                )
+                returns[k, i] = row["episode_return"]
+        return Run(directory.name, plan["environment"], np.array(steps), returns)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{directory} does not hold a run: {error}") from error
 
 
 def summarize_returns(returns: np.ndarray) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import signal
@@ -17,9 +18,11 @@ from trpo_jax import logging
 from trpo_jax.checkpoint import save_policy
 from trpo_jax.config import split_hyper_parameters
 from trpo_jax.doctor import describe, require_sound_compiler
-from trpo_jax.environments import make_environment
+from trpo_jax.environments import make_environment, make_host_environment
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment, check_environment
+from trpo_jax.environments.host import HostEnvironment, MakeHost
+from trpo_jax.host_programs import compile_host_programs
 from trpo_jax.metrics import Metrics
 from trpo_jax.networks import Agent, check_agent, mlp_agent
 from trpo_jax.plan import Plan, make_plan
@@ -36,7 +39,7 @@ class TrainResult(NamedTuple):
         metrics: numpy arrays `[K, I]`, one column an iteration.
         evaluation: as in `evaluation.json`.
         agent: policy and critic.
-        environment: trained in.
+        environment: trained in; closed if it ran on the host.
         plan: what was asked for, presets resolved.
     """
 
@@ -44,12 +47,12 @@ class TrainResult(NamedTuple):
     metrics: Metrics
     evaluation: dict[str, Any]
     agent: Agent
-    environment: Environment
+    environment: Environment | HostEnvironment
     plan: Plan
 
 
 def train(
-    environment: str | Environment,
+    environment: str | Environment | MakeHost,
     *,
     total_steps: int | None = None,
     seeds: int = 1,
@@ -65,7 +68,8 @@ def train(
     Run k of K has the seed `seed + k`, whatever K is.
 
     Args:
-        environment: a name as in `make_environment`, or your own `Environment`.
+        environment: a name as in `trpo_jax.environments`, your own `Environment`, or
+            `make(num_envs, seed)` → a `HostEnvironment` of your own.
         total_steps: environment steps a seed; never exceeded. The preset's when None.
         seeds: K, trained side by side.
         seed: of the first run.
@@ -91,8 +95,15 @@ def train(
         1.0
     """
     start = time.perf_counter()
+    name, on_host = environment, False
     if not isinstance(environment, str):
-        check_environment(environment)
+        on_host = callable(environment) and not hasattr(environment, "step")
+        if on_host:
+            with contextlib.closing(environment(1, seed)) as one:
+                name = one.name
+        else:
+            check_environment(environment)
+            name = environment.name
     if agent is not None:
         _, network = split_hyper_parameters(hyper_parameters)
         if network:
@@ -101,8 +112,9 @@ def train(
                 "and you bring your own"
             )
     plan = make_plan(
-        environment if isinstance(environment, str) else environment.name,
+        name,
         known_environment=isinstance(environment, str),
+        on_host=on_host,
         total_steps=total_steps,
         seeds=seeds,
         seed=seed,
@@ -115,7 +127,7 @@ def train(
 
 def run_plan(
     plan: Plan,
-    environment: str | Environment,
+    environment: str | Environment | MakeHost,
     agent: Agent | None = None,
     *,
     progress: bool = True,
@@ -125,56 +137,50 @@ def run_plan(
     reloadable = isinstance(environment, str) and agent is None
     clock = _Clock(time.perf_counter() if start is None else start)
     require_sound_compiler()
-    if isinstance(environment, str):
-        environment = make_environment(
-            environment, action_repeat=plan.config.action_repeat
-        )
-    elif plan.config.action_repeat > 1:
-        environment = ActionRepeat(environment, plan.config.action_repeat)
-    if agent is None:
-        agent = mlp_agent(
-            environment.observation_space,
-            environment.action_space,
-            **dataclasses.asdict(plan.network),
-        )
-    else:
-        check_agent(agent, environment)
-    sinks = [_open_console(plan)] if progress else []
-    try:
+    with contextlib.ExitStack() as to_close:
+        sinks = [_open_console(plan)] if progress else []
+        for sink in sinks:
+            to_close.callback(sink.close)
+        environment, compile_all = _prepare(plan, environment)
+        if agent is None:
+            agent = mlp_agent(
+                environment.observation_space,
+                environment.action_space,
+                **dataclasses.asdict(plan.network),
+            )
+        else:
+            check_agent(agent, environment)
         clock.stop("start")
-        programs = compile_programs(plan, environment, agent)
+        programs = compile_all(agent)
+        to_close.callback(programs.close)
         clock.stop("compile")
         if plan.output_dir is not None:  # so far a failure leaves nothing behind
-            sinks += open_files(plan)
+            files = open_files(plan)
+            for sink in files:
+                to_close.callback(sink.close)
+            sinks += files
         states, metrics = run_chunks(plan, programs, sinks)
-        clock.stop("train")
-    finally:
-        for sink in sinks:
+        for sink in sinks:  # before anything else is printed
             sink.close()
-    state = programs.gather(states)
-    if plan.output_dir is not None:  # at once, whatever happens to the evaluation
-        save_policy(
-            plan.output_dir / "policy.safetensors",
-            state,
-            plan.environment,
-            plan.network if reloadable else None,
-            action_repeat=plan.config.action_repeat,
-        )
-    done = len(metrics.kl[0])
-    if done < plan.iterations:
-        said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
-        if plan.output_dir is not None:
-            said += f"; policy and metrics so far are in {plan.output_dir}{os.sep}"
-        raise KeyboardInterrupt(said)
-    judged = programs.evaluate(_seeds(plan), states)
-    returns = judged.episode_return
-    clock.stop("evaluate")
+        clock.stop("train")
+        state = programs.gather(states)
+        if plan.output_dir is not None:  # at once, whatever happens to the evaluation
+            save_policy(
+                plan.output_dir / "policy.safetensors",
+                state,
+                plan.environment,
+                plan.network if reloadable else None,
+                action_repeat=plan.config.action_repeat,
+            )
+        _require_complete(plan, metrics)
+        judged = programs.evaluate(_seeds(plan), states)
+        clock.stop("evaluate")
     evaluation = {
         "environment": plan.environment,
         "total_steps": plan.iterations * plan.config.steps_per_iteration,
         "episodes": plan.evaluation_episodes,
-        "greedy": summarize_returns(returns[:, 0]),
-        "sampled": summarize_returns(returns[:, 1]),
+        "greedy": summarize_returns(judged.episode_return[:, 0]),
+        "sampled": summarize_returns(judged.episode_return[:, 1]),
         "unfinished_episodes": int(np.sum(~judged.finished)),
         "seconds": clock.seconds,
         "versions": describe(),
@@ -183,6 +189,35 @@ def run_plan(
     if plan.output_dir is not None:
         write_results(plan, metrics.episode_return, evaluation)
     return TrainResult(state, metrics, evaluation, agent, environment, plan)
+
+
+def _prepare(
+    plan: Plan, environment: str | Environment | MakeHost
+) -> tuple[Environment | HostEnvironment, Callable[[Agent], Programs]]:
+    """Return the environment, and what compiles the programs for it and an agent."""
+    repeat = plan.config.action_repeat
+    if plan.on_host:
+        make = environment
+        if isinstance(environment, str):
+            make = functools.partial(make_host_environment, environment)
+        one = make(1, plan.seed)
+        one.close()  # wanted for its spaces
+        return one, functools.partial(compile_host_programs, plan, make, one)
+    if isinstance(environment, str):
+        environment = make_environment(environment, action_repeat=repeat)
+    elif repeat > 1:
+        environment = ActionRepeat(environment, repeat)
+    return environment, functools.partial(compile_programs, plan, environment)
+
+
+def _require_complete(plan: Plan, metrics: Metrics) -> None:
+    """Raise the interrupt that ended training early."""
+    done = len(metrics.kl[0])
+    if done < plan.iterations:
+        said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
+        if plan.output_dir is not None:
+            said += f"; policy and metrics so far are in {plan.output_dir}{os.sep}"
+        raise KeyboardInterrupt(said)
 
 
 class _Clock:
@@ -259,4 +294,5 @@ def _open_console(plan: Plan) -> logging.Sink:
         plan.iterations * plan.config.steps_per_iteration,
         plan.seeds,
         float(np.mean(plan.config.max_kl)),
+        title=plan.environment,
     )

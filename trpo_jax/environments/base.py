@@ -94,6 +94,21 @@ def step_and_reset(
     return env_state, observation, step
 
 
+def observation_shapes(environment: Any) -> PyTree:
+    """Return shape and type of one observation, as a pytree of `ShapeDtypeStruct`.
+
+    Args:
+        environment: an `Environment`, which is asked, or a `HostEnvironment`, whose
+            space tells.
+    """
+    if hasattr(environment, "step"):
+        return jax.eval_shape(environment.reset, jax.random.key(0))[1]
+    space = environment.observation_space
+    if isinstance(space, Discrete):
+        return jax.ShapeDtypeStruct((), jnp.int32)
+    return jax.ShapeDtypeStruct(space.shape, space.dtype)
+
+
 def check_environment(environment: Environment) -> None:
     """Refuse an environment that breaks the contract, before anything is compiled.
 

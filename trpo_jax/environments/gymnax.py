@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.environments import GYMNAX, check_name
 from trpo_jax.environments.base import Step
-from trpo_jax.environments.spaces import Box, Discrete, Space
+from trpo_jax.environments.spaces import Box, Discrete, Space, rescale_action
 
 PyTree = Any
 
@@ -59,14 +58,12 @@ class GymnaxEnvironment:
     """
 
     def __init__(self, name: str, params: Any = None) -> None:
-        if name in GYMNAX:
-            check_name(name)
-        if name not in gymnax.registered_envs:
-            near = difflib.get_close_matches(name, gymnax.registered_envs, 1, 0.0)
+        if name not in names():
+            near = difflib.get_close_matches(name, names(), 1, 0.0)
             raise ValueError(
                 f"unknown gymnax environment {name!r}; nearest: {near[0]!r}"
             )
-        self.name = name
+        self.name = f"gymnax:{name}"
         self._env, default_params = gymnax.make(name)
         self._params = default_params if params is None else params
         self.observation_space = _convert_space(
@@ -103,22 +100,9 @@ class GymnaxEnvironment:
         )
 
 
-def rescale_action(space: Box, action: jax.Array) -> jax.Array:
-    """Map [−1, 1] onto a bounded box and clip; leave an unbounded one alone.
-
-    Args:
-        space: of the environment's action, of size A.
-        action: `[A]` or of the shape of the space.
-
-    Returns:
-        An action of the shape of the space.
-    """
-    action = jnp.reshape(action, space.shape)
-    if not space.bounded:
-        return action
-    low = np.reshape(np.asarray(space.low, np.float32), space.shape)
-    high = np.reshape(np.asarray(space.high, np.float32), space.shape)
-    return low + (high - low) * (jnp.clip(action, -1, 1) + 1) / 2
+def names() -> list[str]:
+    """Return the environments that the installed gymnax has."""
+    return list(gymnax.registered_envs)
 
 
 def _convert_space(name: str, role: str, space: Any) -> Space:

@@ -90,37 +90,42 @@ class Probe:
         )
 
 
+_ONE, _TWO, _LINE = Discrete(1), Discrete(2), Box.uniform((1,), -1, 1)
+_PROBES = {
+    "value": (_ONE, False, 1, lambda signal, time, action: 1.0),
+    "observation": (_ONE, True, 1, lambda signal, time, action: signal),
+    "discount": (_ONE, False, 2, lambda signal, time, action: time),
+    "truncation": (_ONE, False, 3, lambda signal, time, action: signal, True),
+    "action": (
+        _TWO,
+        False,
+        1,
+        lambda signal, time, action: jnp.where(action == 0, 1.0, -1.0),
+    ),
+    "policy": (
+        _TWO,
+        True,
+        1,
+        lambda signal, time, action: jnp.where((signal > 0) == (action > 0), 1, -1),
+    ),
+    "continuous": (
+        _LINE,
+        True,
+        1,
+        lambda signal, time, action: -((jnp.clip(action[0], -1, 1) - signal / 2) ** 2),
+    ),
+}
+
+
+def names() -> list[str]:
+    """Return the probes of the table above."""
+    return list(_PROBES)
+
+
 def make_probe(name: str) -> Probe:
     """Return the probe of a name in the table above.
 
     Raises:
         KeyError: for a name that is not in the table.
     """
-    two, one, line = Discrete(2), Discrete(1), Box.uniform((1,), -1, 1)
-    probes = {
-        "value": (one, False, 1, lambda signal, time, action: 1.0),
-        "observation": (one, True, 1, lambda signal, time, action: signal),
-        "discount": (one, False, 2, lambda signal, time, action: time),
-        "truncation": (one, False, 3, lambda signal, time, action: signal, True),
-        "action": (
-            two,
-            False,
-            1,
-            lambda signal, time, action: jnp.where(action == 0, 1.0, -1.0),
-        ),
-        "policy": (
-            two,
-            True,
-            1,
-            lambda signal, time, action: jnp.where((signal > 0) == (action > 0), 1, -1),
-        ),
-        "continuous": (
-            line,
-            True,
-            1,
-            lambda signal, time, action: (
-                -((jnp.clip(action[0], -1, 1) - signal / 2) ** 2)
-            ),
-        ),
-    }
-    return Probe(f"probe:{name}", *probes[name])
+    return Probe(f"probe:{name}", *_PROBES[name])

@@ -2,6 +2,9 @@
 
 import dataclasses
 import math
+from typing import Any
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,3 +63,27 @@ class Box:
 
 
 Space = Discrete | Box
+
+
+def rescale_action(space: Box, action: Any) -> Any:
+    """Map [−1, 1] onto a bounded box and clip; leave an unbounded one alone.
+
+    Args:
+        space: of one action.
+        action: `[..., *space.shape]`, an array of numpy or JAX.
+
+    Returns:
+        Like `action`, in units of the environment.
+
+    Example:
+        >>> rescale_action(Box.uniform((1,), -3.0, 3.0), np.array([[0.5], [2.0]]))
+        array([[1.5],
+               [3. ]])
+    """
+    if not space.bounded:
+        return action
+    low, high = (
+        np.reshape(np.asarray(bound, action.dtype), space.shape)
+        for bound in (space.low, space.high)
+    )
+    return low + (high - low) * (action.clip(-1, 1) + 1) / 2

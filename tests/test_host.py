@@ -1,0 +1,419 @@
+"""Simulators on the host: the oracle is a counter whose numbers tell what happened."""
+
+import functools
+import itertools
+import os
+import signal
+import time
+
+import gymnasium
+import jax
+import numpy as np
+import pytest
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from helpers import assert_close, softmax_agent
+
+from trpo_jax.environments.gymnasium import GymnasiumEnvironment
+from trpo_jax.environments.host import (
+    HostStep,
+    SimulatorError,
+    convert_action,
+    convert_observations,
+    convert_space,
+)
+from trpo_jax.environments.spaces import Box, Discrete
+from trpo_jax.host_programs import evaluate_on_host
+from trpo_jax.host_rollout import collect_on_host, make_actor
+from trpo_jax.normalization import init_normalizer, normalize_observation
+from trpo_jax.training import train
+from trpo_jax.trpo import Config, first_state
+from trpo_jax.update import estimate_advantages, update
+
+AGENT = softmax_agent()
+LENGTHS = (3, 5, 4, 2)  # of the episodes of four environments
+MODES = list(AutoresetMode)
+
+
+class Counter(gymnasium.Env):
+    """Observation: (episode · 100, time). Reward: time before the step.
+
+    Odd environments are terminated at their length, even ones truncated.
+    """
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, number):
+        self.number, self.episode = number, 0
+
+    def _observe(self):
+        return np.array([100.0 * self.episode, self.time])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episode += 1
+        self.time = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        assert self.time < LENGTHS[self.number], "stepped beyond the end"
+        reward = float(self.time)
+        self.time += 1
+        over = self.time == LENGTHS[self.number]
+        odd = bool(self.number % 2)
+        return self._observe(), reward, over and odd, over and not odd, {}
+
+
+def counters(mode, numbers=(0, 1, 2, 3), workers=False):
+    makers = [functools.partial(Counter, number) for number in numbers]
+    # A fork of a process with JAX in it can hang.
+    kind = functools.partial(AsyncVectorEnv, context="forkserver")
+    return GymnasiumEnvironment(
+        (kind if workers else SyncVectorEnv)(makers, autoreset_mode=mode)
+    )
+
+
+def begin(environments, num_envs=4):
+    keys = list(jax.random.split(jax.random.key(0), 3))
+    observation = np.concatenate([each.reset() for each in environments])
+    return first_state(
+        keys, (), observation, Box.uniform((2,)), AGENT, Config(num_envs=num_envs)
+    )
+
+
+def transitions(rollout, environment):
+    """Return the valid rows of one environment, in order."""
+    valid = rollout.weight[:, environment] > 0
+    return jax.tree.map(
+        lambda leaf: leaf[:, environment][valid], rollout.replace(policy_version=None)
+    )
+
+
+ACTOR = make_actor(AGENT)
+
+
+@functools.cache
+def collected(mode, split=(4,), workers=False):
+    """Two calls in a row, from one simulator or several."""
+    first = np.cumsum([0, *split])
+    environments = [
+        counters(mode, range(a, b), workers) for a, b in itertools.pairwise(first)
+    ]
+    state = begin(environments)
+    state, one = collect_on_host(state, environments, ACTOR, num_steps=9)
+    state, two = collect_on_host(state, environments, ACTOR, num_steps=8)
+    for environment in environments:
+        environment.close()
+    both = jax.tree.map(
+        lambda a, b: np.concatenate([a, b]),
+        *(r.replace(policy_version=None) for r in (one, two)),
+    )
+    return state, both
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("number", range(len(LENGTHS)))
+def test_trap_a_reset_is_no_transition_whoever_makes_it(mode, number):
+    _, both = collected(mode)
+    rows = transitions(both, number)
+    length = LENGTHS[number]
+    count = len(rows.reward)
+    expected_time = np.arange(count) % length
+    np.testing.assert_array_equal(rows.observation[:, 1], expected_time)
+    np.testing.assert_array_equal(rows.reward, expected_time)
+    np.testing.assert_array_equal(rows.next_observation[:, 1], expected_time + 1)
+    np.testing.assert_array_equal(
+        rows.observation[:, 0], 100 * (1 + np.arange(count) // length)
+    )
+    np.testing.assert_array_equal(  # never the episode that follows
+        rows.next_observation[:, 0], rows.observation[:, 0]
+    )
+    over = expected_time == length - 1
+    np.testing.assert_array_equal(rows.terminated, over & bool(number % 2))
+    np.testing.assert_array_equal(rows.truncated, over & (number % 2 == 0))
+    np.testing.assert_array_equal(rows.episode_length, expected_time + 1)
+    np.testing.assert_array_equal(
+        rows.episode_return, expected_time * (expected_time + 1) / 2
+    )
+
+
+def test_only_the_simulator_that_resets_in_a_step_loses_rows():
+    lost = {mode: int((1 - collected(mode)[1].weight).sum()) for mode in MODES}
+    assert lost[AutoresetMode.SAME_STEP] == lost[AutoresetMode.DISABLED] == 0
+    assert lost[AutoresetMode.NEXT_STEP] > 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_simulator_or_two_give_the_same_rollout(mode):
+    whole, halves = collected(mode)[1], collected(mode, (1, 3))[1]
+    jax.tree.map(np.testing.assert_array_equal, whole, halves)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_worker_processes_give_the_same_rollout(mode):
+    alone, workers = collected(mode)[1], collected(mode, (4,), workers=True)[1]
+    jax.tree.map(np.testing.assert_array_equal, alone, workers)
+
+
+def test_log_probabilities_are_those_of_the_policy_that_acted():
+    environments = [counters(AutoresetMode.NEXT_STEP)]
+    state = begin(environments)
+    undecided = jax.tree.map(lambda leaf: 0.01 * leaf, state.policy_params)
+    state = state.replace(policy_params=undecided)
+    _, rollout = collect_on_host(state, environments, ACTOR, num_steps=6)
+    seen = normalize_observation(state.normalizer, rollout.observation)
+    policy = AGENT.policy.apply(state.policy_params, seen)
+    assert_close(policy.log_prob(rollout.action), rollout.log_prob, rtol=1e-5)
+    assert len(np.unique(rollout.action)) == 2
+
+
+def test_rows_that_are_no_transitions_count_nowhere_in_an_update():
+    """The same data, with garbage in the rows of the resets, give the same update."""
+    config = Config(num_envs=4, num_steps=9)
+    environments = [counters(AutoresetMode.NEXT_STEP)]
+    state = begin(environments)
+    after, rollout = collect_on_host(state, environments, ACTOR, num_steps=9)
+    spoilt_rows = rollout.weight == 0
+    assert spoilt_rows.any()
+
+    def spoil(leaf):
+        leaf = leaf.copy()
+        leaf[spoilt_rows] = 1e6
+        return leaf
+
+    spoilt = rollout.replace(
+        observation=spoil(rollout.observation),
+        next_observation=spoil(rollout.next_observation),
+        reward=spoil(rollout.reward),
+    )
+    learn = jax.jit(functools.partial(update, agent=AGENT, config=config))
+    clean_state, _ = learn(after, rollout)
+    spoilt_state, _ = learn(after, spoilt)
+    assert_close(clean_state.policy_params, spoilt_state.policy_params)
+    assert_close(clean_state.critic_params, spoilt_state.critic_params)
+    assert_close(clean_state.normalizer, spoilt_state.normalizer)
+
+
+def test_advantages_do_not_leak_from_one_episode_into_the_one_before():
+    config = Config(num_envs=4, num_steps=9, discount=0.9, gae_lambda=1.0)
+    ways = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
+    results = []
+    for mode in ways:
+        environments = [counters(mode)]
+        state = begin(environments).replace(
+            normalizer=init_normalizer(
+                np.zeros((4, 2)), with_observation=False, with_reward=False
+            )
+        )
+        _, rollout = collect_on_host(state, environments, ACTOR, num_steps=9)
+        batch = estimate_advantages(state, rollout, AGENT, config)
+        results.append((rollout, batch.value_target))
+    for number, length in enumerate(LENGTHS):
+        first = [np.asarray(target)[:length, number] for _, target in results]
+        np.testing.assert_allclose(*first, rtol=1e-6)
+
+
+def test_every_episode_of_an_evaluation_is_played_once():
+    environments = [counters(AutoresetMode.NEXT_STEP)]
+    state = begin(environments)
+    result = evaluate_on_host(
+        jax.random.key(0),
+        environments,
+        ACTOR,
+        state.policy_params,
+        state.normalizer,
+        greedy=True,
+    )
+    np.testing.assert_array_equal(result.episode_length, LENGTHS)
+    np.testing.assert_array_equal(
+        result.episode_return, [n * (n - 1) / 2 for n in LENGTHS]
+    )
+    assert result.finished.all()
+
+
+class Raising(Counter):
+    def step(self, action):
+        raise ArithmeticError("a bug of the user's")
+
+
+class Hanging(Counter):
+    def step(self, action):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # will not go when asked
+        time.sleep(1000)
+
+
+class Dying(Counter):
+    def step(self, action):
+        os._exit(7)
+
+
+def two_with(kind, second):
+    makers = [functools.partial(Counter, 0), functools.partial(second, 1)]
+    return GymnasiumEnvironment(kind(makers), timeout=3.0)
+
+
+def workers(makers):
+    return AsyncVectorEnv(makers, context="forkserver")
+
+
+def act_once(environment):
+    environment.send(np.zeros(environment.num_envs, np.int64))
+    return environment.receive()
+
+
+@pytest.mark.parametrize("kind", [SyncVectorEnv, workers])
+def test_an_environment_that_raises_shows_its_own_traceback(kind):
+    environment = two_with(kind, Raising)
+    environment.reset()
+    with pytest.raises(SimulatorError, match="a bug of the user's") as error:
+        act_once(environment)
+    assert "Traceback (most recent call last)" in str(error.value)
+    assert "in step" in str(error.value)  # the line where it happened
+    environment.close()
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (Hanging, "no answer for 3 seconds"),
+        (Dying, "worker process 1 ended with exit code 7"),
+        (Raising, "a bug of the user's"),
+    ],
+)
+def test_whatever_becomes_of_a_worker_all_of_them_end(second, said):
+    environment = two_with(workers, second)
+    processes = environment._vector.processes
+    environment.reset()
+    with pytest.raises(SimulatorError, match=said):
+        act_once(environment)
+    environment.close()
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_training_ends_its_workers_when_one_fails():
+    made = []
+
+    def make(num_envs, seed):
+        makers = [functools.partial(Raising if i == 1 else Counter, i) for i in (0, 1)]
+        made.append(GymnasiumEnvironment(workers(makers)))
+        return made[-1]
+
+    with pytest.raises(SimulatorError, match="a bug of the user's"):
+        train(make, total_steps=64, num_envs=4, num_steps=8, progress=False)
+    processes = [p for each in made for p in each._vector.processes]
+    assert len(made) == 4  # two for their spaces, two to train in
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="nearest: 'CartPole-v1'"):
+        GymnasiumEnvironment("CartPole-v7")
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        (gymnasium.spaces.Discrete(3), Discrete(3)),
+        (
+            gymnasium.spaces.Box(-1, 2, (2,), np.float64),
+            Box.uniform((2,), -1.0, 2.0),
+        ),
+        (
+            gymnasium.spaces.Box(0, 255, (4, 8, 8), np.uint8),
+            Box((4, 8, 8), (0.0,) * 256, (255.0,) * 256, "uint8"),
+        ),
+    ],
+)
+def test_spaces_come_over(space, expected):
+    assert convert_space("x", "observation", space) == expected
+
+
+@pytest.mark.parametrize(
+    "space",
+    [gymnasium.spaces.Discrete(3, start=1), gymnasium.spaces.MultiDiscrete([2, 2])],
+)
+def test_other_spaces_are_refused(space):
+    with pytest.raises(ValueError, match=r"x: action space .* is not supported"):
+        convert_space("x", "action", space)
+
+
+def test_actions_are_in_units_of_the_box():
+    box = Box((2,), (-2.0, 0.0), (2.0, 1.0))
+    action = np.array([[0.0, 0.0], [-5.0, 5.0], [0.5, -1.0]], np.float32)
+    expected = [[0.0, 0.5], [-2.0, 1.0], [1.0, 0.0]]
+    np.testing.assert_allclose(convert_action(box, action), expected)
+    free = Box.uniform((2,))
+    np.testing.assert_array_equal(convert_action(free, action), action)
+
+
+def test_dictionaries_of_arrays_become_one_vector():
+    box = gymnasium.spaces.Box
+    space = gymnasium.spaces.Dict(
+        {
+            "b": box(-1, 1, (2,), np.float64),
+            "a": gymnasium.spaces.Dict({"inner": box(0, 9, (1, 2), np.int32)}),
+            "c": gymnasium.spaces.Discrete(3),
+        }
+    )
+    flat, convert = convert_observations("x", space)
+    assert flat == Box(
+        (7,), (0.0, 0.0, -1.0, -1.0, 0.0, 0.0, 0.0), (9.0, 9.0) + 5 * (1.0,)
+    )
+    batch = {
+        "b": np.array([[0.5, -0.5], [1.0, 0.0]]),
+        "a": {"inner": np.array([[[1, 2]], [[3, 4]]])},
+        "c": np.array([2, 0]),
+    }
+    result = convert(batch)
+    assert result.dtype == np.float32
+    expected = [[1, 2, 0.5, -0.5, 0, 0, 1], [3, 4, 1.0, 0.0, 1, 0, 0]]
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_a_dictionary_of_anything_else_is_refused():
+    space = gymnasium.spaces.Dict({"n": gymnasium.spaces.MultiBinary(3)})
+    with pytest.raises(ValueError, match=r"x\['n'\]: observation space MultiBinary"):
+        convert_observations("x", space)
+
+
+class Images(gymnasium.Env):
+    """What is seen is the time, in every pixel; four bright ones a step."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (3, 4, 2), np.uint8)
+    action_space = gymnasium.spaces.Box(-2.0, 2.0, (2, 1), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.time = 0
+        return np.full((3, 4, 2), 200, np.uint8), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.time += 1
+        return np.full((3, 4, 2), 200 + self.time, np.uint8), 1.0, self.time == 5, 0, {}
+
+
+def test_images_and_shaped_actions_pass_through_unharmed():
+    def make(num_envs, seed):
+        return GymnasiumEnvironment(SyncVectorEnv([Images] * num_envs))
+
+    environment = make(2, 0)
+    assert environment.observation_space.dtype == "uint8"
+    first = environment.reset()
+    environment.send(np.zeros((2, 2), np.float32))
+    step = environment.receive()
+    assert first.dtype == step.observation.dtype == np.uint8
+    assert (first == 200).all()
+    assert (step.next_observation == 201).all()
+    result = train(make, total_steps=64, num_envs=4, num_steps=8, progress=False)
+    assert result.evaluation["greedy"]["mean_per_seed"] == [5.0]
+    assert np.isfinite(result.metrics.kl).all()
+
+
+def test_a_step_has_the_fields_of_the_contract():
+    environment = counters(AutoresetMode.NEXT_STEP)
+    environment.reset()
+    environment.send(np.zeros(4, np.int32))
+    step = environment.receive()
+    kinds = HostStep(*(leaf.dtype for leaf in step))
+    assert kinds == (np.float32, np.float32, np.float32, bool, bool, bool)
+    assert all(len(leaf) == 4 for leaf in step)

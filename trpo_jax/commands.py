@@ -1,0 +1,147 @@
+"""What each command does; the command line is taken apart in `cli`."""
+
+import dataclasses
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+
+from trpo_jax.config import Config, NetworkConfig
+from trpo_jax.plan import Plan, claim_directory
+from trpo_jax.presets import PRESETS
+
+
+def train(plan: Plan, started: float) -> None:
+    """Train, judge, and say where the results are.
+
+    Args:
+        plan: checked; a directory under `runs/` is made where it names none.
+        started: `time.perf_counter()` when the command began.
+    """
+    if plan.output_dir is None:
+        with claim_directory(plan.environment, plan.seed) as directory:
+            train(dataclasses.replace(plan, output_dir=directory), started)
+        return
+    from trpo_jax.training import run_plan
+
+    evaluation = run_plan(plan, plan.environment, start=started).evaluation
+    for how in ("greedy", "sampled"):
+        _print_scores(how, evaluation[how], evaluation["episodes"])
+    _print_unfinished(evaluation["unfinished_episodes"])
+    seconds = evaluation["seconds"].items()
+    print(
+        " · ".join(f"{name} {value:.1f} s" for name, value in seconds)
+        + f"\nresults in {plan.output_dir}/"
+    )
+
+
+def evaluate(run: str, *, episodes: int, sampled: bool, seed: int) -> None:
+    """Play episodes with the agents of a run and print what they return."""
+    from trpo_jax.checkpoint import load_policy
+    from trpo_jax.judging import judge
+    from trpo_jax.results import summarize_returns
+
+    saved = load_policy(run)
+    print(saved.environment.name)
+    judged = judge(saved, episodes=episodes, greedy=not sampled, seed=seed)
+    scores = summarize_returns(judged.episode_return)
+    _print_scores("sampled" if sampled else "greedy", scores, episodes)
+    if len(judged.episode_return) > 1:
+        for k, returns in enumerate(judged.episode_return):
+            print(
+                f"{'agent ' + str(k):>8}: {returns.mean():.1f}, "
+                f"{returns.min():.1f} to {returns.max():.1f}"
+            )
+    _print_unfinished(int(np.sum(~judged.finished)))
+
+
+def watch(
+    run: str, output: str, *, agent: int, seed: int, sampled: bool, max_steps: int
+) -> None:
+    """Play one episode and write it as a film."""
+    from trpo_jax.checkpoint import load_policy
+    from trpo_jax.watching import check_suffix, record, write_video
+
+    check_suffix(output)
+    saved = load_policy(run)
+    recording = record(
+        saved, agent=agent, seed=seed, greedy=not sampled, max_steps=max_steps
+    )
+    write_video(pathlib.Path(output), recording)
+    print(
+        f"{saved.environment.name}: return {recording.episode_return:.1f} in "
+        f"{recording.episode_length} actions, in {output}"
+    )
+
+
+def plot(runs: tuple[str, ...], output: str) -> None:
+    """Draw the learning curves of runs, a colour each, environments side by side."""
+    if not runs:
+        raise ValueError("the run is missing: trpo-jax plot runs/...")
+    from trpo_jax.plotting import plot_runs
+    from trpo_jax.results import read_run
+
+    plot_runs(pathlib.Path(output), [read_run(pathlib.Path(run)) for run in runs])
+    print(f"learning curves of {len(runs)} runs in {output}")
+
+
+def list_environments(pattern: str) -> None:
+    """Print the names that this installation can run."""
+    from trpo_jax import environments
+
+    found = environments.list_environments(pattern)
+    if not found:
+        raise ValueError(
+            f"no environment that is installed has a name like {pattern!r}"
+        )
+    print("\n".join(found))
+
+
+def list_presets() -> None:
+    """Print the environments with a preset, its values, and where they come from."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("environment", "steps", "changes to the defaults", "source")
+    plain = {**dataclasses.asdict(Config()), **dataclasses.asdict(NetworkConfig())}
+    for name, preset in PRESETS.items():
+        values = {
+            **dataclasses.asdict(preset.config),
+            **dataclasses.asdict(preset.network),
+        }
+        changes = "\n".join(
+            f"{key} {value}" for key, value in values.items() if value != plain[key]
+        )
+        table.add_row(name, f"{preset.total_steps:,}", changes, preset.source)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def examine() -> int:
+    """Print versions, devices and whether the compiler is sound; 0 if it is."""
+    from trpo_jax.doctor import describe, self_check
+
+    for name, value in describe().items():
+        print(f"{name:>10}  {value}")
+    checks = self_check()
+    for check in checks:
+        verdict = "right" if check.passed else f"WRONG, expected {check.expected}"
+        print(f"{check.name}: {check.result} ({verdict})")
+    return 0 if all(check.passed for check in checks) else 1
+
+
+def _print_scores(how: str, scores: dict[str, Any], episodes: int) -> None:
+    seeds = len(scores["mean_per_seed"])
+    low, high = scores["ci95"]
+    score = "not finite"
+    if scores["iqm"] is not None:
+        score = f"{scores['iqm']:.1f}"
+        if seeds > 1:
+            score += f", 95 % interval {low:.1f} to {high:.1f}"
+    of = "1 seed" if seeds == 1 else f"interquartile mean of {seeds} seeds"
+    print(f"{how:>8}: {score}   ({episodes} episodes, {of})")
+
+
+def _print_unfinished(count: int) -> None:
+    if count:
+        print(f"{count} episodes were stopped unfinished")

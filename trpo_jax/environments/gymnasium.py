@@ -1,0 +1,222 @@
+"""Gymnasium: any registered environment, or a vector environment of your own."""
+
+import difflib
+import functools
+import importlib
+import multiprocessing
+import signal
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from trpo_jax.environments.host import (
+    HostStep,
+    SimulatorError,
+    convert_action,
+    convert_observations,
+    convert_space,
+)
+
+_PATIENCE = 5.0  # seconds for a worker to end before it is killed
+
+
+class GymnasiumEnvironment:
+    """A Gymnasium vector environment behind the contract of `environments.host`.
+
+    How the vector environment starts the next episode is read from its metadata
+    (`autoreset_mode`), and all three ways lead to the same transitions:
+
+    * next step: the step after an end is the reset, comes back with `valid` False;
+    * same step: the final observation is taken from `info["final_obs"]`;
+    * disabled: what ended is reset here, with a `reset_mask`.
+
+    Args:
+        environment: a name in Gymnasium's registry, also as `module:name`, which
+            imports the module first; or a vector environment.
+        num_envs: B, for a name.
+        seed: of the first environment; the others count on from it.
+        workers: for a name: a process for each environment instead of a loop.
+        timeout: seconds that a step in worker processes may take.
+        options: of `gymnasium.make`, for a name.
+
+    Raises:
+        ValueError: for an unknown name, for spaces that are not supported, or when
+            Gymnasium cannot make the environment, with its reason.
+    """
+
+    def __init__(
+        self,
+        environment: str | VectorEnv,
+        num_envs: int = 1,
+        seed: int = 0,
+        *,
+        workers: bool = False,
+        timeout: float = 60.0,
+        **options: Any,
+    ) -> None:
+        if isinstance(environment, str):
+            environment = _make(environment, num_envs, workers, options)
+        self._vector = environment
+        self._processes = list(getattr(environment, "processes", []))
+        self._seed = seed % 2**31
+        self._timeout = timeout
+        self.num_envs = environment.num_envs
+        spec = environment.spec
+        self.name = f"gymnasium:{spec.id if spec else type(environment).__name__}"
+        self.max_episode_steps = spec.max_episode_steps if spec else None
+        self.observation_space, self._convert = convert_observations(
+            self.name, environment.single_observation_space
+        )
+        self.action_space = convert_space(
+            self.name, "action", environment.single_action_space
+        )
+        self._mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        self._resetting = np.zeros(self.num_envs, bool)
+        self._result: tuple | None = None
+
+    def reset(self) -> np.ndarray:
+        """Start an episode everywhere: observations `[B, ...]`.
+
+        Raises:
+            SimulatorError: when an environment raises or a worker dies.
+        """
+        observation, _ = self._call(self._vector.reset, seed=self._seed)
+        self._resetting[:] = False
+        return self._convert(observation)
+
+    def send(self, action: np.ndarray) -> None:
+        """Hand over the actions `[B, ...]`; without worker processes, step at once.
+
+        Raises:
+            SimulatorError: when an environment raises or a worker dies.
+        """
+        action = convert_action(self.action_space, action)
+        action = action.astype(self._vector.single_action_space.dtype)
+        if isinstance(self._vector, AsyncVectorEnv):
+            self._call(self._vector.step_async, action)
+        else:
+            self._result = self._call(self._vector.step, action)
+
+    def receive(self) -> HostStep:
+        """Wait for what `send` has set off.
+
+        Raises:
+            SimulatorError: when an environment raises, or a worker dies or does not
+                answer in time.
+        """
+        result = self._result
+        if isinstance(self._vector, AsyncVectorEnv):
+            result = self._call(self._vector.step_wait, self._timeout)
+        observation, reward, terminated, truncated, info = result
+        observation = self._convert(observation)
+        ended = terminated | truncated
+        valid = np.ones(self.num_envs, bool)
+        following = observation
+        if self._mode == AutoresetMode.NEXT_STEP:
+            valid = ~self._resetting
+            self._resetting = ended
+        elif ended.any() and self._mode == AutoresetMode.SAME_STEP:
+            observation = following.copy()
+            for i in np.flatnonzero(ended):
+                observation[i] = self._convert(_batch_of_one(info["final_obs"][i]))[0]
+        elif ended.any():
+            following, _ = self._call(self._vector.reset, options={"reset_mask": ended})
+            following = self._convert(following)
+        return HostStep(
+            observation=following,
+            next_observation=observation,
+            reward=np.asarray(reward, np.float32),
+            terminated=terminated,
+            truncated=truncated,
+            valid=valid,
+        )
+
+    def close(self) -> None:
+        """Let go of the processes, also of those that hang."""
+        if not self._processes:
+            self._vector.close()
+            return
+        self._vector.closed = True  # all that closing does, and without waiting
+        for process in self._processes:
+            if process.is_alive():
+                process.terminate()
+        for process in self._processes:
+            process.join(_PATIENCE)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for pipe in self._vector.parent_pipes:
+            if pipe is not None:
+                pipe.close()
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call the simulator; whatever goes wrong there is a `SimulatorError`."""
+        with warnings.catch_warnings(record=bool(self._processes)) as said:
+            if self._processes:  # whose own tracebacks come as warnings
+                warnings.simplefilter("always")
+            try:
+                return function(*args, **kwargs)
+            except multiprocessing.TimeoutError as error:
+                raise SimulatorError(
+                    f"{self.name}: no answer for {self._timeout:g} seconds"
+                ) from error
+            except Exception as error:
+                notes = [str(note.message) for note in said or []]
+                details = [note for note in notes if "Traceback" in note] or [
+                    f"worker process {i} ended with exit code {process.exitcode}"
+                    for i, process in enumerate(self._processes)
+                    if not process.is_alive()
+                ]
+                details = details or ["".join(traceback.format_exception(error))]
+                raise SimulatorError(
+                    "\n".join([f"{self.name}: the environment failed", *details])
+                ) from error
+
+
+def names() -> list[str]:
+    """Return the environments registered with Gymnasium, with the user's own."""
+    return list(gymnasium.registry)
+
+
+def _make(
+    name: str, num_envs: int, workers: bool, options: dict[str, Any]
+) -> VectorEnv:
+    module, _, name = name.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), 1, 0.0)
+        raise ValueError(
+            f"unknown Gymnasium environment {name!r}; nearest: {near[0]!r}"
+        )
+    spec = gymnasium.spec(name)
+    make = functools.partial(_make_one, spec, options, workers)
+    mode = {"autoreset_mode": AutoresetMode.SAME_STEP}  # which loses no step
+    try:
+        if workers:  # a fork of a process with JAX in it can hang
+            vector = AsyncVectorEnv([make] * num_envs, context="forkserver", **mode)
+        else:
+            vector = SyncVectorEnv([make] * num_envs, **mode)
+    except gymnasium.error.Error as error:
+        raise ValueError(f"gymnasium:{name} cannot be made: {error}") from error
+    vector.spec = spec
+    return vector
+
+
+def _make_one(spec: Any, options: dict[str, Any], worker: bool) -> gymnasium.Env:
+    if worker:  # an interrupt from the keyboard is for the one that waits for them
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is a newer version
+        return gymnasium.make(spec, **options)
+
+
+def _batch_of_one(observation: Any) -> Any:
+    if isinstance(observation, dict):
+        return {key: _batch_of_one(part) for key, part in observation.items()}
+    return np.asarray(observation)[None]

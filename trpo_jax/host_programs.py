@@ -1,0 +1,267 @@
+"""The programs of a run whose simulators live on the host.
+
+They have the interface of `trpo_jax.programs`, so that one loop drives both: the policy
+and the update are compiled, and the host steps the simulators in between.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trpo_jax.config import Config
+from trpo_jax.environments.base import observation_shapes
+from trpo_jax.environments.host import HostEnvironment, MakeHost
+from trpo_jax.evaluation import STEP_LIMIT, Evaluation
+from trpo_jax.host_rollout import (
+    Actor,
+    collect_on_host,
+    drive,
+    empty_rollout,
+    make_actor,
+)
+from trpo_jax.metrics import Metrics, summarize
+from trpo_jax.networks import Agent
+from trpo_jax.plan import Plan
+from trpo_jax.programs import FOR_LONG, ONCE, Groups, Programs, compile_for
+from trpo_jax.rollout import Rollout
+from trpo_jax.state import TrainState
+from trpo_jax.trpo import first_state
+from trpo_jax.update import Improved, Lesson, finish, fit, improve
+
+PyTree = Any
+
+SIMULATORS = 2  # one simulates while the policy thinks about the other
+
+
+class Compiled(NamedTuple):
+    """The compiled parts of a run on the host.
+
+    Attributes:
+        begin: seed and first observations `[B, ...]` → state.
+        act: see `make_actor`.
+        improve: state and rollout → state, `Lesson`, `Improved`.
+        fit: state, `Lesson`, `Improved` and rollout → critic parameters, its
+            optimiser's state, and one row of `Metrics`.
+    """
+
+    begin: Callable[..., TrainState]
+    act: Actor
+    improve: Callable[..., tuple[TrainState, Lesson, Improved]]
+    fit: Callable[..., tuple[PyTree, PyTree, jax.Array]]
+
+
+def compile_host_programs(
+    plan: Plan, make: MakeHost, environment: HostEnvironment, agent: Agent
+) -> Programs:
+    """Compile the programs of a run; its seeds are trained one after the other.
+
+    Args:
+        plan: of the run.
+        make: `make(num_envs, seed)` → a `HostEnvironment`.
+        environment: one of them, for its spaces.
+        agent: policy and critic.
+    """
+    compiled = _compile(plan.config, environment, agent)
+    bounds = np.linspace(0, plan.config.num_envs, SIMULATORS + 1).astype(int)
+    sizes = [size for size in np.diff(bounds).tolist() if size]
+    simulators: list[list[HostEnvironment]] = []
+    beside = ThreadPoolExecutor(1)
+
+    def init(seeds: np.ndarray) -> Groups:
+        states = []
+        for seed in seeds.tolist():
+            first = seed * 1_000_003
+            simulators.append([make(n, first + 1009 * i) for i, n in enumerate(sizes)])
+            observation = np.concatenate([each.reset() for each in simulators[-1]])
+            states.append(compiled.begin(np.uint32(seed), observation))
+        return tuple(states)
+
+    def chunk(states: Groups, iterations: np.int32) -> tuple[Groups, np.ndarray]:
+        log = np.zeros((plan.chunk, plan.seeds, len(Metrics._fields)), np.float32)
+        after = []
+        for k, (state, environments) in enumerate(zip(states, simulators)):
+            trained, log[: int(iterations), k] = train_on_host(
+                state,
+                environments,
+                compiled,
+                beside,
+                iterations=int(iterations),
+                num_steps=plan.config.num_steps,
+            )
+            after.append(trained)
+        return tuple(after), log
+
+    def evaluate(seeds: np.ndarray, states: Groups) -> Evaluation:
+        results = []
+        for seed, state in zip(seeds.tolist(), states):
+            for greedy in (True, False):
+                environment = make(plan.evaluation_episodes, seed * 1_000_003 + 500_009)
+                with contextlib.closing(environment):
+                    result = evaluate_on_host(
+                        _stream(seed, 1),
+                        [environment],
+                        compiled.act,
+                        state.policy_params,
+                        state.normalizer,
+                        greedy=greedy,
+                    )
+                results.append(result)
+        shape = (len(seeds), 2, plan.evaluation_episodes)
+        return Evaluation(*(np.stack(part).reshape(shape) for part in zip(*results)))
+
+    def gather(states: Groups) -> TrainState:
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+    def close() -> None:
+        beside.shutdown()
+        for environments in simulators:
+            for each in environments:
+                each.close()
+
+    return Programs(init, chunk, evaluate, gather, close)
+
+
+def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Compiled:
+    act = make_actor(agent)
+
+    def begin(seed: jax.Array, observation: jax.Array) -> TrainState:
+        _, *keys = jax.random.split(_stream(seed, 0), 4)  # as `init` does
+        space = environment.observation_space
+        return first_state(keys, (), observation, space, agent, config)
+
+    def first_half(
+        state: TrainState, rollout: Rollout
+    ) -> tuple[TrainState, Lesson, Improved]:
+        return improve(state, rollout, agent, config)
+
+    def second_half(
+        state: TrainState, lesson: Lesson, improved: Improved, rollout: Rollout
+    ) -> tuple[PyTree, PyTree, jax.Array]:
+        fitted = fit(state, lesson, agent, config)
+        _, info = finish(state, improved, fitted)
+        metrics = jnp.stack(summarize(rollout, info))
+        return fitted.params, fitted.optimizer_state, metrics
+
+    one = observation_shapes(environment)
+    observation = jax.ShapeDtypeStruct((config.num_envs, *one.shape), one.dtype)
+    seed = jax.ShapeDtypeStruct((), jnp.uint32)
+    state = jax.eval_shape(begin, seed, observation)
+    rollout = jax.eval_shape(lambda s: empty_rollout(s, act, config.num_steps), state)
+    halves = jax.eval_shape(first_half, state, rollout)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(compile_for, ONCE, begin, seed, observation),
+            pool.submit(compile_for, FOR_LONG, first_half, state, rollout),
+            pool.submit(compile_for, FOR_LONG, second_half, *halves, rollout),
+        ]
+    begin, first_half, second_half = (job.result() for job in jobs)
+    return Compiled(begin, act, first_half, second_half)
+
+
+def train_on_host(
+    state: TrainState,
+    environments: Sequence[HostEnvironment],
+    compiled: Compiled,
+    beside: ThreadPoolExecutor,
+    *,
+    iterations: int,
+    num_steps: int,
+) -> tuple[TrainState, np.ndarray]:
+    """Train one agent; its critic is fitted while its new policy already acts.
+
+    Args:
+        state: as from `Compiled.begin` or an earlier call.
+        environments: simulators that stand where `state.observation` was seen.
+        compiled: the parts.
+        beside: a thread for the critic: JAX on CPU runs what one thread asks for in
+            turn.
+        iterations: how many.
+        num_steps: T.
+
+    Returns:
+        The state, and a log `[iterations, M]` of `Metrics`.
+    """
+    log = []
+    fitting: Future | None = None
+
+    def fitted(state: TrainState) -> TrainState:
+        if fitting is None:
+            return state
+        critic_params, optimizer_state, metrics = fitting.result()
+        log.append(metrics)
+        return state.replace(
+            critic_params=critic_params, critic_optimizer_state=optimizer_state
+        )
+
+    for _ in range(iterations):
+        state, rollout = collect_on_host(
+            state, environments, compiled.act, num_steps=num_steps
+        )
+        state, *improved = compiled.improve(fitted(state), rollout)
+        fitting = beside.submit(_wait_for, compiled.fit, state, *improved, rollout)
+        state = state.replace(iteration=state.iteration + 1)
+    return fitted(state), np.asarray(log)
+
+
+def _wait_for(function: Callable[..., Any], *args: Any) -> Any:
+    return jax.block_until_ready(function(*args))
+
+
+def _stream(seed: int | jax.Array, number: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), number)
+
+
+def evaluate_on_host(
+    key: jax.Array,
+    environments: Sequence[HostEnvironment],
+    actor: Actor,
+    policy_params: PyTree,
+    normalizer: PyTree,
+    *,
+    greedy: bool,
+) -> Evaluation:
+    """Play one whole episode in every environment; see `evaluate`.
+
+    Args:
+        key: consumed.
+        environments: simulators, reset here.
+        actor: from `make_actor`.
+        policy_params: of the policy.
+        normalizer: of the training run.
+        greedy: play the mode of the distribution instead of a sample.
+
+    Returns:
+        An `Evaluation` of numpy arrays, one entry an environment.
+    """
+    observation = np.concatenate([environment.reset() for environment in environments])
+    episodes = len(observation)
+    result = Evaluation(
+        np.zeros(episodes), np.zeros(episodes, np.int32), np.zeros(episodes, bool)
+    )
+
+    def act(t: int, first: int, observation: np.ndarray) -> tuple:
+        return actor(
+            policy_params,
+            normalizer,
+            key,
+            np.int32(t),
+            np.int32(first),
+            np.bool_(greedy),
+            observation,
+        )
+
+    limit = environments[0].max_episode_steps or STEP_LIMIT
+    for move in drive(environments, act, observation, limit):
+        step = move.step
+        playing = ~result.finished[move.rows]
+        result.episode_return[move.rows] += np.where(playing, step.reward, 0)
+        result.episode_length[move.rows] += playing
+        result.finished[move.rows] |= step.terminated | step.truncated
+        if result.finished.all():
+            break
+    return result

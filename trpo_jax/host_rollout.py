@@ -1,0 +1,218 @@
+"""Single-path data collection from simulators on the host.
+
+Shapes: `T` time steps lead, then `B` environments, all simulators side by side.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trpo_jax.environments.host import HostEnvironment, HostStep
+from trpo_jax.networks import Agent
+from trpo_jax.normalization import normalize_observation
+from trpo_jax.rollout import Rollout
+from trpo_jax.state import TrainState
+
+PyTree = Any
+Actor = Callable[..., tuple[jax.Array, jax.Array]]
+
+
+def make_actor(agent: Agent) -> Actor:
+    """Return the compiled policy that a host loop calls at every step.
+
+    `actor(policy_params, normalizer, key, t, first, greedy, observation)` gives actions
+    `[B, ...]` and their log-probabilities `[B]`. The key of an environment follows from
+    the time `t` and from its index, counted from `first`, so that the numbers drawn do
+    not depend on how environments are divided among simulators.
+    """
+
+    @jax.jit
+    def actor(
+        policy_params: PyTree,
+        normalizer: PyTree,
+        key: jax.Array,
+        t: jax.Array,
+        first: jax.Array,
+        greedy: jax.Array,
+        observation: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        policy = agent.policy.apply(
+            policy_params, normalize_observation(normalizer, observation)
+        )
+        key = jax.random.fold_in(key, t)
+        index = first + jnp.arange(observation.shape[0])
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+        sample = jax.vmap(lambda policy, key: policy.sample(key))(policy, keys)
+        action = jnp.where(greedy, policy.mode(), sample)
+        return action, policy.log_prob(action)
+
+    return actor
+
+
+class Move(NamedTuple):
+    """One step of one simulator.
+
+    Attributes:
+        t: time.
+        rows: slice of the environments that this simulator has.
+        observation: `[b, ...]` acted on.
+        action: `[b, ...]`.
+        log_prob: `[b]`.
+        step: where it led.
+    """
+
+    t: int
+    rows: slice
+    observation: np.ndarray
+    action: np.ndarray
+    log_prob: np.ndarray
+    step: HostStep
+
+
+def drive(
+    environments: Sequence[HostEnvironment],
+    act: Callable[[int, int, np.ndarray], tuple[jax.Array, jax.Array]],
+    observation: np.ndarray,
+    num_steps: int,
+) -> Iterator[Move]:
+    """Step simulators in turn: while one simulates, the policy thinks about the next.
+
+    Args:
+        environments: of b₁, b₂, … environments each, B together.
+        act: `act(t, first, observation)` → actions and log-probabilities.
+        observation: `[B, ...]` to act on first.
+        num_steps: of each.
+
+    Yields:
+        A `Move` of each simulator, in turn, `num_steps` times.
+    """
+    ends = np.cumsum([environment.num_envs for environment in environments]).tolist()
+    rows = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+    pending: list[tuple] = []
+
+    def send(t: int, i: int, observation: np.ndarray) -> None:
+        action, log_prob = map(np.asarray, act(t, rows[i].start, observation))
+        environments[i].send(action)
+        pending.append((t, i, observation, action, log_prob))
+
+    for i in range(len(environments)):
+        send(0, i, observation[rows[i]])
+    while pending:
+        t, i, *acted = pending.pop(0)
+        step = environments[i].receive()
+        if t + 1 < num_steps:
+            send(t + 1, i, step.observation)
+        yield Move(t, rows[i], *acted, step)
+
+
+def collect_on_host(
+    state: TrainState,
+    environments: Sequence[HostEnvironment],
+    actor: Actor,
+    *,
+    num_steps: int,
+) -> tuple[TrainState, Rollout]:
+    """Follow the policy for `num_steps` steps in every environment.
+
+    What `collect` does in a compiled program, for simulators on the host. Steps that a
+    simulator spends on starting an episode get weight 0: they count nowhere.
+
+    Args:
+        state: its policy and normaliser act; `observation`, `episode_return` and
+            `episode_length` are numpy arrays, `env_state` is empty.
+        environments: simulators that stand where `state.observation` was seen.
+        actor: from `make_actor`.
+        num_steps: T.
+
+    Returns:
+        The state moved on, and a `Rollout` of numpy arrays.
+    """
+    act_key, next_key = jax.random.split(state.key)
+
+    def act(t: int, first: int, observation: np.ndarray) -> tuple:
+        return actor(
+            state.policy_params,
+            state.normalizer,
+            act_key,
+            np.int32(t),
+            np.int32(first),
+            np.False_,
+            observation,
+        )
+
+    data: dict[str, np.ndarray] = {}
+
+    def record(t: int, rows: slice, **values: np.ndarray) -> None:
+        for name, value in values.items():
+            if name not in data:
+                shape = (num_steps, len(state.episode_return), *value.shape[1:])
+                data[name] = np.zeros(shape, value.dtype)
+            data[name][t, rows] = value
+
+    observation = np.array(state.observation)
+    episode_return = np.array(state.episode_return)
+    episode_length = np.array(state.episode_length)
+    for move in drive(environments, act, observation.copy(), num_steps):
+        step, rows = move.step, move.rows
+        episode_return[rows] += np.where(step.valid, step.reward, 0)
+        episode_length[rows] += step.valid
+        record(
+            move.t,
+            rows,
+            observation=move.observation,
+            action=move.action,
+            log_prob=move.log_prob,
+            reward=step.reward,
+            next_observation=step.next_observation,
+            terminated=step.terminated & step.valid,
+            truncated=step.truncated & step.valid,
+            weight=step.valid.astype(np.float32),
+            episode_return=episode_return[rows],
+            episode_length=episode_length[rows],
+        )
+        ended = step.terminated | step.truncated
+        episode_return[rows][ended] = 0
+        episode_length[rows][ended] = 0
+        observation[rows] = step.observation
+    state = state.replace(
+        observation=observation,
+        episode_return=episode_return,
+        episode_length=episode_length,
+        key=next_key,
+    )
+    return state, Rollout(**data, policy_version=np.asarray(state.iteration))
+
+
+def empty_rollout(state: TrainState, actor: Actor, num_steps: int) -> Rollout:
+    """Return a rollout of zeros, as `collect_on_host` shapes it; for tracing."""
+    action, log_prob = actor(
+        state.policy_params,
+        state.normalizer,
+        state.key,
+        jnp.int32(0),
+        jnp.int32(0),
+        jnp.bool_(False),
+        state.observation,
+    )
+
+    def zeros(leaf: jax.Array, dtype: Any = None) -> jax.Array:
+        return jnp.zeros((num_steps, *leaf.shape), dtype or leaf.dtype)
+
+    observation = zeros(state.observation)
+    flag, number = zeros(log_prob, bool), zeros(log_prob)
+    return Rollout(
+        observation=observation,
+        action=zeros(action),
+        log_prob=number,
+        reward=number,
+        next_observation=observation,
+        terminated=flag,
+        truncated=flag,
+        weight=number,
+        episode_return=number,
+        episode_length=zeros(log_prob, jnp.int32),
+        policy_version=state.iteration,
+    )

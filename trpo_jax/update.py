@@ -1,0 +1,247 @@
+"""The update: improve the policy within the trust region, then fit the critic.
+
+Symbols: θ policy parameters, Â advantages, δ `max_kl`, F Fisher matrix, g gradient.
+Shapes: `T` time steps, `B` environments, `N` = T·B rows.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from trpo_jax.advantages import advantages
+from trpo_jax.config import Config
+from trpo_jax.critic import CriticInfo, fit_critic
+from trpo_jax.metrics import UpdateInfo
+from trpo_jax.networks import Agent
+from trpo_jax.normalization import (
+    normalize_observation,
+    scale_reward,
+    update_normalizer,
+)
+from trpo_jax.rollout import Batch, Rollout
+from trpo_jax.rows import weighted_mean
+from trpo_jax.state import TrainState
+from trpo_jax.trust_region import PolicyInfo, improve_policy
+
+PyTree = Any
+
+CRITIC_OPTIMIZER = optax.scale_by_adam()
+
+
+def estimate_advantages(
+    state: TrainState, rollout: Rollout, agent: Agent, config: Config
+) -> Batch:
+    """Turn transitions into a `Batch`: value, scale rewards, apply `advantages`.
+
+    Rows of weight 0 are ignored whatever they hold, NaN included: the recursion is cut
+    at them, and they come out as zeros.
+
+    Args:
+        state: its critic and normaliser are used.
+        rollout: leading axes `[T, B]`.
+        agent: its critic gives the values.
+        config: discount and λ.
+
+    Returns:
+        A `Batch`; advantages and targets in units of the scaled reward.
+
+    Raises:
+        ValueError: when the critic's values do not have the shape of the rewards.
+
+    Example:
+        What follows can change the batch before `update` learns from it::
+
+            state, rollout = collect(state, environment, agent, num_steps=128)
+            batch = estimate_advantages(state, rollout, agent, config)
+            bonus = my_novelty(batch.observation)
+            batch = batch.replace(advantage=batch.advantage + bonus)
+            state, info = update(state, batch, agent, config)
+    """
+    valid = rollout.weight > 0
+    rollout = rollout.replace(
+        reward=jnp.where(valid, rollout.reward, 0),
+        observation=_keep(valid, rollout.observation),
+        next_observation=_keep(valid, rollout.next_observation),
+        terminated=rollout.terminated | ~valid,
+    )
+
+    def value(observation: PyTree) -> jax.Array:
+        observation = normalize_observation(state.normalizer, observation)
+        return agent.critic.apply(state.critic_params, observation)
+
+    advantage, value_target = advantages(
+        scale_reward(state.normalizer, rollout.reward),
+        jnp.where(valid, value(rollout.observation), 0),
+        value(rollout.next_observation),
+        rollout.terminated,
+        rollout.truncated,
+        discount=config.discount,
+        gae_lambda=config.gae_lambda,
+    )
+    return Batch(
+        observation=rollout.observation,
+        action=rollout.action,
+        advantage=advantage,
+        value_target=value_target,
+        weight=rollout.weight,
+    )
+
+
+def update(
+    state: TrainState, rollout: Rollout | Batch, agent: Agent, config: Config
+) -> tuple[TrainState, UpdateInfo]:
+    """Improve the policy within the trust region, then fit the critic.
+
+    Nothing that is not finite is ever written into the state: a policy step that fails
+    leaves the policy bit for bit as it was, a fit that fails the critic, and rows that
+    are not finite never reach the normaliser.
+
+    Args:
+        state: its normaliser and critic are those that acted.
+        rollout: transitions, whose advantages are then estimated by the critic, or a
+            finished `Batch`.
+        agent: policy and critic.
+        config: of the run.
+
+    Returns:
+        The next state, and an `UpdateInfo`.
+
+    Raises:
+        ValueError: when the critic's values do not have the shape of the rewards.
+
+    Example:
+        >>> from trpo_jax import collect, init, make_environment, mlp_agent
+        >>> environment = make_environment("probe:policy")
+        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> config = Config(num_envs=4)
+        >>> state = init(jax.random.key(0), environment, agent, config)
+        >>> state, rollout = collect(state, environment, agent, num_steps=16)
+        >>> state, info = update(state, rollout, agent, config)
+        >>> bool(info.policy.kl <= config.max_kl)
+        True
+    """
+    state, lesson, improved = improve(state, rollout, agent, config)
+    fitted = fit(state, lesson, agent, config)
+    return finish(state, improved, fitted)
+
+
+class Lesson(NamedTuple):
+    """What the critic learns from; `N` rows.
+
+    Attributes:
+        key: chooses the minibatches.
+        observation: pytree of `[N, ...]`, normalised.
+        target: `[N]`.
+        weight: `[N]`.
+    """
+
+    key: jax.Array
+    observation: PyTree
+    target: jax.Array
+    weight: jax.Array
+
+
+class Improved(NamedTuple):
+    """What `improve` tells: a `PolicyInfo`, and the mean entropy of π_old in nats."""
+
+    policy: PolicyInfo
+    entropy: jax.Array
+
+
+class Fitted(NamedTuple):
+    """What `fit` gives: the critic's parameters and optimiser, and a `CriticInfo`."""
+
+    params: PyTree
+    optimizer_state: PyTree
+    info: CriticInfo
+
+
+def improve(
+    state: TrainState, rollout: Rollout | Batch, agent: Agent, config: Config
+) -> tuple[TrainState, Lesson, Improved]:
+    """Do the first half of `update`, after which the new policy can act.
+
+    With `fit` in between, or beside whatever the policy does next, `finish` completes
+    it: `update` is the three in a row.
+
+    Args: as of `update`.
+
+    Returns:
+        The state with policy, normaliser and key moved on and the critic as it was, a
+        `Lesson` for `fit`, and what `finish` needs.
+    """
+    batch = rollout
+    if isinstance(rollout, Rollout):
+        batch = estimate_advantages(state, rollout, agent, config)
+    rows = _keep(batch.weight > 0, batch)  # zeros where a NaN could get into a gradient
+    rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
+    observation = normalize_observation(state.normalizer, rows.observation)
+    key, fisher_key, critic_key = jax.random.split(state.key, 3)
+
+    old = agent.policy.apply(state.policy_params, observation)
+    policy_params, policy_info = improve_policy(
+        fisher_key,
+        agent.policy.apply,
+        state.policy_params,
+        rows.replace(observation=observation),
+        config,
+    )
+    normalizer = state.normalizer
+    if isinstance(rollout, Rollout):
+        normalizer = update_normalizer(
+            normalizer,
+            rollout.observation,
+            rollout.reward,
+            rollout.terminated | rollout.truncated,
+            rollout.weight,
+            discount=config.discount,
+        )
+    state = state.replace(policy_params=policy_params, normalizer=normalizer, key=key)
+    return (
+        state,
+        Lesson(critic_key, observation, rows.value_target, rows.weight),
+        Improved(policy_info, weighted_mean(old.entropy(), rows.weight)),
+    )
+
+
+def fit(state: TrainState, lesson: Lesson, agent: Agent, config: Config) -> Fitted:
+    """Do the second half of `update`: fit the critic to a lesson of `improve`."""
+    return Fitted(
+        *fit_critic(
+            lesson.key,
+            agent.critic.apply,
+            state.critic_params,
+            CRITIC_OPTIMIZER,
+            state.critic_optimizer_state,
+            lesson.observation,
+            lesson.target,
+            lesson.weight,
+            learning_rate=config.critic_learning_rate,
+            epochs=config.critic_epochs,
+            minibatch_size=config.critic_minibatch_size,
+        )
+    )
+
+
+def finish(
+    state: TrainState, improved: Improved, fitted: Fitted
+) -> tuple[TrainState, UpdateInfo]:
+    """Put the two halves of `update` together."""
+    state = state.replace(
+        critic_params=fitted.params,
+        critic_optimizer_state=fitted.optimizer_state,
+        iteration=state.iteration + 1,
+    )
+    return state, UpdateInfo(improved.policy, fitted.info, improved.entropy)
+
+
+def _keep(valid: jax.Array, rows: PyTree) -> PyTree:
+    """Return rows `[T, B, ...]` with zeros where they are not valid."""
+
+    def keep(leaf: jax.Array) -> jax.Array:
+        wide = jax.lax.expand_dims(valid, range(valid.ndim, leaf.ndim))
+        return jnp.where(wide, leaf, jnp.zeros_like(leaf))
+
+    return jax.tree.map(keep, rows)
