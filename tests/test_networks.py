@@ -286,3 +286,13 @@ def test_an_agent_that_fits_passes_the_check():
 def test_an_agent_that_does_not_fit_is_refused(agent, environment, message):
     with pytest.raises(ValueError, match=message):
         check_agent(agent, environment)
+
+
+def test_without_orthogonal_kernels_their_variance_is_one_over_fan_in():
+    space = Box.uniform((50,))
+    agent = mlp_agent(space, Box.uniform((40,)), orthogonal_init=False)
+    params = agent.policy.init(jax.random.key(0), jnp.zeros(50))
+    kernels = [x for x in jax.tree.leaves(params) if x.ndim == 2]
+    assert sorted(kernel.shape for kernel in kernels) == [(50, 64), (64, 40), (64, 64)]
+    for kernel in kernels:
+        assert float(kernel.std()) == pytest.approx(len(kernel) ** -0.5, rel=0.1)

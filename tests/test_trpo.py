@@ -31,10 +31,11 @@ from trpo_jax.environments import make_environment
 from trpo_jax.line_search import Verdict
 from trpo_jax.metrics import Metrics, summarize
 from trpo_jax.networks import mlp_agent
+from trpo_jax.normalization import scale_reward
 from trpo_jax.rollout import collect
 from trpo_jax.trpo import Config, init, train_step
 from trpo_jax.trust_region import Status, improve_policy, trust_region_step
-from trpo_jax.update import estimate_advantages, update
+from trpo_jax.update import estimate_advantages, scheduled, update
 
 AGENTS = {"categorical": softmax_agent(), "gaussian": gaussian_agent()}
 each_agent = pytest.mark.parametrize("kind", AGENTS)
@@ -665,3 +666,44 @@ def test_every_accepted_iteration_of_a_training_run_kept_the_constraint(name):
     assert (metrics.improvement[accepted] > 0).all()
     assert (metrics.kl[~accepted] == 0).all()
     assert (metrics.step_size[~accepted] == 0).all()
+
+
+def test_the_schedule_of_a_run_moves_delta_in_a_straight_line():
+    config = Config(
+        num_envs=4, num_steps=16, max_kl=0.04, max_kl_final=0.25, schedule_iterations=4
+    )
+    state = init(jax.random.key(0), CLOCK, softmax_agent(), config)
+    step = jax.jit(lambda state: train_step(state, CLOCK, softmax_agent(), config))
+    for expected in (0.04, 0.0325, 0.025, 0.0175, 0.01, 0.01):
+        now = scheduled(config, state.iteration)
+        assert float(now.max_kl) == pytest.approx(expected)
+        state, metrics = step(state)
+        assert float(metrics.kl) <= expected * (1 + 1e-5)
+
+
+def test_the_schedule_of_the_critic_is_its_step_size():
+    config = Config(critic_learning_rate_final=0.5, schedule_iterations=2)
+    rates = [float(scheduled(config, i).critic_learning_rate) for i in range(4)]
+    np.testing.assert_allclose(rates, [1e-3, 0.75e-3, 0.5e-3, 0.5e-3])
+    assert scheduled(Config(), 7) == Config()
+
+
+def test_without_bootstrapping_a_time_limit_is_an_end():
+    """The targets are then rewards-to-go of the episode, whatever the critic says."""
+    config = Config(num_envs=1, num_steps=6, gae_lambda=1.0, bootstrap_truncated=False)
+    state = init(jax.random.key(0), CLOCK, softmax_agent(), config)
+    state, rollout = collect(state, CLOCK, softmax_agent(), num_steps=6)
+    assert rollout.truncated.any() or rollout.terminated.any()
+    rollout = rollout.replace(
+        terminated=jnp.zeros((6, 1), bool),
+        truncated=jnp.array([[0, 0, 1, 0, 0, 1]], bool).T,
+    )
+    batch = estimate_advantages(state, rollout, softmax_agent(), config)
+    scaled = scale_reward(state.normalizer, rollout.reward)[:, 0]
+    gamma = config.discount
+    for first in (0, 3):
+        a, b, c = scaled[first : first + 3]
+        expected = [a + gamma * b + gamma**2 * c, b + gamma * c, c]
+        assert_close(
+            batch.value_target[first : first + 3, 0], jnp.array(expected), rtol=1e-5
+        )

@@ -107,6 +107,9 @@ class Config(_Checked):
     """λ in [0, 1] of generalised advantage estimation."""
     max_kl: float = _number(0.01, POSITIVE)
     """δ > 0, radius of the trust region: mean KL(π_old ‖ π) in nats."""
+    max_kl_final: float = _number(1.0, POSITIVE)
+    """δ at the end, as a multiple of `max_kl`, reached in a straight line, as the step
+    size is in PPO (Engstrom et al. 2020, §3, item 4)."""
     cg_iterations: int = _structure(10, COUNT)
     """Largest number of conjugate gradient iterations."""
     cg_damping: float = _number(0.1, NON_NEGATIVE)
@@ -123,14 +126,25 @@ class Config(_Checked):
     """Give the advantages of a batch mean 0 and standard deviation 1."""
     critic_learning_rate: float = _number(1e-3, POSITIVE)
     """Adam step size of the critic."""
+    critic_learning_rate_final: float = _number(1.0, POSITIVE)
+    """The critic's step size at the end, as a multiple of the first; in a straight line
+    (Engstrom et al. 2020, §3, item 4)."""
     critic_epochs: int = _structure(10, COUNT_OR_ZERO)
     """Passes over the batch when the critic is fitted."""
     critic_minibatch_size: int = _structure(256, COUNT)
     """Transitions in a minibatch of the critic."""
+    schedule_iterations: int = _structure(0, COUNT_OR_ZERO)
+    """Iterations after which the two `_final` values are reached; 0 leaves everything
+    constant. `train` fills in the length of the run when one of them is not 1."""
+    bootstrap_truncated: bool = _structure(True, FLAG)
+    """Value the state at which a time limit cut an episode off (Pardo et al. 2018);
+    without it a time limit counts as an end."""
     normalize_observation: bool = _structure(True, FLAG)
-    """Normalise observations by their running mean and standard deviation."""
+    """Normalise observations by their running mean and standard deviation, within 10
+    (Engstrom et al. 2020, §3, items 5 and 6)."""
     scale_reward: bool = _structure(True, FLAG)
-    """Divide rewards by the running standard deviation of the discounted return."""
+    """Divide rewards by the running standard deviation of the discounted return
+    (Engstrom et al. 2020, §3, item 2)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,6 +177,9 @@ class NetworkConfig(_Checked):
     """Activation of both networks."""
     log_std_init: float = _structure(0.0, FINITE)
     """Log standard deviation to start with; an action of ±1 is at the bound."""
+    orthogonal_init: bool = _structure(True, FLAG)
+    """Orthogonal kernels, a policy head of gain 0.01 (Engstrom et al. 2020, §3, item 3;
+    Andrychowicz et al. 2021, §3.2); otherwise Gaussian ones of variance 1/fan-in."""
     state_dependent_std: bool = _structure(False, FLAG)
     """Let the policy network give the log standard deviation for each observation."""
 

@@ -83,27 +83,36 @@ def orthogonal(gain: float) -> Callable[..., jax.Array]:
 
 
 class MLP(nn.Module):
-    """A multi-layer perceptron with orthogonal initialisation and zero biases.
+    """A multi-layer perceptron with zero biases.
 
     Attributes:
         hidden_sizes: widths of the hidden layers; none gives a linear map.
         out_size: width of the output.
         activation: the name of one in flax, from `config.ACTIVATIONS`.
         out_scale: gain of the last layer; hidden layers have √2.
+        orthogonal: start with orthogonal kernels of these gains; otherwise with
+            Gaussian ones of variance 1/fan-in.
     """
 
     hidden_sizes: Sequence[int]
     out_size: int
     activation: str
     out_scale: float
+    orthogonal: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[..., D]` to `[..., out_size]`."""
+
+        def kernel(gain: float) -> Callable[..., jax.Array]:
+            return (
+                orthogonal(gain) if self.orthogonal else nn.initializers.lecun_normal()
+            )
+
         for width in self.hidden_sizes:
-            x = nn.Dense(width, kernel_init=orthogonal(math.sqrt(2)))(x)
+            x = nn.Dense(width, kernel_init=kernel(math.sqrt(2)))(x)
             x = getattr(nn, self.activation)(x)
-        return nn.Dense(self.out_size, kernel_init=orthogonal(self.out_scale))(x)
+        return nn.Dense(self.out_size, kernel_init=kernel(self.out_scale))(x)
 
 
 class Policy(nn.Module):
@@ -119,6 +128,7 @@ class Policy(nn.Module):
     activation: str
     log_std_init: float
     state_dependent_std: bool
+    orthogonal: bool = True
 
     @nn.compact
     def __call__(self, observation: jax.Array) -> Categorical | DiagonalGaussian:
@@ -126,7 +136,14 @@ class Policy(nn.Module):
         x = _flatten(self.observation_space, observation)
 
         def mlp(size: int, name: str) -> jax.Array:
-            return MLP(self.hidden_sizes, size, self.activation, 0.01, name=name)(x)
+            return MLP(
+                self.hidden_sizes,
+                size,
+                self.activation,
+                0.01,
+                self.orthogonal,
+                name=name,
+            )(x)
 
         if isinstance(self.action_space, Discrete):
             return Categorical(mlp(self.action_space.n, "logits"))
@@ -147,12 +164,14 @@ class Critic(nn.Module):
     observation_space: Space
     hidden_sizes: Sequence[int]
     activation: str
+    orthogonal: bool = True
 
     @nn.compact
     def __call__(self, observation: jax.Array) -> jax.Array:
         """Return values `[...]` for observations `[..., *shape]`."""
         x = _flatten(self.observation_space, observation)
-        return MLP(self.hidden_sizes, 1, self.activation, 1.0)(x)[..., 0]
+        mlp = MLP(self.hidden_sizes, 1, self.activation, 1.0, self.orthogonal)
+        return mlp(x)[..., 0]
 
 
 def _flatten(space: Space, observation: jax.Array) -> jax.Array:
@@ -171,6 +190,7 @@ def mlp_agent(
     critic_hidden_sizes: Sequence[int] | None = None,
     activation: str = "tanh",
     log_std_init: float = 0.0,
+    orthogonal_init: bool = True,
     state_dependent_std: bool = False,
 ) -> Agent:
     """Build the standard agent: two separate multi-layer perceptrons.
@@ -183,6 +203,7 @@ def mlp_agent(
         activation: one of `config.ACTIVATIONS`.
         log_std_init: log σ that a continuous policy starts with; an action of ±1
             reaches the bounds of a bounded action space.
+        orthogonal_init: start with orthogonal kernels and an almost constant policy.
         state_dependent_std: let the network give log σ too, for each observation.
 
     Returns:
@@ -211,11 +232,13 @@ def mlp_agent(
         activation,
         log_std_init,
         state_dependent_std,
+        orthogonal_init,
     )
     critic = Critic(
         observation_space,
         tuple(hidden_sizes if critic_hidden_sizes is None else critic_hidden_sizes),
         activation,
+        orthogonal_init,
     )
     return Agent(
         policy=Network(policy.init, policy.apply),

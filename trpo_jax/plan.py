@@ -132,6 +132,9 @@ def make_plan(
             f"{config.num_envs} x {config.num_steps} x {config.action_repeat} = "
             f"{config.steps_per_iteration}; got {total_steps}"
         )
+    if not config.max_kl_final == config.critic_learning_rate_final == 1:
+        length = config.schedule_iterations or total_steps // config.steps_per_iteration
+        config = dataclasses.replace(config, schedule_iterations=length)
     if total_steps // config.steps_per_iteration >= 2**31:
         raise ValueError(
             "total_steps must be < 2**31 iterations of num_envs x num_steps x "

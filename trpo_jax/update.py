@@ -4,6 +4,7 @@ Symbols: θ policy parameters, Â advantages, δ `max_kl`, F Fisher matrix, g gr
 Shapes: `T` time steps, `B` environments, `N` = T·B rows.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -71,11 +72,12 @@ def estimate_advantages(
         observation = normalize_observation(state.normalizer, observation)
         return agent.critic.apply(state.critic_params, observation)
 
+    ended = rollout.terminated | rollout.truncated
     advantage, value_target = advantages(
         scale_reward(state.normalizer, rollout.reward),
         jnp.where(valid, value(rollout.observation), 0),
         value(rollout.next_observation),
-        rollout.terminated,
+        rollout.terminated if config.bootstrap_truncated else ended,
         rollout.truncated,
         discount=config.discount,
         gae_lambda=config.gae_lambda,
@@ -125,6 +127,29 @@ def update(
     state, lesson, improved = improve(state, rollout, agent, config)
     fitted = fit(state, lesson, agent, config)
     return finish(state, improved, fitted)
+
+
+def scheduled(config: Config, iteration: jax.Array) -> Config:
+    """Return the hyper-parameters of an iteration.
+
+    Args:
+        config: of the run.
+        iteration: int32 scalar, updates done so far.
+
+    Example:
+        >>> config = Config(max_kl=0.02, max_kl_final=0.5, schedule_iterations=10)
+        >>> [round(float(scheduled(config, i).max_kl), 3) for i in (0, 5, 10, 99)]
+        [0.02, 0.015, 0.01, 0.01]
+    """
+    if not config.schedule_iterations:
+        return config
+    progress = jnp.minimum(iteration / config.schedule_iterations, 1)
+    return dataclasses.replace(
+        config,
+        max_kl=config.max_kl * (1 + (config.max_kl_final - 1) * progress),
+        critic_learning_rate=config.critic_learning_rate
+        * (1 + (config.critic_learning_rate_final - 1) * progress),
+    )
 
 
 class Lesson(NamedTuple):
@@ -186,7 +211,7 @@ def improve(
         agent.policy.apply,
         state.policy_params,
         rows.replace(observation=observation),
-        config,
+        scheduled(config, state.iteration),
     )
     normalizer = state.normalizer
     if isinstance(rollout, Rollout):
@@ -208,6 +233,7 @@ def improve(
 
 def fit(state: TrainState, lesson: Lesson, agent: Agent, config: Config) -> Fitted:
     """Do the second half of `update`: fit the critic to a lesson of `improve`."""
+    config = scheduled(config, state.iteration)
     return Fitted(
         *fit_critic(
             lesson.key,
