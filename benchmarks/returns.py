@@ -1,98 +1,255 @@
 """Returns of the presets, many seeds: `python -m benchmarks.returns [ENVIRONMENT ...]`.
 
-Every environment with a preset is trained with it on the seeds 0, 1, 2, … (presets were
-chosen on other seeds) and judged over 100 greedy and 100 sampled episodes a seed. One
-JSON an environment goes to `benchmarks/results/returns/`; what is there already is left
-alone, so that a run that was cut off continues. The table is made from those files.
+Every environment of the table is trained with its preset on the seeds 0, 1, 2, …
+(presets were chosen on other seeds) and judged over 100 greedy and 100 sampled episodes
+a seed. JSON goes to `benchmarks/results/returns/`: one an environment where all seeds
+are trained side by side, one a seed where the simulator runs on the host; those are run
+in processes of their own, one a core. What is there already is left alone, so that a
+run that was cut off continues. The tables are made from those files.
 """
 
+import concurrent.futures
 import dataclasses
 import json
+import os
 import pathlib
+import queue
+import subprocess
 import sys
+from collections.abc import Iterable
 from typing import Annotated
 
+import numpy as np
 import tyro
 
-from trpo_jax.environments import check_name
-from trpo_jax.presets import PRESETS
+from trpo_jax.environments import full_name, runs_on_host
+from trpo_jax.plotting import bootstrap_interval, interquartile_mean
+from trpo_jax.results import summarize_returns
 from trpo_jax.training import TrainResult, train
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "returns"
-SEEDS = {"MinAtar": 3}  # fewer where a run takes minutes
 POINTS = 100  # of a learning curve that are kept
+LAST = 100  # training episodes at the end whose return is reported
+
+CLASSIC = (
+    "CartPole-v1",
+    "Acrobot-v1",
+    "Pendulum-v1",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+)
+MINATAR = tuple(
+    f"{game}-MinAtar" for game in ("Asterix", "Breakout", "Freeway", "SpaceInvaders")
+)
+HOST = {  # and the best published TRPO, from the tables that README names
+    "envpool:HalfCheetah-v4": 4471.0,
+    "envpool:Hopper-v4": 3618.0,
+    "envpool:Walker2d-v4": 4933.0,
+    "envpool:Ant-v4": 4982.0,
+    "envpool:Swimmer-v4": 366.0,
+    "envpool:Humanoid-v4": 1030.0,
+    "envpool:Reacher-v4": -4.8,
+    "envpool:InvertedPendulum-v4": 1000.0,
+    "envpool:InvertedDoublePendulum-v4": 8435.0,
+    "envpool:LunarLander-v3": 133.0,
+    "envpool:LunarLanderContinuous-v3": 262.0,
+    "envpool:BipedalWalker-v3": 182.0,
+}
+SEEDS = dict.fromkeys(CLASSIC, 10) | dict.fromkeys(MINATAR, 3) | dict.fromkeys(HOST, 5)
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """What to run."""
 
-    environments: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(PRESETS)
-    """Names; all with a preset if none is given."""
+    environments: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(SEEDS)
+    """Names; all of the table if none is given."""
     seeds: int | None = None
-    """Agents an environment; 10, for MinAtar 3."""
+    """Agents an environment; 10, for MinAtar 3, on the host 5."""
     again: bool = False
     """Run also what has a result."""
+    one: int | None = None
+    """Run this seed only and write its JSON."""
 
 
 def main(arguments: Arguments) -> None:
-    """Run what is missing and print the table."""
+    """Run what is missing and print the tables."""
     try:
-        for name in arguments.environments:
-            check_name(name)
+        names = [full_name(name) for name in arguments.environments]
     except ValueError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    for name in arguments.environments:
-        path = RESULTS / f"{name}.json"
-        if path.exists() and not arguments.again:
-            continue
-        seeds = arguments.seeds or SEEDS.get(name.rpartition("-")[2], 10)
-        result = train(name, seeds=seeds)
-        path.write_text(json.dumps(as_json(result), indent=1) + "\n")
+    names = [name.removeprefix("gymnax:") for name in names]
+    if arguments.one is not None:
+        for name in names:
+            result = train(name, seed=arguments.one)
+            write_json(path_of(name, arguments.one), summary_of(result))
+        return
+    wanted = {name: arguments.seeds or SEEDS.get(name, 5) for name in names}
+    on_host = [name for name in names if runs_on_host(name)]
+    for name in names:
+        if name not in on_host and (arguments.again or not path_of(name).exists()):
+            write_json(path_of(name), summary_of(train(name, seeds=wanted[name])))
+    one_a_core(
+        ["-m", "benchmarks.returns", name, "--one", str(seed)]
+        for seed in range(max(wanted.values()))
+        for name in on_host
+        if seed < wanted[name] and (arguments.again or not path_of(name, seed).exists())
+    )
     print(table())
 
 
-def as_json(result: TrainResult) -> dict:
+def one_a_core(commands: Iterable[list[str]]) -> None:
+    """Run Python commands, as many at once as there are cores, each on its own."""
+    cores: queue.Queue[int] = queue.Queue()
+    for core in os.sched_getaffinity(0):
+        cores.put(core)
+
+    def run(command: list[str]) -> None:
+        core = cores.get()
+        try:
+            subprocess.run(
+                [sys.executable, *command],
+                check=True,
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                stdout=subprocess.DEVNULL,
+            )
+        finally:
+            cores.put(core)
+
+    with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
+        for done in [pool.submit(run, command) for command in commands]:
+            done.result()
+
+
+def path_of(name: str, seed: int | None = None) -> pathlib.Path:
+    """Return the file of an environment, or of one of its seeds."""
+    plain = name.replace(":", "-")
+    if seed is None:
+        return RESULTS / f"{plain}.json"
+    return RESULTS / plain / f"seed{seed}.json"
+
+
+def summary_of(result: TrainResult) -> dict:
     """Return everything a reader needs to repeat and to draw a result."""
     metrics = result.metrics
     iterations = result.plan.iterations
     every = max(1, iterations // POINTS)
-    shown = range(every - 1, iterations, every)
+    shown = list(range(every - 1, iterations, every))
     return {
-        "command": f"python -m benchmarks.returns {result.plan.environment}",
         **result.evaluation,
+        f"last_{LAST}_training_episodes": last_episodes(metrics),
         "plan": result.plan.as_json(),
         "curve": {
             "environment_steps": [
                 (i + 1) * result.plan.config.steps_per_iteration for i in shown
             ],
             "episode_return": [
-                [None if x != x else round(x, 2) for x in seed[list(shown)].tolist()]
+                [None if x != x else round(x, 2) for x in seed[shown].tolist()]
                 for seed in metrics.episode_return
             ],
         },
     }
 
 
+def write_json(path: pathlib.Path, content: dict) -> None:
+    """Write a file that is either whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished.replace(path)
+
+
+def last_episodes(metrics: object, count: int = LAST) -> list[float]:
+    """Return the mean return a seed of the last iterations with `count` episodes."""
+    means = []
+    for episodes, returns in zip(metrics.episodes, metrics.episode_return):
+        ended = episodes > 0
+        from_the_end = np.cumsum(episodes[::-1])
+        first = (
+            len(episodes)
+            - 1
+            - min(int(np.searchsorted(from_the_end, count)), len(episodes) - 1)
+        )
+        taken = ended & (np.arange(len(episodes)) >= first)
+        total = np.sum(returns[taken] * episodes[taken])
+        means.append(float(total / np.sum(episodes[taken])))
+    return means
+
+
+def load(name: str) -> dict | None:
+    """Return the result of an environment, its seeds put together, or None."""
+    if path_of(name).exists():
+        return json.loads(path_of(name).read_text())
+    paths = sorted(path_of(name, 0).parent.glob("seed*.json"))
+    if not paths:
+        return None
+    parts = [json.loads(path.read_text()) for path in paths]
+    last = f"last_{LAST}_training_episodes"
+    return (
+        parts[0]
+        | {
+            how: summarize_means(
+                [x for part in parts for x in part[how]["mean_per_seed"]]
+            )
+            for how in ("greedy", "sampled")
+        }
+        | {
+            last: [x for part in parts for x in part[last]],
+            "curve": parts[0]["curve"]
+            | {
+                "episode_return": [
+                    x for p in parts for x in p["curve"]["episode_return"]
+                ]
+            },
+        }
+    )
+
+
+def summarize_means(means: list[float]) -> dict:
+    """Return what `summarize_returns` does, from the means of the seeds."""
+    return summarize_returns(np.asarray(means)[:, None])
+
+
 def table() -> str:
-    """Return the results on disk as a Markdown table."""
+    """Return the results on disk as Markdown."""
     lines = [
         "| environment | steps | seeds | greedy IQM [95 %] | worst | sampled IQM |",
         "|---|---|---|---|---|---|",
     ]
-    for path in sorted(RESULTS.glob("*.json")):
-        result = json.loads(path.read_text())
-        greedy, sampled = result["greedy"], result["sampled"]
-        low, high = greedy["ci95"]
-        lines.append(
-            f"| {result['environment']} | {result['total_steps']:,} "
-            f"| {len(greedy['mean_per_seed'])} "
-            f"| {greedy['iqm']:.1f} [{low:.1f}, {high:.1f}] "
-            f"| {min(greedy['mean_per_seed']):.1f} | {sampled['iqm']:.1f} |"
-        )
+    for name in (*CLASSIC, *MINATAR):
+        result = load(name)
+        if result is not None:
+            lines.append("| " + " | ".join(cells(name, result)) + " |")
+    lines += [
+        "",
+        "| environment | steps | seeds | greedy IQM [95 %] | worst | sampled IQM "
+        f"| last {LAST} training episodes, IQM [95 %] | best published TRPO |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, published in HOST.items():
+        result = load(name)
+        if result is not None:
+            last = np.asarray(result[f"last_{LAST}_training_episodes"])
+            low, high = bootstrap_interval(last)
+            more = f"{interquartile_mean(last):.1f} [{low:.1f}, {high:.1f}]"
+            shown = [*cells(name, result), more, f"{published:g}"]
+            lines.append("| " + " | ".join(shown) + " |")
     return "\n".join(lines)
+
+
+def cells(name: str, result: dict) -> list[str]:
+    """Return a result as the cells of the table."""
+    greedy, sampled = result["greedy"], result["sampled"]
+    low, high = greedy["ci95"]
+    return [
+        name,
+        f"{result['total_steps']:,}",
+        str(len(greedy["mean_per_seed"])),
+        f"{greedy['iqm']:.1f} [{low:.1f}, {high:.1f}]",
+        f"{min(greedy['mean_per_seed']):.1f}",
+        f"{sampled['iqm']:.1f}",
+    ]
 
 
 if __name__ == "__main__":

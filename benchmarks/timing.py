@@ -31,9 +31,9 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "timing.json"
 SEEDS = 64
 LEVELS = {
     "default": {},
-    "for long runs": programs._FOR_LONG,
-    "briefly": programs._BRIEFLY,
-    "once": programs._ONCE,
+    "for long runs": programs.FOR_LONG,
+    "briefly": programs.BRIEFLY,
+    "once": programs.ONCE,
 }
 
 
@@ -103,7 +103,7 @@ def main() -> None:
     keep()
     result["compiler"] = {}
     for name, options in LEVELS.items():
-        everywhere = dict.fromkeys(("_FOR_LONG", "_BRIEFLY", "_ONCE"), options)
+        everywhere = dict.fromkeys(("FOR_LONG", "BRIEFLY", "ONCE"), options)
         with mock.patch.multiple(programs, **everywhere):
             training = Training(1)
         training.seconds()

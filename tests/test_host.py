@@ -417,3 +417,39 @@ def test_a_step_has_the_fields_of_the_contract():
     kinds = HostStep(*(leaf.dtype for leaf in step))
     assert kinds == (np.float32, np.float32, np.float32, bool, bool, bool)
     assert all(len(leaf) == 4 for leaf in step)
+
+
+class Long(Counter):
+    """Every episode is truncated after eight steps."""
+
+    def step(self, action):
+        self.time += 1
+        return self._observe(), 1.0, False, self.time == 8, {}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_staggered_starts_cut_first_episodes_at_shares_of_the_limit(mode):
+    environments = [
+        GymnasiumEnvironment(
+            SyncVectorEnv([functools.partial(Long, 0)] * 2, autoreset_mode=mode)
+        )
+        for _ in range(2)
+    ]
+    for environment in environments:
+        environment.max_episode_steps = 8
+    state = begin(environments)
+    parts = []
+    for _ in range(5):
+        state, rollout = collect_on_host(
+            state, environments, ACTOR, num_steps=5, stagger_starts=True
+        )
+        state = state.replace(iteration=state.iteration + 1)
+        parts.append(rollout.replace(policy_version=None))
+    both = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    for number, first in enumerate((2, 4, 6, 8)):
+        rows = transitions(both, number)
+        ends = np.flatnonzero(rows.truncated)
+        np.testing.assert_array_equal(ends[:2], [first - 1, first + 7])
+        np.testing.assert_array_equal(rows.next_observation[ends, 1][:2], [first, 8])
+        np.testing.assert_array_equal(rows.observation[ends + 1, 1][:2], [0, 0])
+        assert not rows.terminated.any()

@@ -101,6 +101,9 @@ class Config(_Checked):
     action_repeat: int = _structure(1, COUNT)
     """Simulator steps each action is held; all of them count as environment steps.
     `train` sees to it; with the functions, give them an environment that does."""
+    stagger_starts: bool = _structure(False, FLAG)
+    """Cut the first episode of environment i at (i + 1) / B of the time limit, so that
+    long episodes do not run in step and batches hold all parts of them."""
     discount: float = _number(0.99, UNIT)
     """γ in [0, 1]."""
     gae_lambda: float = _number(0.95, UNIT)

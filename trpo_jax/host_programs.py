@@ -67,8 +67,7 @@ def compile_host_programs(
         agent: policy and critic.
     """
     compiled = _compile(plan.config, environment, agent)
-    bounds = np.linspace(0, plan.config.num_envs, SIMULATORS + 1).astype(int)
-    sizes = [size for size in np.diff(bounds).tolist() if size]
+    sizes = divide(plan.config.num_envs)
     simulators: list[list[HostEnvironment]] = []
     beside = ThreadPoolExecutor(1)
 
@@ -91,7 +90,7 @@ def compile_host_programs(
                 compiled,
                 beside,
                 iterations=int(iterations),
-                num_steps=plan.config.num_steps,
+                config=plan.config,
             )
             after.append(trained)
         return tuple(after), log
@@ -124,6 +123,17 @@ def compile_host_programs(
                 each.close()
 
     return Programs(init, chunk, evaluate, gather, close)
+
+
+def divide(num_envs: int) -> list[int]:
+    """Return how many environments each simulator has.
+
+    Example:
+        >>> divide(7)
+        [3, 4]
+    """
+    bounds = np.linspace(0, num_envs, SIMULATORS + 1).astype(int)
+    return [size for size in np.diff(bounds).tolist() if size]
 
 
 def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Compiled:
@@ -170,7 +180,7 @@ def train_on_host(
     beside: ThreadPoolExecutor,
     *,
     iterations: int,
-    num_steps: int,
+    config: Config,
 ) -> tuple[TrainState, np.ndarray]:
     """Train one agent; its critic is fitted while its new policy already acts.
 
@@ -181,7 +191,7 @@ def train_on_host(
         beside: a thread for the critic: JAX on CPU runs what one thread asks for in
             turn.
         iterations: how many.
-        num_steps: T.
+        config: of the run.
 
     Returns:
         The state, and a log `[iterations, M]` of `Metrics`.
@@ -200,7 +210,11 @@ def train_on_host(
 
     for _ in range(iterations):
         state, rollout = collect_on_host(
-            state, environments, compiled.act, num_steps=num_steps
+            state,
+            environments,
+            compiled.act,
+            num_steps=config.num_steps,
+            stagger_starts=config.stagger_starts,
         )
         state, *improved = compiled.improve(fitted(state), rollout)
         fitting = beside.submit(_wait_for, compiled.fit, state, *improved, rollout)

@@ -13,7 +13,7 @@ import numpy as np
 from trpo_jax.environments.host import HostEnvironment, HostStep
 from trpo_jax.networks import Agent
 from trpo_jax.normalization import normalize_observation
-from trpo_jax.rollout import Rollout
+from trpo_jax.rollout import Rollout, staggered
 from trpo_jax.state import TrainState
 
 PyTree = Any
@@ -77,6 +77,7 @@ def drive(
     act: Callable[[int, int, np.ndarray], tuple[jax.Array, jax.Array]],
     observation: np.ndarray,
     num_steps: int,
+    cut: Callable[[int], np.ndarray] | None = None,
 ) -> Iterator[Move]:
     """Step simulators in turn: while one simulates, the policy thinks about the next.
 
@@ -85,6 +86,7 @@ def drive(
         act: `act(t, first, observation)` → actions and log-probabilities.
         observation: `[B, ...]` to act on first.
         num_steps: of each.
+        cut: `cut(t)` → `[B]` bool, whose episodes to truncate with step t.
 
     Yields:
         A `Move` of each simulator, in turn, `num_steps` times.
@@ -103,9 +105,20 @@ def drive(
     while pending:
         t, i, *acted = pending.pop(0)
         step = environments[i].receive()
+        if cut is not None and (now := cut(t)[rows[i]] & step.valid).any():
+            step = truncate(step, now, environments[i])
         if t + 1 < num_steps:
             send(t + 1, i, step.observation)
         yield Move(t, rows[i], *acted, step)
+
+
+def truncate(step: HostStep, now: np.ndarray, environment: HostEnvironment) -> HostStep:
+    """Return a step that also truncates the episodes `now` `[B]`, and start others."""
+    new = now & ~step.terminated & ~step.truncated
+    observation = step.observation.copy()
+    if new.any():
+        observation[new] = environment.restart(new)
+    return step._replace(observation=observation, truncated=step.truncated | new)
 
 
 def collect_on_host(
@@ -114,6 +127,7 @@ def collect_on_host(
     actor: Actor,
     *,
     num_steps: int,
+    stagger_starts: bool = False,
 ) -> tuple[TrainState, Rollout]:
     """Follow the policy for `num_steps` steps in every environment.
 
@@ -126,6 +140,7 @@ def collect_on_host(
         environments: simulators that stand where `state.observation` was seen.
         actor: from `make_actor`.
         num_steps: T.
+        stagger_starts: cut first episodes short, see `staggered`.
 
     Returns:
         The state moved on, and a `Rollout` of numpy arrays.
@@ -143,6 +158,11 @@ def collect_on_host(
             observation,
         )
 
+    def cut(t: int) -> np.ndarray:
+        steps = int(state.iteration) * num_steps + t + 1
+        limit = environments[0].max_episode_steps
+        return staggered(steps, len(state.episode_return), limit)
+
     data: dict[str, np.ndarray] = {}
 
     def record(t: int, rows: slice, **values: np.ndarray) -> None:
@@ -155,7 +175,8 @@ def collect_on_host(
     observation = np.array(state.observation)
     episode_return = np.array(state.episode_return)
     episode_length = np.array(state.episode_length)
-    for move in drive(environments, act, observation.copy(), num_steps):
+    cuts = cut if stagger_starts else None
+    for move in drive(environments, act, observation.copy(), num_steps, cuts):
         step, rows = move.step, move.rows
         episode_return[rows] += np.where(step.valid, step.reward, 0)
         episode_length[rows] += step.valid

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from trpo_jax.config import COUNT, check
@@ -70,8 +71,39 @@ class Batch:
     weight: jax.Array
 
 
+def staggered(
+    steps: int | jax.Array, num_envs: int, max_episode_steps: int | None
+) -> Any:
+    """Return where an episode is to be cut so that starts are spread over time.
+
+    Environments that start together and run to the same time limit stay in step for
+    ever, and every batch then shows one slice of the episode. Cutting the first episode
+    of environment i at (i + 1) / B of the limit spreads them evenly.
+
+    Args:
+        steps: done by every environment since the start of the run.
+        num_envs: B.
+        max_episode_steps: the time limit; without one nothing is cut.
+
+    Returns:
+        `[B]` bool.
+
+    Example:
+        >>> staggered(50, 4, 200).tolist()
+        [True, False, False, False]
+    """
+    limit = max_episode_steps or 0
+    cuts = [(i + 1) * limit // num_envs for i in range(num_envs)]
+    return np.array(cuts) == steps
+
+
 def collect(
-    state: TrainState, environment: Environment, agent: Agent, *, num_steps: int
+    state: TrainState,
+    environment: Environment,
+    agent: Agent,
+    *,
+    num_steps: int,
+    stagger_starts: bool = False,
 ) -> tuple[TrainState, Rollout]:
     """Follow the policy for `num_steps` steps in every environment.
 
@@ -84,6 +116,7 @@ def collect(
         environment: a single environment.
         agent: its policy acts.
         num_steps: static, T.
+        stagger_starts: static; cut first episodes short, see `staggered`.
 
     Returns:
         The state with the environments moved on, and a `Rollout`.
@@ -109,12 +142,21 @@ def collect(
         observation = normalize_observation(state.normalizer, observation)
         return agent.policy.apply(state.policy_params, observation)
 
-    def step(carry: tuple, keys: jax.Array) -> tuple[tuple, dict[str, Any]]:
+    def cut(t: jax.Array) -> tuple[jax.Array, ...]:
+        if not stagger_starts:
+            return ()
+        steps = state.iteration * num_steps + t + 1
+        return (staggered(steps, batch, environment.max_episode_steps),)
+
+    def step(carry: tuple, now: tuple) -> tuple[tuple, dict[str, Any]]:
+        t, keys = now
         env_state, observation, episode_return, episode_length = carry
         action = jax.vmap(lambda policy, key: policy.sample(key))(
             act(observation), keys[:, 0]
         )
-        env_state, to_act_on, step = step_all(keys[:, 1], keys[:, 2], env_state, action)
+        env_state, to_act_on, step = step_all(
+            keys[:, 1], keys[:, 2], env_state, action, *cut(t)
+        )
         ended = step.terminated | step.truncated
         episode_return = episode_return + step.reward
         episode_length = episode_length + 1
@@ -144,7 +186,7 @@ def collect(
             state.episode_return,
             state.episode_length,
         ),
-        keys,
+        (jnp.arange(num_steps), keys),
     )
     env_state, observation, episode_return, episode_length = carry
     rollout = Rollout(

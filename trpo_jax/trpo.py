@@ -141,6 +141,12 @@ def train_step(
         >>> int(state.iteration), bool(metrics.kl <= config.max_kl)
         (1, True)
     """
-    state, rollout = collect(state, environment, agent, num_steps=config.num_steps)
+    state, rollout = collect(
+        state,
+        environment,
+        agent,
+        num_steps=config.num_steps,
+        stagger_starts=config.stagger_starts,
+    )
     state, info = update(state, rollout, agent, config)
     return state, summarize(rollout, info)

@@ -69,6 +69,7 @@ def step_and_reset(
     reset_key: jax.Array,
     env_state: PyTree,
     action: PyTree,
+    cut: bool | jax.Array = False,
 ) -> tuple[PyTree, PyTree, Step]:
     """Take one step and, if it ended the episode, start a fresh one.
 
@@ -78,12 +79,14 @@ def step_and_reset(
         reset_key: consumed by the reset, if there is one.
         env_state: the state to act in.
         action: one action.
+        cut: truncate the episode with this step.
 
     Returns:
         The state and the observation to act on next, and the `Step` itself, whose
         observation is the final one of an episode that ended.
     """
     step = environment.step(step_key, env_state, shaped(environment, action))
+    step = step._replace(truncated=step.truncated | cut)
     ended = step.terminated | step.truncated
     fresh = environment.reset(reset_key)
     env_state, observation = jax.tree.map(

@@ -1,6 +1,12 @@
 """EnvPool: classic control, Box2D, MuJoCo, Atari and more, in C++ threads."""
 
+import ctypes
 import difflib
+import functools
+import pathlib
+import shutil
+import tempfile
+import warnings
 from typing import Any
 
 import envpool
@@ -50,23 +56,27 @@ class EnvpoolEnvironment:
         self.name = f"envpool:{name}"
         self.num_envs = num_envs
         try:
-            self._pool = envpool.make(
-                name,
-                env_type="gymnasium",
-                num_envs=num_envs,
-                seed=seed % 2**31,
-                num_threads=num_threads,
-                **options,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that bounds are float64
+                self._pool = envpool.make(
+                    name,
+                    env_type="gymnasium",
+                    num_envs=num_envs,
+                    seed=seed % 2**31,
+                    num_threads=num_threads,
+                    **options,
+                )
+                spaces = self._pool.observation_space, self._pool.action_space
         except (ImportError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"envpool:{name} cannot be made: {error}") from error
         self._ids = np.arange(num_envs, dtype=np.int32)
         self.observation_space, self._convert = convert_observations(
-            self.name, self._pool.observation_space
+            self.name, spaces[0]
         )
-        self.action_space = convert_space(self.name, "action", self._pool.action_space)
-        self._action_dtype = self._pool.action_space.dtype
+        self.action_space = convert_space(self.name, "action", spaces[1])
+        self._action_dtype = spaces[1].dtype
         self.max_episode_steps = int(self._pool.config["max_episode_steps"])
+        self.frames_per_second = _frames_per_second(self._pool.config)
         self._resetting = np.zeros(num_envs, bool)
 
     def reset(self) -> np.ndarray:
@@ -96,6 +106,23 @@ class EnvpoolEnvironment:
             valid=valid,
         )
 
+    def restart(self, mask: np.ndarray) -> np.ndarray:
+        """Start an episode where `mask` `[B]` says so: observations `[n, ...]`."""
+        observation, _ = self._pool.reset(self._ids[mask])
+        self._resetting[mask] = False
+        return self._convert(observation)
+
+    def render(self) -> np.ndarray:
+        """Return a picture of the first environment, uint8 `[H, W, 3]`.
+
+        It must have been made with `render_mode="rgb_array"`.
+
+        Raises:
+            RuntimeError: when there is none, or no OpenGL that MuJoCo could draw with.
+        """
+        _let_mujoco_find_opengl()
+        return self._pool.render()[0]
+
     def close(self) -> None:
         """Let go of the threads."""
         self._pool.close()
@@ -104,3 +131,21 @@ class EnvpoolEnvironment:
 def names() -> list[str]:
     """Return the environments that the installed EnvPool has."""
     return envpool.list_all_envs()
+
+
+def _frames_per_second(config: dict[str, Any]) -> float | None:
+    """Return how many steps are a second where EnvPool tells: for Atari's 60 frames."""
+    return 60 / config["frame_skip"] if "noop_max" in config else None
+
+
+@functools.cache
+def _let_mujoco_find_opengl() -> None:
+    """Load a copy of the library for OpenGL that EnvPool brings, as `libEGL.so`.
+
+    MuJoCo looks for it among the loaded libraries, by this name, and ends the process
+    if there is none; in EnvPool's wheels its name is another one.
+    """
+    brought = pathlib.Path(envpool.__file__).parents[1] / "envpool.libs"
+    for library in brought.glob("libEGL*.so*"):
+        with tempfile.TemporaryDirectory() as directory:
+            ctypes.CDLL(shutil.copy(library, pathlib.Path(directory) / "libEGL.so"))

@@ -69,6 +69,7 @@ class GymnasiumEnvironment:
         spec = environment.spec
         self.name = f"gymnasium:{spec.id if spec else type(environment).__name__}"
         self.max_episode_steps = spec.max_episode_steps if spec else None
+        self.frames_per_second = environment.metadata.get("render_fps")
         self.observation_space, self._convert = convert_observations(
             self.name, environment.single_observation_space
         )
@@ -125,8 +126,8 @@ class GymnasiumEnvironment:
             for i in np.flatnonzero(ended):
                 observation[i] = self._convert(_batch_of_one(info["final_obs"][i]))[0]
         elif ended.any():
-            following, _ = self._call(self._vector.reset, options={"reset_mask": ended})
-            following = self._convert(following)
+            following = observation.copy()
+            following[ended] = self.restart(ended)
         return HostStep(
             observation=following,
             next_observation=observation,
@@ -135,6 +136,23 @@ class GymnasiumEnvironment:
             truncated=truncated,
             valid=valid,
         )
+
+    def restart(self, mask: np.ndarray) -> np.ndarray:
+        """Start an episode where `mask` `[B]` says so: observations `[n, ...]`.
+
+        Raises:
+            SimulatorError: when an environment raises or a worker dies.
+        """
+        observation, _ = self._call(self._vector.reset, options={"reset_mask": mask})
+        self._resetting[mask] = False
+        return self._convert(observation)[mask]
+
+    def render(self) -> np.ndarray:
+        """Return a picture of the first environment, uint8 `[H, W, 3]`.
+
+        It must have been made with `render_mode="rgb_array"`.
+        """
+        return self._vector.render()[0]
 
     def close(self) -> None:
         """Let go of the processes, also of those that hang."""
@@ -196,7 +214,11 @@ def _make(
         )
     spec = gymnasium.spec(name)
     make = functools.partial(_make_one, spec, options, workers)
-    mode = {"autoreset_mode": AutoresetMode.SAME_STEP}  # which loses no step
+    # No step is lost in the same step, but the last picture of an episode is.
+    drawn = "render_mode" in options
+    mode = {
+        "autoreset_mode": AutoresetMode.NEXT_STEP if drawn else AutoresetMode.SAME_STEP
+    }
     try:
         if workers:  # a fork of a process with JAX in it can hang
             vector = AsyncVectorEnv([make] * num_envs, context="forkserver", **mode)

@@ -71,6 +71,13 @@ class HostEnvironment(Protocol):
             SimulatorError: when the simulator raises, dies or does not answer.
         """
 
+    def restart(self, mask: np.ndarray) -> np.ndarray:
+        """Start an episode where `mask` `[B]` says so, between two steps.
+
+        Returns:
+            Observations of those `[n, ...]`, in order.
+        """
+
     def close(self) -> None:
         """Let go of threads and processes."""
 

@@ -1,0 +1,168 @@
+"""Training on EnvPool beside EnvPool itself and beside sb3-contrib's TRPO.
+
+`python -m benchmarks.host_throughput` takes turns, several rounds an environment:
+
+* `simulator`: EnvPool stepped with random actions, as many environments at once as
+  training has, in two batches that take turns as they do in training;
+* `training`: steps a second of `train` with the preset, compilation apart;
+* `sb3`: steps a second of sb3-contrib's TRPO with rl-zoo3's published preset and
+  network, in a virtual environment that this script makes (`--peer` names one that
+  exists already).
+
+The JSON goes to `benchmarks/results/host_throughput.json` after each round. Let nothing
+else run.
+"""
+
+import dataclasses
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+
+import numpy as np
+import tyro
+
+from trpo_jax.doctor import describe
+from trpo_jax.environments import make_host_environment
+from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.host_programs import compile_host_programs, divide
+from trpo_jax.networks import mlp_agent
+from trpo_jax.plan import make_plan
+from trpo_jax.training import run_chunks
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "host_throughput.json"
+ENVIRONMENTS = ("Hopper-v4", "HalfCheetah-v4", "Walker2d-v4")
+PEER = ("sb3-contrib==2.9.2", "gymnasium[mujoco]<1.4")
+PEER_SCRIPT = pathlib.Path(__file__).parent / "peers" / "sb3_trpo.py"
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """How long to measure."""
+
+    rounds: int = 5
+    """Turns that each side has."""
+    steps: int = 60_000
+    """Environment steps a turn; the peer does a tenth."""
+    peer: str | None = None
+    """Python of a virtual environment with sb3-contrib; made here if not given."""
+
+
+class Training:
+    """A compiled run of a preset; seconds of one is what a turn measures."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name = f"envpool:{name}"
+        self.plan = make_plan(self.name, total_steps=steps)
+        one = make_host_environment(self.name)
+        agent = mlp_agent(
+            one.observation_space,
+            one.action_space,
+            **dataclasses.asdict(self.plan.network),
+        )
+
+        def make(num_envs: int, seed: int) -> HostEnvironment:
+            return make_host_environment(self.name, num_envs, seed)
+
+        self.programs = compile_host_programs(self.plan, make, one, agent)
+        self.steps = self.plan.iterations * self.plan.config.steps_per_iteration
+
+    def rate(self) -> float:
+        """Train once from the start and return steps a second."""
+        start = time.perf_counter()
+        run_chunks(self.plan, self.programs, [])
+        return self.steps / (time.perf_counter() - start)
+
+
+def simulator_rate(name: str, num_envs: int, steps: int) -> float:
+    """Return steps a second of EnvPool under random actions."""
+    batches = [
+        make_host_environment(f"envpool:{name}", size, i)
+        for i, size in enumerate(divide(num_envs))
+    ]
+    generator = np.random.default_rng(0)
+    width = len(batches[0].action_space.low)
+    actions = [
+        generator.uniform(-1, 1, (1000, batch.num_envs, width)).astype(np.float32)
+        for batch in batches
+    ]
+    for batch in batches:
+        batch.reset()
+    start = time.perf_counter()
+    rounds = steps // num_envs
+    for batch, action in zip(batches, actions):
+        batch.send(action[0])
+    for t in range(1, rounds):
+        for batch, action in zip(batches, actions):
+            batch.receive()
+            batch.send(action[t % 1000])
+    for batch in batches:
+        batch.receive()
+    rate = rounds * num_envs / (time.perf_counter() - start)
+    for batch in batches:
+        batch.close()
+    return rate
+
+
+def peer_rate(python: str, name: str, steps: int) -> float:
+    """Return steps a second of sb3-contrib."""
+    command = [python, str(PEER_SCRIPT), name, str(steps)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])["steps_per_second"]
+
+
+def make_peer(folder: str) -> str:
+    """Make the virtual environment of the peer and return its Python."""
+    venv.create(folder, with_pip=True)
+    python = str(pathlib.Path(folder) / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "-q", *PEER], check=True)
+    return python
+
+
+def main(arguments: Arguments) -> None:
+    """Measure in turns, print, and write the JSON."""
+    result = {
+        "command": "python -m benchmarks.host_throughput",
+        "versions": describe(),
+        "peer": PEER[0],
+        "environments": {},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        python = arguments.peer or make_peer(folder)
+        for name in ENVIRONMENTS:
+            training = Training(name, arguments.steps)
+            training.rate()  # what happens once in a process belongs to nobody
+            num_envs = training.plan.config.num_envs
+            rates = {"simulator": [], "training": [], "sb3": []}
+            for _ in range(arguments.rounds):
+                rates["simulator"].append(
+                    simulator_rate(name, num_envs, arguments.steps)
+                )
+                rates["training"].append(training.rate())
+                rates["sb3"].append(peer_rate(python, name, arguments.steps // 10))
+                medians = {who: statistics.median(rates[who]) for who in rates}
+                result["environments"][name] = {
+                    "num_envs": num_envs,
+                    "steps_per_second": {
+                        who: [round(x) for x in rates[who]] for who in rates
+                    },
+                    "share_of_the_simulator": round(
+                        medians["training"] / medians["simulator"], 3
+                    ),
+                    "times_sb3": round(medians["training"] / medians["sb3"], 2),
+                }
+                RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+            training.programs.close()
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Arguments, description=__doc__))
+    except (ValueError, subprocess.CalledProcessError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Other implementations, each run in a virtual environment of its own."""
