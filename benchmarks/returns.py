@@ -105,19 +105,15 @@ def one_a_core(commands: Iterable[list[str]]) -> None:
     for core in os.sched_getaffinity(0):
         cores.put(core)
 
-    def run(command: list[str]) -> None:
-        core = cores.get()
-        try:
-            subprocess.run(
-                [sys.executable, *command],
-                check=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-                stdout=subprocess.DEVNULL,
-            )
-        finally:
-            cores.put(core)
+    def settle() -> None:  # a process runs where the thread that starts it may run
+        os.sched_setaffinity(0, {cores.get()})
 
-    with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
+    def run(command: list[str]) -> None:
+        subprocess.run(
+            [sys.executable, *command], check=True, stdout=subprocess.DEVNULL
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(cores.qsize(), "", settle) as pool:
         for done in [pool.submit(run, command) for command in commands]:
             done.result()
 

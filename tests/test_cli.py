@@ -39,8 +39,10 @@ def flag_of(field):
 HYPER_PARAMETERS = [
     field for kind in (Config, NetworkConfig) for field in dataclasses.fields(kind)
 ]
+OTHER_FLAGS = ("--episodes", "--sampled", "--output", "--agent", "--max-steps")
 FLAGS = {
     "--help",
+    *OTHER_FLAGS,
     *RUN_FLAGS,
     *map(flag_of, HYPER_PARAMETERS),
     *(flag_of(f).replace("--", "--no-", 1) for f in HYPER_PARAMETERS),
@@ -118,6 +120,17 @@ BAD_LINES = [
     (["trian", "CartPole-v1"], ["trian", "train"]),
     (["presents"], ["presents", "presets"]),
     (["doctor", "--verbose"], ["--verbose"]),
+    (["evaluate"], ["run is missing", "trpo-jax evaluate runs/"]),
+    (["evaluate", "nowhere"], ["nowhere"]),
+    (["evaluate", "busy"], ["policy.safetensors"]),
+    (["evaluate", "busy/file"], ["busy/file does not hold a policy"]),
+    (["evaluate", "busy", "--episodes", "0"], ["--episodes must be", ">= 1", "0"]),
+    (["evaluate", "busy", "--episods", "9"], ["--episods", "nearest: --episodes"]),
+    (["watch", "busy", "--agent", "-1"], ["--agent must be", ">= 0", "-1"]),
+    (["watch", "busy", "--output", "agent.jpg"], [".gif", ".mp4", "agent.jpg"]),
+    (["plot"], ["run is missing"]),
+    (["plot", "busy"], ["busy does not hold a run"]),
+    (["envs", "no such thing"], ["'no such thing'"]),
     (["--max-kl", "0.1"], ["--max-kl"]),
 ]
 HELP_LINES = [["--help"], ["train", "--help"], ["train", "CartPole-v1", "--help"]]
@@ -318,9 +331,16 @@ def test_a_reader_that_stops_reading_gets_no_complaint(argv):
     assert complaint == ""
 
 
+# A shell in the background lets its children ignore interrupts.
+HEARING_INTERRUPTS = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('trpo_jax', run_name='__main__', alter_sys=True)"
+)
+
+
 def started(argv, directory, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "trpo_jax", *argv],
+        [sys.executable, "-c", HEARING_INTERRUPTS, *argv],
         cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -636,3 +656,39 @@ def test_a_directory_with_results_is_not_written_again(run, monkeypatch, capsys)
     assert stop.value.code == 2
     is_one_helpful_line(capsys.readouterr().err, [], ["already in use", "results/run"])
     assert {path: path.read_bytes() for path in run.directory.iterdir()} == before
+
+
+@pytest.fixture
+def said(capsys):
+    def run_line(*argv):
+        cli.main(list(argv))
+        return capsys.readouterr().out
+
+    return run_line
+
+
+def test_a_run_can_be_judged_again(run, said):
+    output = said("evaluate", str(run.directory), "--episodes", "7").splitlines()
+    seeds = len(run.json("evaluation.json")["greedy"]["mean_per_seed"])
+    assert output[0] == "gymnax:CartPole-v1"
+    assert "greedy" in output[1]
+    assert "7 episodes" in output[1]
+    agents = [line for line in output if line.strip().startswith("agent ")]
+    assert len(agents) == (seeds if seeds > 1 else 0)
+    assert (
+        said("evaluate", str(run.directory), "--episodes", "7").splitlines() == output
+    )
+    sampled = said("evaluate", str(run.directory), "--episodes", "7", "--sampled")
+    assert "sampled" in sampled
+
+
+def test_runs_are_compared_in_one_figure(run, said, tmp_path):
+    picture = tmp_path / "both.png"
+    said("plot", str(run.directory), str(run.directory), "--output", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_environments_are_listed(said):
+    names = said("envs", "gymnax:*").split()
+    assert "gymnax:CartPole-v1" in names
+    assert all(name.startswith("gymnax:") for name in names)

@@ -19,12 +19,13 @@ def train(plan: Plan, started: float) -> None:
         plan: checked; a directory under `runs/` is made where it names none.
         started: `time.perf_counter()` when the command began.
     """
+    # This takes seconds: before anything is made.
+    from trpo_jax.training import run_plan
+
     if plan.output_dir is None:
         with claim_directory(plan.environment, plan.seed) as directory:
             train(dataclasses.replace(plan, output_dir=directory), started)
         return
-    from trpo_jax.training import run_plan
-
     evaluation = run_plan(plan, plan.environment, start=started).evaluation
     for how in ("greedy", "sampled"):
         _print_scores(how, evaluation[how], evaluation["episodes"])
