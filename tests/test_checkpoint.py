@@ -18,6 +18,7 @@ from trpo_jax import (
     make_environment,
 )
 from trpo_jax.checkpoint import save_policy
+from trpo_jax.environments import full_name
 from trpo_jax.networks import mlp_agent
 from trpo_jax.normalization import normalize_observation
 
@@ -115,7 +116,7 @@ def test_a_policy_read_back_acts_as_the_one_that_was_saved(case, tmp_path):
     save_policy(tmp_path / "policy.safetensors", state, name, network)
     back = load_policy(tmp_path)
 
-    assert back.environment.name == f"gymnax:{name}"
+    assert back.environment.name == full_name(name)
     assert_identical(back.policy_params, state.policy_params)
     assert_identical(back.normalizer.observation, state.normalizer.observation)
     assert (back.normalizer.observation is not None) == normalized

@@ -1,7 +1,7 @@
-import importlib
+import ast
 import inspect
 import json
-import pkgutil
+import pathlib
 import subprocess
 import sys
 
@@ -82,9 +82,11 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
 
 
 def test_every_module_has_a_docstring():
-    for module in pkgutil.walk_packages(trpo_jax.__path__, "trpo_jax."):
-        if not module.name.endswith("__main__"):
-            assert importlib.import_module(module.name).__doc__, module.name
+    packages = [pathlib.Path(path) for path in trpo_jax.__path__]
+    modules = [path for package in packages for path in package.rglob("*.py")]
+    assert len(modules) > 30
+    for module in modules:  # without importing simulators that may not be there
+        assert ast.get_docstring(ast.parse(module.read_text("utf-8"))), module
 
 
 def test_the_import_alone_imports_nothing_heavy():

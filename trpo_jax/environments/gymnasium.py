@@ -4,6 +4,7 @@ import difflib
 import functools
 import importlib
 import multiprocessing
+import multiprocessing.connection
 import signal
 import traceback
 import warnings
@@ -184,6 +185,9 @@ class GymnasiumEnvironment:
                     f"{self.name}: no answer for {self._timeout:g} seconds"
                 ) from error
             except Exception as error:
+                if isinstance(error, EOFError | OSError):  # of a pipe: wait for the end
+                    ends = [process.sentinel for process in self._processes]
+                    multiprocessing.connection.wait(ends, _PATIENCE)
                 notes = [str(note.message) for note in said or []]
                 details = [note for note in notes if "Traceback" in note] or [
                     f"worker process {i} ended with exit code {process.exitcode}"
