@@ -67,7 +67,12 @@ def watch(
     check_suffix(output)
     saved = load_policy(run)
     recording = record(
-        saved, agent=agent, seed=seed, greedy=not sampled, max_steps=max_steps
+        saved,
+        agent=agent,
+        seed=seed,
+        greedy=not sampled,
+        max_steps=max_steps,
+        frames_per_second=25 if output.lower().endswith(".gif") else None,
     )
     write_video(pathlib.Path(output), recording)
     print(

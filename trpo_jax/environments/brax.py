@@ -1,0 +1,235 @@
+"""Environments of the brax package (https://github.com/google/brax).
+
+What MuJoCo Playground shares with it, for its states are built alike, is here too.
+"""
+
+import contextlib
+import difflib
+import io
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from trpo_jax.config import COUNT, check
+from trpo_jax.environments.base import Step
+from trpo_jax.environments.spaces import Box
+
+PyTree = Any
+
+# Packages that brax needs warn that they are no longer kept up, and MuJoCo prints that
+# it misses Warp.
+with (
+    warnings.catch_warnings(action="ignore"),
+    contextlib.redirect_stdout(io.StringIO()),
+):
+    import mujoco
+    from brax import envs, fluid
+
+BACKENDS = ("generalized", "positional", "spring", "mjx")
+
+
+class _Numpy(types.ModuleType):
+    """`jax.numpy` whose `clip` still takes the bound that brax 0.14 names `a_min`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(jnp, name)
+
+    @staticmethod
+    def clip(*args: Any, a_min: Any = None, **bounds: Any) -> jax.Array:
+        return jnp.clip(*args, **bounds if a_min is None else {"min": a_min, **bounds})
+
+
+# JAX has dropped that name, and without this nothing swims.
+fluid.jp = _Numpy("jax.numpy")
+
+
+class BraxEnvironment:
+    """A brax environment behind the contract of `trpo_jax.environments.base`.
+
+    It is the bare environment, without the wrappers that `brax.envs.create` puts around
+    it: these reset by themselves, to one cached state, and hide the final observation.
+    The time limit is theirs, counted here; reaching it truncates, and brax's own `done`
+    terminates. Actions in [−1, 1] are scaled to the actuators by brax, where they have
+    another range; what lies beyond is clipped here, as not all of brax does.
+    Observations are vectors; a dictionary becomes one, its entries sorted by name.
+
+    Args:
+        name: as registered in brax, with a physics backend if wanted: `"ant@spring"`.
+        backend: the same, apart from the name: `"generalized"`, `"positional"`,
+            `"spring"` or `"mjx"`. When None brax chooses, and all its environments
+            choose `"generalized"`.
+        max_episode_steps: the default is that of `brax.envs.create`.
+        options: of the environment's class, as `terminate_when_unhealthy=False`.
+
+    Raises:
+        ValueError: for an unknown name or backend, or for an environment that does not
+            run on this backend, with these options or with the installed packages.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        backend: str | None = None,
+        *,
+        max_episode_steps: int = 1000,
+        **options: Any,
+    ) -> None:
+        task, at, suffix = name.partition("@")
+        if task not in names():
+            near = difflib.get_close_matches(task, names(), 1, 0.0)
+            raise ValueError(f"unknown brax environment {task!r}; nearest: {near[0]!r}")
+        if at and backend not in (None, suffix):
+            raise ValueError(
+                f"backend must be None or that of the name, {suffix!r}; got {backend!r}"
+            )
+        backend = suffix if at else backend
+        if backend is not None:
+            if backend not in BACKENDS:
+                raise ValueError(
+                    f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}"
+                )
+            options["backend"] = backend
+        check("max_episode_steps", max_episode_steps, COUNT)
+        self.name = f"brax:{task}@{backend}" if backend else f"brax:{task}"
+        self.max_episode_steps = max_episode_steps
+        with made_quietly(self.name):
+            self._env = envs.get_environment(task, **options)
+            self.action_space = Box.uniform((self._env.action_size,), -1.0, 1.0)
+            self.observation_space = observation_space(self._env, flatten)
+
+    def reset(self, key: jax.Array) -> tuple[PyTree, jax.Array]:
+        """Start an episode: `(env_state, observation)`."""
+        return reset_simulator(self._env, flatten, key)
+
+    def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
+        """Take one action; never resets. The physics is deterministic."""
+        del key
+        return step_simulator(
+            self._env, flatten, self.max_episode_steps, env_state, action
+        )
+
+
+def names() -> list[str]:
+    """Return the environments that the installed brax has, without backends.
+
+    Example:
+        >>> "ant" in names()
+        True
+    """
+    return sorted(envs._envs)
+
+
+class SimulatorState(NamedTuple):
+    """State of an episode in brax or MuJoCo Playground.
+
+    Attributes:
+        simulator: the simulator's own state.
+        time: int32, steps taken in this episode.
+    """
+
+    simulator: PyTree
+    time: jax.Array
+
+
+@contextlib.contextmanager
+def made_quietly(name: str) -> Iterator[None]:
+    """Make an environment inside: it warns of nothing and fails in one line.
+
+    MuJoCo would warn about the models of its own packages on standard error, and leave
+    a file in the working directory.
+
+    Raises:
+        ValueError: whatever goes wrong inside; what is not the caller's fault comes
+            from packages that do not fit together.
+    """
+    listener = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda text: None)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"{name} cannot be made with these options and the packages installed "
+            f"here; {reason}"
+        ) from error
+    finally:
+        mujoco.set_mju_user_warning(listener)
+
+
+def flatten(observation: PyTree) -> jax.Array:
+    """Return all of an observation as one vector, dictionaries in order of their keys.
+
+    Example:
+        >>> flatten({"b": jnp.zeros((2, 1)), "a": jnp.ones(1)}).tolist()
+        [1.0, 0.0, 0.0]
+    """
+    parts = [
+        jnp.ravel(jnp.asarray(leaf, jnp.float32))
+        for leaf in jax.tree.leaves(observation)
+    ]
+    return jnp.concatenate(parts)
+
+
+def observation_space(simulator: Any, observe: Callable[[PyTree], jax.Array]) -> Box:
+    """Return the space of what `observe` makes of the simulator's observations."""
+    shapes = jax.eval_shape(
+        lambda key: observe(simulator.reset(key).obs), jax.random.key(0)
+    )
+    return Box.uniform(shapes.shape)
+
+
+def reset_simulator(
+    simulator: Any, observe: Callable[[PyTree], jax.Array], key: jax.Array
+) -> tuple[SimulatorState, jax.Array]:
+    """Start an episode.
+
+    Args:
+        simulator: an environment of brax or MuJoCo Playground, without wrappers.
+        observe: makes a vector of its observation.
+        key: consumed.
+
+    Returns:
+        The state, free of weak types, and the observation.
+    """
+    state = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), simulator.reset(key)
+    )
+    return SimulatorState(state, jnp.int32(0)), observe(state.obs)
+
+
+def step_simulator(
+    simulator: Any,
+    observe: Callable[[PyTree], jax.Array],
+    limit: int | None,
+    env_state: SimulatorState,
+    action: jax.Array,
+) -> Step:
+    """Take one step in units of [−1, 1]; never resets.
+
+    Args:
+        simulator: as in `reset_simulator`.
+        observe: as in `reset_simulator`.
+        limit: steps after which an episode is truncated, or None.
+        env_state: left as it is.
+        action: clipped.
+    """
+    # Simulators write into the dictionaries of the state that they are given.
+    copy = jax.tree.map(lambda leaf: leaf, env_state.simulator)
+    after = jax.tree.map(
+        lambda new, old: jnp.asarray(new, old.dtype),
+        simulator.step(copy, jnp.clip(action, -1, 1)),
+        env_state.simulator,
+    )
+    time = env_state.time + 1
+    return Step(
+        env_state=SimulatorState(after, time),
+        observation=observe(after.obs),
+        reward=after.reward.astype(jnp.float32),
+        terminated=after.done.astype(bool),
+        truncated=jnp.bool_(False) if limit is None else time >= limit,
+    )
