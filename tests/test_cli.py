@@ -123,7 +123,6 @@ BAD_LINES = [
     (["evaluate"], ["run is missing", "trpo-jax evaluate runs/"]),
     (["evaluate", "nowhere"], ["nowhere"]),
     (["evaluate", "busy"], ["policy.safetensors"]),
-    (["evaluate", "busy/file"], ["busy/file does not hold a policy"]),
     (["evaluate", "busy", "--episodes", "0"], ["--episodes must be", ">= 1", "0"]),
     (["evaluate", "busy", "--episods", "9"], ["--episods", "nearest: --episodes"]),
     (["watch", "busy", "--agent", "-1"], ["--agent must be", ">= 0", "-1"]),
@@ -680,6 +679,14 @@ def test_a_run_can_be_judged_again(run, said):
     )
     sampled = said("evaluate", str(run.directory), "--episodes", "7", "--sampled")
     assert "sampled" in sampled
+
+
+def test_a_file_that_holds_no_policy_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(occupied(tmp_path))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", "busy/file"])
+    assert stop.value.code == 2
+    assert "busy/file does not hold a policy" in capsys.readouterr().err
 
 
 def test_runs_are_compared_in_one_figure(run, said, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trpo_jax.config import Config, NetworkConfig
-from trpo_jax.plan import Plan, claim_directory
+from trpo_jax.plan import Plan, check_suffix, claim_directory
 from trpo_jax.presets import PRESETS
 
 
@@ -39,6 +39,7 @@ def train(plan: Plan, started: float) -> None:
 
 def evaluate(run: str, *, episodes: int, sampled: bool, seed: int) -> None:
     """Play episodes with the agents of a run and print what they return."""
+    _require_policy(run)
     from trpo_jax.checkpoint import load_policy
     from trpo_jax.judging import judge
     from trpo_jax.results import summarize_returns
@@ -61,10 +62,11 @@ def watch(
     run: str, output: str, *, agent: int, seed: int, sampled: bool, max_steps: int
 ) -> None:
     """Play one episode and write it as a film."""
-    from trpo_jax.checkpoint import load_policy
-    from trpo_jax.watching import check_suffix, record, write_video
-
     check_suffix(output)
+    _require_policy(run)
+    from trpo_jax.checkpoint import load_policy
+    from trpo_jax.watching import record, write_video
+
     saved = load_policy(run)
     recording = record(
         saved,
@@ -85,6 +87,9 @@ def plot(runs: tuple[str, ...], output: str) -> None:
     """Draw the learning curves of runs, a colour each, environments side by side."""
     if not runs:
         raise ValueError("the run is missing: trpo-jax plot runs/...")
+    for run in runs:
+        if not pathlib.Path(run, "config.json").is_file():
+            raise ValueError(f"{run} does not hold a run: it has no config.json")
     from trpo_jax.plotting import plot_runs
     from trpo_jax.results import read_run
 
@@ -134,6 +139,14 @@ def examine() -> int:
         verdict = "right" if check.passed else f"WRONG, expected {check.expected}"
         print(f"{check.name}: {check.result} ({verdict})")
     return 0 if all(check.passed for check in checks) else 1
+
+
+def _require_policy(run: str) -> None:
+    """Refuse what is not there before anything heavy is imported."""
+    path = pathlib.Path(run)
+    path = path / "policy.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"there is no policy at {str(path)!r}: name a run's directory")
 
 
 def _print_scores(how: str, scores: dict[str, Any], episodes: int) -> None:

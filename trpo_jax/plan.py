@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import importlib.util
 import itertools
 import os
 import pathlib
@@ -203,3 +204,20 @@ def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
             path.rmdir()
             if made:
                 path.parent.rmdir()
+
+
+def check_suffix(path: str | os.PathLike) -> None:
+    """Refuse a file that `write_video` could not write, before an episode is played.
+
+    Raises:
+        ValueError: for another ending than `.gif` or `.mp4`, or when what MP4 needs is
+            not installed.
+    """
+    suffix = pathlib.Path(path).suffix.lower()
+    if suffix not in (".gif", ".mp4"):
+        raise ValueError(f"a video must end in .gif or .mp4; got {os.fspath(path)!r}")
+    if suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
+        raise ValueError(
+            ".mp4 needs imageio-ffmpeg: pip install 'trpo-jax[video]'; .gif needs "
+            "nothing"
+        )

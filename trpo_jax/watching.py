@@ -3,12 +3,12 @@
 import contextlib
 import functools
 import importlib
-import importlib.util
 import io
 import itertools
 import math
 import os
 import pathlib
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.spaces import Box
 from trpo_jax.evaluation import STEP_LIMIT
 from trpo_jax.host_rollout import make_actor
+from trpo_jax.plan import check_suffix
 from trpo_jax.programs import ONCE, compile_for
 
 PyTree = Any
@@ -189,23 +190,6 @@ def write_video(path: str | os.PathLike, recording: Recording) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def check_suffix(path: str | os.PathLike) -> None:
-    """Refuse a file that `write_video` could not write, before an episode is played.
-
-    Raises:
-        ValueError: for another ending than `.gif` or `.mp4`, or when what MP4 needs is
-            not installed.
-    """
-    suffix = pathlib.Path(path).suffix.lower()
-    if suffix not in (".gif", ".mp4"):
-        raise ValueError(f"a video must end in .gif or .mp4; got {os.fspath(path)!r}")
-    if suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise ValueError(
-            ".mp4 needs imageio-ffmpeg: pip install 'trpo-jax[video]'; .gif needs "
-            "nothing"
-        )
-
-
 def _stride(rate: float, limit: float | None) -> int:
     """Return of how many pictures one is kept, so that at most `limit` a second are."""
     return 1 if limit is None else max(1, math.ceil(rate / limit - 1e-6))
@@ -237,14 +221,16 @@ def _encode_gif(frames: list[np.ndarray], width: int, rate: float) -> bytes:
         size = (width, round(images[0].height * width / images[0].width))
         images = [image.resize(size, Image.Resampling.BOX) for image in images]
     # One palette for all, made of pixels from all: no flicker, and it is stored once.
-    step = 1 + len(images) * images[0].width * images[0].height // 2**19
+    step = 1 + len(images) * images[0].width * images[0].height // 2**17
     pixels = [np.asarray(image).reshape(-1, 3)[::step] for image in images]
-    palette = Image.fromarray(np.concatenate(pixels)[None]).quantize(
-        GIF_COLORS, kmeans=1
-    )
-    first, *others = (
-        image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images
-    )
+    sample = Image.fromarray(np.concatenate(pixels)[None])
+    # Centred until all but a hundredth of the pixels stay with their color.
+    sample = sample.quantize(GIF_COLORS, kmeans=sample.width // 100)
+    palette = np.array(sample.getpalette(), np.uint8).reshape(-1, 3)
+    nearest = _Nearest(palette)
+    first, *others = (Image.fromarray(nearest(np.asarray(i))) for i in images)
+    for image in (first, *others):
+        image.putpalette(palette.tobytes())
     # A GIF counts time in hundredths of a second; rounded ends keep the sum right.
     ends = np.rint(np.arange(len(images) + 1) * 100 / rate).astype(int)
     buffer = io.BytesIO()
@@ -260,23 +246,43 @@ def _encode_gif(frames: list[np.ndarray], width: int, rate: float) -> bytes:
     return buffer.getvalue()
 
 
+class _Nearest:
+    """Finds the nearest of some colors; Pillow's own way is off by up to 4."""
+
+    def __init__(self, palette: np.ndarray) -> None:
+        self._palette = palette.astype(np.float32)
+        self._known = np.full(2**24, -1, np.int16)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        packed = pixels.astype(np.int32) @ np.array([2**16, 2**8, 1], np.int32)
+        new = np.unique(packed[self._known[packed] < 0])
+        colors = np.stack([new >> 16, new >> 8 & 255, new & 255], -1)
+        # |c − p|² = |c|² − 2 cᵀp + |p|², of which |c|² does not matter.
+        distance = (self._palette**2).sum(-1) - 2 * (colors @ self._palette.T)
+        self._known[new] = distance.argmin(-1)
+        return self._known[packed].astype(np.uint8)
+
+
 def _write_mp4(path: pathlib.Path, recording: Recording) -> None:
     import imageio_ffmpeg
 
     height, width, _ = recording.frames[0].shape
-    odd = [(0, height % 2), (0, width % 2), (0, 0)]  # the codec wants even numbers
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        (width + width % 2, height + height % 2),
-        fps=recording.frames_per_second,
-        codec="libx264",
-        macro_block_size=2,
-        ffmpeg_log_level="error",
-    )
-    with contextlib.closing(writer):
-        writer.send(None)
-        for frame in recording.frames:
-            writer.send(np.ascontiguousarray(np.pad(frame, odd, "edge")))
+    rate = f"{recording.frames_per_second:.6f}"
+    given = f"-v error -y -f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {rate} -i -"
+    even = "-vf pad=ceil(iw/2)*2:ceil(ih/2)*2"  # as the codec wants it
+    wanted = f"{even} -c:v libx264 -pix_fmt yuv420p -crf 20"
+    # Not imageio_ffmpeg.write_frames: it forks in a way that can hang beside JAX.
+    options = f"{given} {wanted}".split()
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, str(path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        with contextlib.suppress(BrokenPipeError):  # it will say why
+            for frame in recording.frames:
+                process.stdin.write(np.ascontiguousarray(frame))
+        _, said = process.communicate()
+    if process.returncode:
+        raise OSError(" ".join(["ffmpeg:", *said.decode(errors="replace").split()]))
 
 
 def _open_stage(
