@@ -1,7 +1,9 @@
 """Recording: the oracle is a clock, whose pictures have the colour of its time."""
 
 import contextlib
+import os
 import subprocess
+import sys
 import types
 from typing import ClassVar, NamedTuple
 
@@ -86,6 +88,11 @@ class Undressed(HostClock):
 class Uninstalled(HostClock):
     def render(self):
         raise gymnasium.error.DependencyNotInstalled("it needs\n  `pip install easel`")
+
+
+@pytest.fixture(autouse=True)
+def _environment_variables(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -527,7 +534,7 @@ def skip_without_opengl():
     try:
         yield
     except ValueError as error:
-        if "apt install" in str(error):
+        if "apt install" in str(error) or "process of its own" in str(error):
             pytest.skip(str(error))
         raise
 
@@ -583,6 +590,37 @@ def test_envpool_draws_mujoco_with_the_sky_above():
     assert sky[..., 2].mean() > sky[..., 0].mean() + 10  # blue
 
 
+def test_envpool_refuses_where_its_mujoco_would_end_the_process(monkeypatch):
+    pytest.importorskip("envpool")
+    import trpo_jax.environments.envpool as adapter
+
+    monkeypatch.setattr(adapter, "_all_see_opengl", lambda: True)
+    monkeypatch.setattr(adapter, "_OPENGL_CAME_FIRST", False)
+    adapter._let_mujoco_find_opengl.cache_clear()
+    with pytest.raises(ValueError, match=r"Hopper-v4 cannot .* another OpenGL") as said:
+        record(policy_of(adapter.EnvpoolEnvironment("Hopper-v4")))
+    assert "\n" not in str(said.value)
+    cartpole = policy_of(adapter.EnvpoolEnvironment("CartPole-v1"))
+    assert record(cartpole, max_steps=1).episode_length == 1  # has no MuJoCo in it
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is a screen")
+@pytest.mark.parametrize(
+    ("display", "chosen", "expected"),
+    [("", None, "egl"), ("", "osmesa", "osmesa"), (":0", None, None)],
+)
+def test_mujoco_draws_with_egl_where_there_is_no_screen(
+    monkeypatch, display, chosen, expected
+):
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("MUJOCO_GL")
+    if chosen:
+        monkeypatch.setenv("MUJOCO_GL", chosen)
+    watching._choose_opengl()
+    assert os.environ.get("MUJOCO_GL") == expected
+
+
 def test_envpool_that_cannot_draw_says_so():
     pytest.importorskip("envpool")
     from trpo_jax.environments.envpool import EnvpoolEnvironment
@@ -592,23 +630,31 @@ def test_envpool_that_cannot_draw_says_so():
         record(policy_of(lake, size=4))
 
 
-def test_a_ball_that_is_higher_is_drawn_higher():
-    """The camera of brax and MuJoCo Playground, on a world made here."""
+@pytest.mark.parametrize("simulator", ["brax", "playground"])
+def test_a_ball_that_is_higher_is_drawn_higher(simulator):
+    """The camera of both, on a world made here, with states built like theirs."""
     mujoco = pytest.importorskip("mujoco")
     model = mujoco.MjModel.from_xml_string(
         """<mujoco><worldbody><light pos="0 -3 3"/><body>
         <joint type="slide" axis="0 0 1"/>
         <geom type="sphere" size=".2" rgba="1 0 0 1"/></body></worldbody></mujoco>"""
     )
-    simulator = types.SimpleNamespace(mj_model=model, dt=0.02)
+    brax = simulator == "brax"
+    world = state(mj_model=model, dt=0.02)
+    ball = state(name=f"{simulator}:ball", _env=state(sys=world) if brax else world)
+    ball._env.dt = world.dt
     with skip_without_opengl():
-        camera = watching._Camera("mine:ball", simulator)
-    heights = []
+        draw, rate = watching._find_drawing(ball)
+    assert rate == 50
+    rows = []
     for height in (0.0, 0.3):
-        data = types.SimpleNamespace(qpos=np.array([height]), qvel=np.zeros(1))
-        physics = types.SimpleNamespace(data=data)
-        frame = camera(types.SimpleNamespace(simulator=physics), np.zeros(1))
+        position, velocity = np.array([height]), np.zeros(1)
+        if brax:
+            now = state(pipeline_state=state(q=position, qd=velocity))
+        else:
+            now = state(data=state(qpos=position, qvel=velocity))
+        frame = draw(state(simulator=now), np.zeros(1))
         assert frame.shape == (*watching.RENDER_SIZE, 3)
-        heights.append(np.nonzero(frame[..., 0] > 100)[0].mean())
-    camera.close()
-    assert heights[1] < heights[0] - 20
+        rows.append(np.nonzero(frame[..., 0] > 100)[0].mean())
+    draw.close()
+    assert rows[1] < rows[0] - 20

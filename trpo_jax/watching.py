@@ -74,7 +74,8 @@ class Recording(NamedTuple):
 
     Attributes:
         frames: uint8 `[H, W, 3]` each: the start, then what every action led to.
-        frames_per_second: at which the episode takes as long as in its world.
+        frames_per_second: at which to show them: real time in MuJoCo, else as
+            Gymnasium does, else 10 for worlds of cells and 30 for others.
         episode_return: undiscounted sum of all rewards.
         episode_length: actions.
         finished: False when it was stopped before it ended.
@@ -164,7 +165,7 @@ def record(
 
 
 def write_video(path: str | os.PathLike, recording: Recording) -> None:
-    """Write a recording as a GIF or an MP4, in real time.
+    """Write a recording as a GIF or an MP4, at its own speed.
 
     A GIF is kept small: at most 25 pictures a second, those in between left out; at
     most 320 pixels wide, what is wider made smaller; 64 colours. Where more than 3 MB
@@ -382,7 +383,10 @@ class _HostStage:
 def _cannot_draw(name: str, error: Exception) -> ValueError:
     reason = " ".join(str(error).split()) or type(error).__name__
     advice = ""
-    if any(word in reason for word in ("EGL", "OpenGL", "gl_context", "glGetError")):
+    if any(
+        word in reason
+        for word in ("EGL", "OpenGL platform", "gladLoadGL", "glGetError")
+    ):
         advice = (
             "; without a screen MuJoCo draws with EGL, on Debian `apt install libegl1 "
             "libgl1-mesa-dri`"

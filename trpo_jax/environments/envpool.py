@@ -5,11 +5,11 @@ import difflib
 import functools
 import pathlib
 import shutil
+import sys
 import tempfile
 import warnings
 from typing import Any
 
-import envpool
 import numpy as np
 
 from trpo_jax.environments.host import (
@@ -18,6 +18,15 @@ from trpo_jax.environments.host import (
     convert_observations,
     convert_space,
 )
+
+
+def _all_see_opengl() -> bool:
+    return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "eglGetProcAddress")
+
+
+_OPENGL_CAME_FIRST = "envpool" not in sys.modules and _all_see_opengl()
+
+import envpool  # noqa: E402
 
 
 class EnvpoolEnvironment:
@@ -120,7 +129,9 @@ class EnvpoolEnvironment:
         Raises:
             RuntimeError: when there is none, or no OpenGL that MuJoCo could draw with.
         """
-        _let_mujoco_find_opengl()
+        for kind in type(self._pool).__mro__:
+            if kind.__module__.startswith("envpool.mujoco"):
+                _let_mujoco_find_opengl(kind.__module__)
         return self._pool.render()[0]
 
     def close(self) -> None:
@@ -139,12 +150,22 @@ def _frames_per_second(config: dict[str, Any]) -> float | None:
 
 
 @functools.cache
-def _let_mujoco_find_opengl() -> None:
-    """Load a copy of the library for OpenGL that EnvPool brings, as `libEGL.so`.
+def _let_mujoco_find_opengl(module: str) -> None:
+    """Load a copy of the OpenGL library that EnvPool brings, under the usual name.
 
-    MuJoCo looks for it among the loaded libraries, by this name, and ends the process
-    if there is none; in EnvPool's wheels its name is another one.
+    Each module of EnvPool with a MuJoCo in it takes, once, `eglGetProcAddress` from
+    what is loaded for all to see, else from the first loaded library whose name begins
+    with `libEGL.so`. It ends the process if there is none, or another one than it draws
+    with: that of EnvPool's wheel, which has another name, or what all saw before.
+
+    Raises:
+        RuntimeError: when the module would end the process.
     """
+    if _all_see_opengl() and not _OPENGL_CAME_FIRST:
+        raise RuntimeError(
+            f"another OpenGL is loaded, not that of {module}; draw it in a process of "
+            "its own"
+        )
     brought = pathlib.Path(envpool.__file__).parents[1] / "envpool.libs"
     for library in brought.glob("libEGL*.so*"):
         with tempfile.TemporaryDirectory() as directory:
