@@ -284,10 +284,10 @@ def test_the_backend_is_a_part_of_the_name_or_an_argument():
         BraxEnvironment(REAL, "spring"),
     ]
     assert {environment.name for environment in named} == {f"brax:{REAL}"}
-    assert {environment._env.backend for environment in named} == {"spring"}
+    assert {environment.simulator.backend for environment in named} == {"spring"}
     default = BraxEnvironment("inverted_pendulum")
     assert default.name == "brax:inverted_pendulum"
-    assert default._env.backend == "generalized"
+    assert default.simulator.backend == "generalized"
 
 
 def test_options_are_those_of_the_class():

@@ -172,8 +172,8 @@ def test_spaces_and_limit():
 
 def test_physics_is_that_of_jax_whatever_playground_prefers():
     assert registry.get_default_config(REAL).impl == "warp"
-    assert real()._env.mjx_model.impl.value == "jax"
-    assert robot()._env.impl == "jax"
+    assert real().simulator.mjx_model.impl.value == "jax"
+    assert robot().simulator.impl == "jax"
     with pytest.raises(ValueError, match="impl must be 'jax'; got 'warp'"):
         PlaygroundEnvironment("Robot", impl="warp")
 

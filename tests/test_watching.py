@@ -1,6 +1,7 @@
 """Recording: the oracle is a clock, whose pictures have the colour of its time."""
 
 import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+import trpo_jax.drawings as drawings
 import trpo_jax.watching as watching
 from trpo_jax.checkpoint import SavedPolicy
 from trpo_jax.distributions import Categorical
@@ -25,13 +27,9 @@ from trpo_jax.environments.gymnax import GymnaxEnvironment, names
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.networks import Agent, Network
 from trpo_jax.normalization import Normalizer
-from trpo_jax.watching import (
-    Recording,
-    check_suffix,
-    draw_channels,
-    record,
-    write_video,
-)
+from trpo_jax.plan import check_suffix
+from trpo_jax.video import Recording, write_video
+from trpo_jax.watching import record
 
 LENGTH = 9
 
@@ -322,18 +320,18 @@ def state(**values):
 
 def test_a_pole_leans_where_its_angle_points_and_the_cart_is_where_it_is():
     def draw(x, theta):
-        return watching._DRAWINGS["CartPole-v1"](state(x=x, theta=theta))
+        return drawings.DRAWINGS["CartPole-v1"](state(x=x, theta=theta))
 
-    left, right = (middle_of(draw(0.0, t), watching.ROD)[0] for t in (-0.5, 0.5))
+    left, right = (middle_of(draw(0.0, t), drawings.ROD)[0] for t in (-0.5, 0.5))
     assert -0.2 < left < -0.05 < 0.05 < right < 0.2
-    cart, _ = middle_of(draw(1.3, 0.0), watching.INK)
+    cart, _ = middle_of(draw(1.3, 0.0), drawings.INK)
     assert cart == pytest.approx(0.5, abs=0.01)  # of 2.6
 
 
 def test_a_pendulum_stands_at_angle_0_and_turns_counter_clockwise():
     def rod(theta):
-        draw = watching._DRAWINGS["Pendulum-v1"]
-        return middle_of(draw(state(theta=theta)), watching.ROD)
+        draw = drawings.DRAWINGS["Pendulum-v1"]
+        return middle_of(draw(state(theta=theta)), drawings.ROD)
 
     x, y = rod(0.0)
     assert abs(x) < 0.02 < 0.3 < y
@@ -344,8 +342,8 @@ def test_a_pendulum_stands_at_angle_0_and_turns_counter_clockwise():
 
 def test_an_acrobot_hangs_at_angle_0_and_its_elbow_adds_to_its_shoulder():
     def rods(one, two):
-        draw = watching._DRAWINGS["Acrobot-v1"]
-        return middle_of(draw(state(joint_angle1=one, joint_angle2=two)), watching.ROD)
+        draw = drawings.DRAWINGS["Acrobot-v1"]
+        return middle_of(draw(state(joint_angle1=one, joint_angle2=two)), drawings.ROD)
 
     assert rods(0.0, 0.0)[1] < -0.3
     assert rods(np.pi, 0.0)[1] > 0.3
@@ -354,9 +352,9 @@ def test_an_acrobot_hangs_at_angle_0_and_its_elbow_adds_to_its_shoulder():
 
 
 def test_a_mountain_car_is_on_its_hill():
-    draw = watching._DRAWINGS["MountainCar-v0"]
+    draw = drawings.DRAWINGS["MountainCar-v0"]
     valley, flag = (draw(state(position=x)) for x in (-np.pi / 6, 0.5))
-    low, high = middle_of(valley, watching.ROD), middle_of(flag, watching.ROD)
+    low, high = middle_of(valley, drawings.ROD), middle_of(flag, drawings.ROD)
     assert low[1] < -0.5 < 0.5 < high[1]
     assert low[0] < high[0]
 
@@ -364,12 +362,12 @@ def test_a_mountain_car_is_on_its_hill():
 def test_channels_are_painted_cell_by_cell():
     cells = np.zeros((10, 10, 4))
     cells[2, 7, 0] = cells[9, 0, 3] = cells[9, 0, 1] = 1
-    frame = draw_channels(cells)
+    frame = drawings.draw_channels(cells)
     small = frame[::32, ::32]
     assert (frame == small.repeat(32, 0).repeat(32, 1)).all()
-    np.testing.assert_array_equal(small[2, 7], watching._PALETTE[1])
-    np.testing.assert_array_equal(small[9, 0], watching._PALETTE[4])  # the last of two
-    background = (small == watching._PALETTE[0]).all(-1)
+    np.testing.assert_array_equal(small[2, 7], drawings.PALETTE[1])
+    np.testing.assert_array_equal(small[9, 0], drawings.PALETTE[4])  # the last of two
+    background = (small == drawings.PALETTE[0]).all(-1)
     assert background.sum() == 98
 
 
@@ -378,9 +376,9 @@ def test_a_maze_shows_its_agent_and_its_goal():
     draw, _ = watching._find_drawing(environment)
     env_state, observation = environment.reset(jax.random.key(1))
     small = draw(env_state, observation)[::24, ::24]
-    np.testing.assert_array_equal(small[tuple(env_state.pos)], watching._TILES[3])
-    np.testing.assert_array_equal(small[tuple(env_state.goal)], watching._TILES[2])
-    assert (small[0] == watching._TILES[1]).all()  # the outer wall
+    np.testing.assert_array_equal(small[tuple(env_state.pos)], drawings.TILES[3])
+    np.testing.assert_array_equal(small[tuple(env_state.goal)], drawings.TILES[2])
+    assert (small[0] == drawings.TILES[1]).all()  # the outer wall
 
 
 # Videos.
@@ -425,14 +423,16 @@ def test_a_gif_plays_in_real_time_at_25_pictures_a_second_at_most(
 
 def test_a_gif_keeps_the_colors_of_drawings(tmp_path):
     rng = np.random.default_rng(0)
-    frames = [draw_channels(rng.random((10, 10, 10)) < 0.05) for _ in range(30)]
+    frames = [
+        drawings.draw_channels(rng.random((10, 10, 10)) < 0.05) for _ in range(30)
+    ]
     write_video(tmp_path / "agent.gif", Recording(frames, 10.0, 0.0, 29, True))
     read, _, _ = read_gif(tmp_path / "agent.gif")
     np.testing.assert_array_equal(read, frames)
 
 
 def test_white_stays_white_in_a_gif(tmp_path):
-    draw = watching._DRAWINGS["MountainCar-v0"]
+    draw = drawings.DRAWINGS["MountainCar-v0"]
     frames = [draw(state(position=x)) for x in np.linspace(-1, 0.5, 30)]
     write_video(tmp_path / "agent.gif", Recording(frames, 30.0, 0.0, 29, True))
     read, _, _ = read_gif(tmp_path / "agent.gif")
@@ -457,7 +457,7 @@ def test_a_gif_that_would_be_large_is_made_smaller(tmp_path, monkeypatch):
     black_or_white = rng.integers(0, 2, (41, 30, 320, 1), np.uint8) * 255
     frames = list(black_or_white.repeat(3, -1))
     recording = Recording(frames, 20.0, 0.0, 40, True)
-    monkeypatch.setattr(watching, "GIF_BYTES", 25_000)
+    monkeypatch.setattr(video, "GIF_BYTES", 25_000)
     write_video(tmp_path / "agent.gif", recording)
     small, durations, _ = read_gif(tmp_path / "agent.gif")
     assert (tmp_path / "agent.gif").stat().st_size < 25_000
@@ -483,7 +483,7 @@ def test_other_endings_are_refused(tmp_path, path):
 
 
 def test_mp4_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(watching.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     check_suffix("agent.GIF")
     with pytest.raises(ValueError, match=r"pip install 'trpo-jax\[video\]'") as error:
         write_video(tmp_path / "agent.mp4", striped(2, 10.0))
@@ -642,7 +642,7 @@ def test_a_ball_that_is_higher_is_drawn_higher(simulator):
     brax = simulator == "brax"
     world = state(mj_model=model, dt=0.02)
     ball = state(name=f"{simulator}:ball", _env=state(sys=world) if brax else world)
-    ball._env.dt = world.dt
+    ball.simulator.dt = world.dt
     with skip_without_opengl():
         draw, rate = watching._find_drawing(ball)
     assert rate == 50

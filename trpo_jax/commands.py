@@ -65,7 +65,8 @@ def watch(
     check_suffix(output)
     _require_policy(run)
     from trpo_jax.checkpoint import load_policy
-    from trpo_jax.watching import record, write_video
+    from trpo_jax.video import write_video
+    from trpo_jax.watching import record
 
     saved = load_policy(run)
     recording = record(

@@ -20,8 +20,8 @@ class ActionRepeat:
     """
 
     def __init__(self, environment: Environment, repeat: int) -> None:
-        self._environment = environment
-        self._repeat = repeat
+        self.environment = environment
+        self.repeat = repeat
         self.name: str = environment.name
         self.observation_space: Space = environment.observation_space
         self.action_space: Space = environment.action_space
@@ -30,16 +30,16 @@ class ActionRepeat:
 
     def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
         """Start an episode: `(env_state, observation)`."""
-        return self._environment.reset(key)
+        return self.environment.reset(key)
 
     def step(self, key: jax.Array, env_state: PyTree, action: PyTree) -> Step:
         """Take one action `repeat` times, or until the episode ends."""
-        first_key, *keys = jax.random.split(key, self._repeat)
-        step = self._environment.step(first_key, env_state, action)
+        first_key, *keys = jax.random.split(key, self.repeat)
+        step = self.environment.step(first_key, env_state, action)
 
         def again(step: Step, key: jax.Array) -> tuple[Step, None]:
             over = step.terminated | step.truncated
-            after = self._environment.step(key, step.env_state, action)
+            after = self.environment.step(key, step.env_state, action)
             after = after._replace(reward=step.reward + after.reward)
             return (
                 jax.tree.map(lambda old, new: jnp.where(over, old, new), step, after),

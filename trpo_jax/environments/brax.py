@@ -97,19 +97,19 @@ class BraxEnvironment:
         self.name = f"brax:{task}@{backend}" if backend else f"brax:{task}"
         self.max_episode_steps = max_episode_steps
         with made_quietly(self.name):
-            self._env = envs.get_environment(task, **options)
-            self.action_space = Box.uniform((self._env.action_size,), -1.0, 1.0)
-            self.observation_space = observation_space(self._env, flatten)
+            self.simulator = envs.get_environment(task, **options)
+            self.action_space = Box.uniform((self.simulator.action_size,), -1.0, 1.0)
+            self.observation_space = observation_space(self.simulator, flatten)
 
     def reset(self, key: jax.Array) -> tuple[PyTree, jax.Array]:
         """Start an episode: `(env_state, observation)`."""
-        return reset_simulator(self._env, flatten, key)
+        return reset_simulator(self.simulator, flatten, key)
 
     def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
         """Take one action; never resets. The physics is deterministic."""
         del key
         return step_simulator(
-            self._env, flatten, self.max_episode_steps, env_state, action
+            self.simulator, flatten, self.max_episode_steps, env_state, action
         )
 
 

@@ -64,26 +64,26 @@ class GymnaxEnvironment:
                 f"unknown gymnax environment {name!r}; nearest: {near[0]!r}"
             )
         self.name = f"gymnax:{name}"
-        self._env, default_params = gymnax.make(name)
+        self.simulator, default_params = gymnax.make(name)
         self._params = default_params if params is None else params
         self.observation_space = _convert_space(
-            name, "observation", self._env.observation_space(self._params)
+            name, "observation", self.simulator.observation_space(self._params)
         )
         self.action_space = _convert_space(
-            name, "action", self._env.action_space(self._params)
+            name, "action", self.simulator.action_space(self._params)
         )
         self.max_episode_steps = int(self._params.max_steps_in_episode)
 
     def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
         """Start an episode: `(env_state, observation)`."""
-        observation, env_state = self._env.reset_env(key, self._params)
+        observation, env_state = self.simulator.reset_env(key, self._params)
         return jax.tree.map(jnp.asarray, (env_state, observation))
 
     def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
         """Take one action; never resets."""
         if isinstance(self.action_space, Box):
             action = rescale_action(self.action_space, action)
-        observation, after, reward, terminated, _ = self._env.step_env(
+        observation, after, reward, terminated, _ = self.simulator.step_env(
             key, env_state, action, self._params
         )
         return Step(
@@ -95,7 +95,7 @@ class GymnaxEnvironment:
             reward=jnp.reshape(reward, ()).astype(jnp.float32),
             terminated=jnp.reshape(terminated, ()).astype(bool),
             truncated=jnp.reshape(
-                self._env.is_truncated(after, self._params), ()
+                self.simulator.is_truncated(after, self._params), ()
             ).astype(bool),
         )
 

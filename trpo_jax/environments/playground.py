@@ -80,25 +80,25 @@ class PlaygroundEnvironment:
             config = registry.get_default_config(name)
             if "impl" in config:
                 config.impl = "jax"
-            self._env = registry.load(name, config, options)
-            implementation = self._env.mjx_model.impl.value
+            self.simulator = registry.load(name, config, options)
+            implementation = self.simulator.mjx_model.impl.value
             if implementation != "jax":
                 raise ValueError(f"impl must be 'jax'; got {implementation!r}")
-            self.action_space = Box.uniform((self._env.action_size,), -1.0, 1.0)
-            self.observation_space = observation_space(self._env, _observe)
+            self.action_space = Box.uniform((self.simulator.action_size,), -1.0, 1.0)
+            self.observation_space = observation_space(self.simulator, _observe)
         self.max_episode_steps: int | None = config.get("episode_length")
         if self.max_episode_steps is not None:
             check("episode_length", self.max_episode_steps, COUNT)
 
     def reset(self, key: jax.Array) -> tuple[PyTree, jax.Array]:
         """Start an episode: `(env_state, observation)`."""
-        return reset_simulator(self._env, _observe, key)
+        return reset_simulator(self.simulator, _observe, key)
 
     def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
         """Take one action; never resets. The environment keeps a key in its state."""
         del key
         return step_simulator(
-            self._env, _observe, self.max_episode_steps, env_state, action
+            self.simulator, _observe, self.max_episode_steps, env_state, action
         )
 
 
