@@ -16,6 +16,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 import trpo_jax.drawings as drawings
+import trpo_jax.video as video
 import trpo_jax.watching as watching
 from trpo_jax.checkpoint import SavedPolicy
 from trpo_jax.distributions import Categorical
