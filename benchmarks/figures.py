@@ -1,14 +1,13 @@
 """Figures from the results on disk: `python -m benchmarks.figures`."""
 
-import json
 import pathlib
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.returns import RESULTS
-from trpo_jax.plotting import draw_learning_curve
+from benchmarks.returns import HOST, load
+from trpo_jax.plotting import draw_learning_curve, interquartile_mean
 
 CLASSIC = {  # and the goal drawn as a dotted line: rl-zoo3's TRPO, deterministic
     "CartPole-v1": 500.0,
@@ -17,30 +16,48 @@ CLASSIC = {  # and the goal drawn as a dotted line: rl-zoo3's TRPO, deterministi
     "MountainCar-v0": -107.3,
     "MountainCarContinuous-v0": 92.5,
 }
-FIGURE = pathlib.Path(__file__).parent.parent / "docs" / "learning_curves.png"
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
 
-def main() -> None:
-    """Draw the learning curves of the classic control tasks."""
-    figure = Figure(figsize=(14, 2.9), dpi=100, layout="constrained")
+def draw_returns(
+    path: pathlib.Path, references: dict[str, float], rows: int, columns: int
+) -> None:
+    """Draw a panel an environment that has results.
+
+    Args:
+        path: of the picture.
+        references: by environment, a return drawn as a dotted line.
+        rows: of panels.
+        columns: of panels.
+    """
+    figure = Figure(
+        figsize=(2.8 * columns, 2.6 * rows + 0.3), dpi=100, layout="constrained"
+    )
     FigureCanvasAgg(figure)
-    for axes, (name, reference) in zip(
-        figure.subplots(1, len(CLASSIC)), CLASSIC.items()
-    ):
-        axes.set_title(name, fontsize=10)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (name, reference) in zip(panels, references.items(), strict=True):
+        axes.set_title(name.rpartition(":")[2], fontsize=10)
         axes.set_xlabel("thousand simulator steps", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.axhline(reference, color="0.4", ls=":", lw=1)
-        path = RESULTS / f"{name}.json"
-        if path.exists():
-            curve = json.loads(path.read_text())["curve"]
-            draw_learning_curve(
-                axes,
-                np.array(curve["environment_steps"]) / 1000,
-                np.array(curve["episode_return"], float),
-            )
-    figure.axes[0].set_ylabel("training return", fontsize=8)
-    figure.savefig(FIGURE)
+        result = load(name)
+        if result is None:
+            continue
+        steps = np.array(result["curve"]["environment_steps"]) / 1000
+        draw_learning_curve(
+            axes, steps, np.array(result["curve"]["episode_return"], float)
+        )
+        greedy = interquartile_mean(np.array(result["greedy"]["mean_per_seed"]))
+        axes.plot(steps[-1], greedy, "o", color="C0", ms=4, clip_on=False)
+    for axes in panels[::columns]:
+        axes.set_ylabel("training return", fontsize=8)
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Draw the learning curves of the classic tasks, and those on the host."""
+    draw_returns(DOCS / "learning_curves.png", CLASSIC, 1, 5)
+    draw_returns(DOCS / "returns_on_the_host.png", HOST, 2, 6)
 
 
 if __name__ == "__main__":

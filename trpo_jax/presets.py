@@ -50,6 +50,18 @@ def _mujoco(source: str, **values: Any) -> Preset:
 _TUNED = "tuned here on other seeds than those reported; "
 
 _EVIDENCE = "runs in benchmarks/results/tuning.jsonl; "
+_BALANCE = (
+    _EVIDENCE + "once balanced there is nothing but noise to learn from: large "
+    "batches, staggered, and steps that vanish"
+)
+_BALANCING: dict[str, Any] = {
+    "num_steps": 256,
+    "stagger_starts": True,
+    "max_kl": 0.02,
+    "max_kl_final": 0.02,
+    "critic_learning_rate_final": 0.1,
+    "critic_epochs": 20,
+}
 
 PRESETS: dict[str, Preset] = {
     "CartPole-v1": _preset(
@@ -148,14 +160,26 @@ PRESETS: dict[str, Preset] = {
         gae_lambda=0.9,
     ),
     "Hopper-v*": _mujoco(
-        _EVIDENCE + "one seed so far; large steps and a well-fitted critic",
-        max_kl=0.05,
+        _EVIDENCE + "a longer horizon, a well-fitted critic, and steps that shrink",
+        max_kl=0.03,
+        max_kl_final=0.1,
+        discount=0.995,
+        log_std_init=-0.5,
         critic_epochs=20,
         critic_minibatch_size=128,
     ),
     "Walker2d-v*": _mujoco(
-        _EVIDENCE + "not settled yet", max_kl=0.02, log_std_init=-0.5
+        _EVIDENCE + "a longer horizon and a well-fitted critic",
+        max_kl=0.03,
+        discount=0.995,
+        critic_epochs=20,
+        critic_minibatch_size=128,
     ),
+    "Reacher-v*": _mujoco(
+        _EVIDENCE + "steps that shrink", max_kl=0.03, max_kl_final=0.1
+    ),
+    "InvertedPendulum-v*": _mujoco(_BALANCE, **_BALANCING),
+    "InvertedDoublePendulum-v*": _mujoco(_BALANCE, **_BALANCING),
     "SpaceInvaders-MinAtar": _minatar(
         _TUNED + "many small iterations and shorter traces", gae_lambda=0.8
     ),
