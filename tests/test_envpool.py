@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from trpo_jax import host_programs
 from trpo_jax.environments import make_host_environment
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.training import train
@@ -137,7 +138,7 @@ def test_training_on_envpool_learns():
     )
     assert result.metrics.kl.shape == (2, 19)
     assert min(result.evaluation["greedy"]["mean_per_seed"]) > 100  # random play: 22
-    assert (result.metrics.explained_variance[:, -1] > 0).all()
+    assert (result.metrics.explained_variance.max(axis=1) > 0.5).all()
     kl = result.metrics.kl
     assert (kl <= 0.02 * (1 + 1e-3)).all()
     assert jax.tree.leaves(result.state)[0].shape[0] == 2
@@ -149,6 +150,18 @@ def test_a_seed_alone_is_that_seed_among_others():
     second = train("envpool:CartPole-v1", seed=1, progress=False, **values)
     np.testing.assert_allclose(
         both.metrics.episode_return[1], second.metrics.episode_return[0]
+    )
+
+
+@pytest.mark.parametrize("simulators", [1, 3])
+def test_the_number_of_simulators_changes_nothing(simulators, monkeypatch):
+    values = {"total_steps": 1024, "num_envs": 7, "num_steps": 64, "progress": False}
+    monkeypatch.setattr(host_programs, "SIMULATORS", 2)
+    two = train("envpool:CartPole-v1", **values)
+    monkeypatch.setattr(host_programs, "SIMULATORS", simulators)
+    other = train("envpool:CartPole-v1", **values)
+    np.testing.assert_allclose(
+        two.metrics.episode_return, other.metrics.episode_return, rtol=1e-5
     )
 
 

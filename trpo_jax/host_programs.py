@@ -27,7 +27,7 @@ from trpo_jax.host_rollout import (
 from trpo_jax.metrics import Metrics, summarize
 from trpo_jax.networks import Agent
 from trpo_jax.plan import Plan
-from trpo_jax.programs import FOR_LONG, ONCE, Groups, Programs, compile_for
+from trpo_jax.programs import FOR_LONG, ONCE, Groups, Programs, compile_for, cores
 from trpo_jax.rollout import Rollout
 from trpo_jax.state import TrainState
 from trpo_jax.trpo import first_state
@@ -35,7 +35,7 @@ from trpo_jax.update import Improved, Lesson, finish, fit, improve
 
 PyTree = Any
 
-SIMULATORS = 2  # one simulates while the policy thinks about the other
+SIMULATORS = min(2, cores())  # one simulates while the policy thinks about the other
 
 
 class Compiled(NamedTuple):
@@ -74,8 +74,8 @@ def compile_host_programs(
     def init(seeds: np.ndarray) -> Groups:
         states = []
         for seed in seeds.tolist():
-            first = seed * 1_000_003
-            simulators.append([make(n, first + 1009 * i) for i, n in enumerate(sizes)])
+            starts = seed * 1_000_003 + np.cumsum([0, *sizes])  # a seed an environment
+            simulators.append([make(*each) for each in zip(sizes, starts.tolist())])
             observation = np.concatenate([each.reset() for each in simulators[-1]])
             states.append(compiled.begin(np.uint32(seed), observation))
         return tuple(states)

@@ -149,9 +149,10 @@ PRESETS: dict[str, Preset] = {
     ),
     "Seaquest-MinAtar": _minatar("those of SpaceInvaders, not tuned", gae_lambda=0.8),
     "HalfCheetah-v*": _mujoco(
-        _EVIDENCE + "large steps, short traces, and little noise to begin with; with "
-        "more noise some seeds stayed below 2000",
-        max_kl=0.05,
+        _EVIDENCE + "short traces, little noise to begin with, and large steps that "
+        "shrink; with more noise some seeds stayed below 2000",
+        max_kl=0.06,
+        max_kl_final=0.1,
         gae_lambda=0.9,
     ),
     "Ant-v*": _mujoco(
@@ -160,11 +161,13 @@ PRESETS: dict[str, Preset] = {
         gae_lambda=0.9,
     ),
     "Hopper-v*": _mujoco(
-        _EVIDENCE + "a longer horizon, a well-fitted critic, and steps that shrink",
-        max_kl=0.03,
-        max_kl_final=0.1,
+        _EVIDENCE + "a longer horizon, large batches, a well-fitted critic, and steps "
+        "that shrink",
+        num_steps=256,
+        max_kl=0.04,
+        max_kl_final=0.05,
         discount=0.995,
-        log_std_init=-0.5,
+        log_std_init=-0.75,
         critic_epochs=20,
         critic_minibatch_size=128,
     ),

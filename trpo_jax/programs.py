@@ -60,7 +60,8 @@ class Programs(NamedTuple):
 def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Programs:
     """Compile the programs of a run, two at a time."""
     config = plan.config
-    size = -(-plan.seeds // min(plan.seeds, _cores()))  # of a group
+    at_once = cores() if jax.default_backend() == "cpu" else 1
+    size = -(-plan.seeds // min(plan.seeds, at_once))  # of a group
     groups = -(-plan.seeds // size)
 
     def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -170,10 +171,8 @@ def _side_by_side(seeds: int, size: int, groups: int, compiled: list) -> Program
     return Programs(init_all, chunk_all, evaluate_all, gather_all, pool.shutdown)
 
 
-def _cores() -> int:
-    """Return how many groups to train at once; an accelerator takes all in one."""
-    if jax.default_backend() != "cpu":
-        return 1
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
