@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.returns import one_a_core, summary_of, write_json
+from trpo_jax.presets import preset_of
 from trpo_jax.training import train
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "ablations"
@@ -32,17 +33,20 @@ CHANGES: dict[str, dict[str, Any]] = {
     "rewards not scaled": {"scale_reward": False},
     "no orthogonal initialisation": {"orthogonal_init": False},
     "log σ starts at 0": {"log_std_init": 0.0},
-    "log σ starts at −1": {"log_std_init": -1.0},
-    "critic: 2 epochs": {"critic_epochs": 2},
-    "critic: 20 epochs": {"critic_epochs": 20},
+    "log σ starts at −1.5": {"log_std_init": -1.5},
+    "critic: 3 epochs": {"critic_epochs": 3},
+    "critic: 10 epochs of 256": {"critic_epochs": 10, "critic_minibatch_size": 256},
+    "critic: 20 epochs of 128": {"critic_epochs": 20, "critic_minibatch_size": 128},
     "critic: step size falls to a tenth": {"critic_learning_rate_final": 0.1},
-    "δ = 0.01": {"max_kl": 0.01},
-    "δ falls to a tenth": {"max_kl_final": 0.1},
-    "λ = 0.8": {"gae_lambda": 0.8},
-    "λ = 0.97": {"gae_lambda": 0.97},
+    "δ = 0.01, constant": {"max_kl": 0.01, "max_kl_final": 1.0},
+    "δ does not fall": {"max_kl_final": 1.0},
+    "γ = 0.99": {"discount": 0.99},
+    "γ = 0.995": {"discount": 0.995},
+    "λ = 0.9": {"gae_lambda": 0.9},
+    "λ = 0.95": {"gae_lambda": 0.95},
     "time limits count as ends": {"bootstrap_truncated": False},
+    "first episodes staggered": {"stagger_starts": True},
     "2 environments × 1024 steps": {"num_envs": 2, "num_steps": 1024},
-    "CG damping 0.01": {"cg_damping": 0.01},
 }
 
 
@@ -66,10 +70,20 @@ def main(arguments: Arguments) -> None:
         for seed in SEEDS
         for environment in ENVIRONMENTS
         for change in CHANGES
-        if not path_of(environment, change, seed).exists()
+        if changes_something(environment, change)
+        and not path_of(environment, change, seed).exists()
     )
     print(table())
     draw()
+
+
+def changes_something(environment: str, change: str) -> bool:
+    """Return whether a change leaves the preset of an environment another one."""
+    if change == PRESET:
+        return True
+    preset = preset_of(environment)
+    values = dataclasses.asdict(preset.config) | dataclasses.asdict(preset.network)
+    return any(values[name] != value for name, value in CHANGES[change].items())
 
 
 def path_of(environment: str, change: str, seed: int) -> pathlib.Path:
@@ -103,6 +117,8 @@ def table() -> str:
             returns = returns_of(environment, change)
             each = ", ".join(f"{x:.0f}" for x in returns)
             cells.append(f"{returns.mean():.0f} ({each})" if len(returns) else "")
+            if not changes_something(environment, change):
+                cells[-1] = "as the preset"
         lines.append(f"| {change} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
