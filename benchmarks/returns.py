@@ -55,6 +55,10 @@ HOST = {  # and the best published TRPO, from the tables that README names
     "envpool:LunarLanderContinuous-v3": 262.0,
     "envpool:BipedalWalker-v3": 182.0,
 }
+FIRST_SEED = {  # of those whose preset was changed after a seed of the table was seen
+    "envpool:Hopper-v4": 10,
+    "envpool:InvertedDoublePendulum-v4": 10,
+}
 SEEDS = dict.fromkeys(CLASSIC, 10) | dict.fromkeys(MINATAR, 3) | dict.fromkeys(HOST, 5)
 
 
@@ -92,9 +96,10 @@ def main(arguments: Arguments) -> None:
             write_json(path_of(name), summary_of(train(name, seeds=wanted[name])))
     one_a_core(
         ["-m", "benchmarks.returns", name, "--one", str(seed)]
-        for seed in range(max(wanted.values()))
+        for i in range(max(wanted.values()))
         for name in on_host
-        if seed < wanted[name] and (arguments.again or not path_of(name, seed).exists())
+        for seed in [FIRST_SEED.get(name, 0) + i]
+        if i < wanted[name] and (arguments.again or not path_of(name, seed).exists())
     )
     print(table())
 
