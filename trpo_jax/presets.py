@@ -178,6 +178,12 @@ PRESETS: dict[str, Preset] = {
         critic_epochs=20,
         critic_minibatch_size=128,
     ),
+    "BipedalWalker-v*": _mujoco(
+        _EVIDENCE + "steps that shrink",
+        max_kl=0.04,
+        max_kl_final=0.1,
+        log_std_init=-0.5,
+    ),
     "Reacher-v*": _mujoco(
         _EVIDENCE + "steps that shrink", max_kl=0.03, max_kl_final=0.1
     ),
