@@ -171,9 +171,12 @@ PRESETS: dict[str, Preset] = {
         critic_minibatch_size=128,
     ),
     "Walker2d-v*": _mujoco(
-        _EVIDENCE + "a longer horizon and a well-fitted critic",
-        max_kl=0.03,
+        _EVIDENCE + "a longer horizon, noise that lasts, a well-fitted critic, and "
+        "large steps that shrink a little",
+        max_kl=0.05,
+        max_kl_final=0.3,
         discount=0.995,
+        log_std_init=-0.25,
         critic_epochs=20,
         critic_minibatch_size=128,
     ),
