@@ -32,7 +32,7 @@ from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.host_programs import compile_host_programs, divide
 from trpo_jax.networks import mlp_agent
 from trpo_jax.plan import make_plan
-from trpo_jax.training import run_chunks
+from trpo_jax.training import run_chunks, seeds_of
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "host_throughput.json"
 ENVIRONMENTS = ("Hopper-v4", "HalfCheetah-v4", "Walker2d-v4")
@@ -74,7 +74,8 @@ class Training:
     def rate(self) -> float:
         """Train once from the start and return steps a second."""
         start = time.perf_counter()
-        run_chunks(self.plan, self.programs, [])
+        states = self.programs.init(seeds_of(self.plan))
+        run_chunks(self.plan, self.programs, states, [])
         return self.steps / (time.perf_counter() - start)
 
 

@@ -1,11 +1,12 @@
 """Returns of the presets, many seeds: `python -m benchmarks.returns [ENVIRONMENT ...]`.
 
-Every environment of the table is trained with its preset on the seeds 0, 1, 2, …
-(presets were chosen on other seeds) and judged over 100 greedy and 100 sampled episodes
-a seed. JSON goes to `benchmarks/results/returns/`: one an environment where all seeds
-are trained side by side, one a seed where the simulator runs on the host; those are run
-in processes of their own, one a core. What is there already is left alone, so that a
-run that was cut off continues. The tables are made from those files.
+Every environment of the table is trained with its preset on the seeds 0, 1, 2, …, or
+on `FIRST_SEED` and those after it where that has an entry (presets were chosen on other
+seeds), and judged over 100 greedy and 100 sampled episodes a seed. JSON goes to
+`benchmarks/results/returns/`: one an environment where all seeds are trained side by
+side, one a seed where the simulator runs on the host; those are run in processes of
+their own, one a core. What is there already is left alone, so that a run that was cut
+off continues. The tables are made from those files.
 """
 
 import concurrent.futures
@@ -41,7 +42,11 @@ CLASSIC = (
 MINATAR = tuple(
     f"{game}-MinAtar" for game in ("Asterix", "Breakout", "Freeway", "SpaceInvaders")
 )
-HOST = {  # and the best published TRPO, from the tables that README names
+# The best published TRPO on the host's tasks, v3 and older where they are MuJoCo's:
+# rl-zoo3's benchmark.md (Hopper, Walker2d, Ant, Swimmer and Box2D, one agent), Tianshou
+# (HalfCheetah and the pendulums, 10 seeds), OpenAI baselines (Reacher), and TRPO+ of
+# Engstrom et al. 2020 (Humanoid).
+HOST = {
     "envpool:HalfCheetah-v4": 4471.0,
     "envpool:Hopper-v4": 3618.0,
     "envpool:Walker2d-v4": 4933.0,
@@ -182,10 +187,13 @@ def load(name: str) -> dict | None:
     """Return the result of an environment, its seeds put together, or None."""
     if path_of(name).exists():
         return json.loads(path_of(name).read_text())
-    paths = sorted(path_of(name, 0).parent.glob("seed*.json"))
-    if not paths:
+    first = FIRST_SEED.get(name, 0)
+    paths = [path_of(name, first + i) for i in range(SEEDS.get(name, 5))]
+    parts = [json.loads(path.read_text()) for path in paths if path.exists()]
+    if not parts:
         return None
-    parts = [json.loads(path.read_text()) for path in paths]
+    if any(_values(part) != _values(parts[0]) for part in parts):
+        raise ValueError(f"{name}: the seeds were not trained with the same values")
     last = f"last_{LAST}_training_episodes"
     return (
         parts[0]
@@ -205,6 +213,10 @@ def load(name: str) -> dict | None:
             },
         }
     )
+
+
+def _values(result: dict) -> dict:
+    return {key: x for key, x in result["plan"].items() if key != "seed"}
 
 
 def summarize_means(means: list[float]) -> dict:

@@ -25,7 +25,7 @@ from trpo_jax.doctor import describe
 from trpo_jax.environments import make_environment
 from trpo_jax.networks import mlp_agent
 from trpo_jax.plan import make_plan
-from trpo_jax.training import run_chunks
+from trpo_jax.training import run_chunks, seeds_of
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "timing.json"
 SEEDS = 64
@@ -55,7 +55,8 @@ class Training:
     def seconds(self) -> float:
         """Train once and return how long it took."""
         start = time.perf_counter()
-        run_chunks(self.plan, self.programs, [])
+        states = self.programs.init(seeds_of(self.plan))
+        run_chunks(self.plan, self.programs, states, [])
         return round(time.perf_counter() - start, 3)
 
 

@@ -88,6 +88,10 @@ def test_a_name_without_a_simulator_belongs_to_the_first_that_has_it():
     assert check_name("gymnax:CartPole-v1") == ("gymnax", "CartPole-v1")
     assert check_name("envpool:CartPole-v1") == ("envpool", "CartPole-v1")
     assert check_name("gymnasium:CartPole-v1") == ("gymnasium", "CartPole-v1")
+    with pytest.raises(ValueError, match="No module named 'nowhere'"):
+        check_name("gymnasium:nowhere:CartPole-v1")
+    with pytest.raises(ValueError, match="nearest"):
+        check_name("gymnasium:json:CartPole-v9")
     assert check_name("Hopper-v4") == ("envpool", "Hopper-v4")
     assert check_name("Taxi-v4") == ("gymnasium", "Taxi-v4")
     assert check_name("probe:action") == ("probe", "action")
@@ -481,3 +485,20 @@ def test_a_space_that_cannot_be_is_refused(make, message):
 def test_actions_are_held_a_whole_number_of_times(repeat):
     with pytest.raises(ValueError, match="action_repeat must be an integer >= 1"):
         make_environment("CartPole-v1", action_repeat=repeat)
+
+
+def test_a_module_is_imported_before_its_environment_is_looked_up(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "my_environments.py").write_text(
+        "import gymnasium\n"
+        "entry = 'gymnasium.envs.classic_control.cartpole:CartPoleEnv'\n"
+        "gymnasium.register('Mine-v0', entry, max_episode_steps=9)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "gymnasium:my_environments:Mine-v0"
+    assert full_name(name) == name
+    environment = make_host_environment(name, 2, 0)
+    assert environment.name == name
+    assert environment.max_episode_steps == 9
+    environment.close()

@@ -1,10 +1,12 @@
 """Simulators on the host: the oracle is a counter whose numbers tell what happened."""
 
+import dataclasses
 import functools
 import itertools
 import os
 import signal
 import time
+from typing import ClassVar
 
 import gymnasium
 import jax
@@ -17,19 +19,25 @@ from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.host import (
     HostStep,
     SimulatorError,
+    check_host_environment,
     convert_action,
     convert_observations,
     convert_space,
 )
 from trpo_jax.environments.spaces import Box, Discrete
-from trpo_jax.host_programs import evaluate_on_host
+from trpo_jax.host_programs import compile_host_programs, evaluate_on_host
 from trpo_jax.host_rollout import collect_on_host, make_actor
+from trpo_jax.networks import mlp_agent
 from trpo_jax.normalization import init_normalizer, normalize_observation
-from trpo_jax.training import train
+from trpo_jax.plan import make_plan
+from trpo_jax.training import seeds_of, train
 from trpo_jax.trpo import Config, first_state
 from trpo_jax.update import estimate_advantages, update
 
 AGENT = softmax_agent()
+AGENT_OF_CARTPOLE = mlp_agent(
+    Box.uniform((4,)), Discrete(2), hidden_sizes=(8,), activation="tanh"
+)
 LENGTHS = (3, 5, 4, 2)  # of the episodes of four environments
 MODES = list(AutoresetMode)
 
@@ -290,18 +298,146 @@ def test_whatever_becomes_of_a_worker_all_of_them_end(second, said):
     assert not any(process.is_alive() for process in processes)
 
 
+class HangingInReset(Counter):
+    def reset(self, **kwargs):
+        time.sleep(1000)
+
+
+def test_a_worker_that_hangs_in_a_reset_is_not_waited_for():
+    environment = two_with(workers, HangingInReset)
+    with pytest.raises(SimulatorError, match="no answer for 3 seconds"):
+        environment.reset()
+    environment.close()
+    assert not any(process.is_alive() for process in environment._processes)
+
+
+def test_the_workers_of_a_wrapped_vector_end_too():
+    vector = workers([functools.partial(Counter, 0)] * 2)
+    environment = GymnasiumEnvironment(
+        gymnasium.wrappers.vector.RecordEpisodeStatistics(vector)
+    )
+    environment.reset()
+    environment.close()
+    assert len(environment._processes) == 2
+    assert not any(process.is_alive() for process in environment._processes)
+
+
+def test_the_second_reset_starts_other_episodes():
+    environment = GymnasiumEnvironment("CartPole-v1", 2, seed=3)
+    again = GymnasiumEnvironment("CartPole-v1", 2, seed=3)
+    first, second = environment.reset(), environment.reset()
+    np.testing.assert_array_equal(first, again.reset())
+    assert (first != second).all()
+
+
+def test_steps_keep_their_numbers_when_the_simulator_overwrites_its_own():
+    class Reusing(gymnasium.vector.VectorEnv):
+        single_observation_space = gymnasium.spaces.Box(0, 9, (1,), np.float32)
+        single_action_space = gymnasium.spaces.Discrete(2)
+        metadata: ClassVar = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        num_envs = 2
+
+        def __init__(self):
+            self.buffers = [np.zeros((2, 1), np.float32), np.zeros(2, np.float32)]
+            self.buffers += [np.zeros(2, bool), np.zeros(2, bool)]
+
+        def reset(self, **kwargs):
+            return self.buffers[0], {}
+
+        def step(self, actions):
+            self.buffers[1] += 1
+            return *self.buffers, {}
+
+    environment = GymnasiumEnvironment(Reusing(), name="reusing", max_episode_steps=7)
+    assert environment.name == "gymnasium:reusing"
+    assert environment.max_episode_steps == 7
+    environment.reset()
+    first, second = act_once(environment), act_once(environment)
+    assert first.reward.tolist() == [1, 1]
+    assert second.reward.tolist() == [2, 2]
+
+
+def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path):
+    class Unwilling(Counter):
+        def reset(self, **kwargs):
+            raise RuntimeError("not today")
+
+    def make(num_envs, seed):
+        return GymnasiumEnvironment(SyncVectorEnv([lambda: Unwilling(0)] * num_envs))
+
+    with pytest.raises(SimulatorError, match="not today"):
+        train(make, total_steps=256, num_envs=2, num_steps=8, output_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_makers_that_do_not_make_what_they_are_asked_for_are_refused():
+    def four(num_envs, seed):
+        return counters(AutoresetMode.NEXT_STEP)
+
+    with pytest.raises(ValueError, match=r"make\(num_envs=1, seed\) gave .* of 4"):
+        train(four, total_steps=256)
+    with pytest.raises(ValueError, match="object lacks name, observation_space"):
+        check_host_environment(object(), 1)
+
+
+def test_training_on_the_host_is_collection_and_update_in_a_row():
+    config = Config(num_envs=4, num_steps=8, critic_epochs=3, critic_minibatch_size=8)
+
+    def make(num_envs, seed):
+        return GymnasiumEnvironment("CartPole-v1", num_envs, seed)
+
+    values = {"agent": AGENT_OF_CARTPOLE, "progress": False, "seed": 5}
+    values |= dataclasses.asdict(config)
+    values |= {"total_steps": 4 * 8 * 3, "evaluation_episodes": 1}
+    result = train(make, **values)
+
+    one = make(1, 0)
+    environments = [make(4, 5 * 1_000_003)]
+    _, *keys = jax.random.split(jax.random.fold_in(jax.random.key(5), 0), 4)
+    observation = environments[0].reset()
+    agent, space = AGENT_OF_CARTPOLE, one.observation_space
+    state = first_state(keys, (), observation, space, agent, config)
+    actor = make_actor(agent)
+    for _ in range(3):
+        state, rollout = collect_on_host(state, environments, actor, num_steps=8)
+        state, _ = update(state, rollout, agent, config)
+    trained = jax.tree.map(lambda leaf: leaf[0], result.state)
+    for name in ("policy_params", "critic_params", "critic_optimizer_state"):
+        jax.tree.map(
+            lambda a, b: assert_close(a, b, rtol=1e-4, atol=1e-5),
+            getattr(trained, name),
+            getattr(state, name),
+        )
+    assert int(trained.iteration) == 3
+
+
+def test_programs_begin_again_with_simulators_of_their_own():
+    def make(num_envs, seed):
+        return GymnasiumEnvironment("CartPole-v1", num_envs, seed)
+
+    plan = make_plan("gymnasium:CartPole-v1", total_steps=64, num_envs=4, num_steps=8)
+    programs = compile_host_programs(plan, make, make(1, 0), AGENT_OF_CARTPOLE)
+    logs = []
+    for _ in range(2):
+        states = programs.init(seeds_of(plan))
+        logs.append(programs.chunk(states, np.int32(plan.chunk))[1])
+    programs.close()
+    np.testing.assert_array_equal(*logs)
+
+
 def test_training_ends_its_workers_when_one_fails():
     made = []
 
     def make(num_envs, seed):
-        makers = [functools.partial(Raising if i == 1 else Counter, i) for i in (0, 1)]
+        kinds = (Counter, Raising, Counter, Counter)[:num_envs]
+        makers = [functools.partial(kind, i) for i, kind in enumerate(kinds)]
         made.append(GymnasiumEnvironment(workers(makers)))
         return made[-1]
 
     with pytest.raises(SimulatorError, match="a bug of the user's"):
         train(make, total_steps=64, num_envs=4, num_steps=8, progress=False)
     processes = [p for each in made for p in each._vector.processes]
-    assert len(made) == 4  # two for their spaces, two to train in
+    assert len(made) >= 3  # two for their spaces, others to train in
     assert not any(process.is_alive() for process in processes)
 
 

@@ -112,7 +112,14 @@ def test_the_average_is_over_the_numbers_that_exist(values):
 def progress(*, terminal, total=1000, seeds=2, max_kl=0.01):
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=200, color_system=None)
-    return ConsoleProgress(total, seeds, max_kl, console), file
+    return ConsoleProgress(total, seeds, lambda i: max_kl, console), file
+
+
+def test_the_radius_shown_is_the_one_of_the_iteration():
+    file = io.StringIO()
+    sink = ConsoleProgress(1000, 1, lambda i: 0.1 / i, Console(file=file, width=200))
+    sink.write([row(500, kl=0.005)])
+    assert "0.0050 / 0.02 " in file.getvalue()
 
 
 def test_without_a_terminal_every_report_is_one_plain_line():
@@ -151,7 +158,7 @@ def test_without_a_terminal_a_long_run_prints_a_tenth_at_a_time():
 
 def test_a_line_stays_one_line_in_a_narrow_pipe():
     file = io.StringIO()
-    sink = ConsoleProgress(1000, 1, 0.01, Console(file=file, width=40))
+    sink = ConsoleProgress(1000, 1, lambda i: 0.01, Console(file=file, width=40))
     sink.write([row(1000)])
     sink.close()
     assert file.getvalue().count("\n") == 1

@@ -143,6 +143,7 @@ def _read(path: pathlib.Path) -> SavedPolicy:
         )
     if runs_on_host(metadata["environment"]):
         environment = make_host_environment(metadata["environment"])
+        environment.close()  # wanted for its spaces
     else:
         environment = make_environment(
             metadata["environment"], action_repeat=metadata["action_repeat"]

@@ -35,7 +35,7 @@ class Train:
     total_steps: int = 1_000_000
     """Environment steps a seed; never exceeded."""
     seeds: int = 1
-    """Agents trained side by side; their seeds count up from --seed."""
+    """Agents trained side by side, on the host in turn; seeds count up from --seed."""
     seed: int = 0
     """Seed of the first agent."""
     output_dir: str | None = None

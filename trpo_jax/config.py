@@ -102,7 +102,7 @@ class Config(_Checked):
     """Simulator steps each action is held; all of them count as environment steps.
     `train` sees to it; with the functions, give them an environment that does."""
     stagger_starts: bool = _structure(False, FLAG)
-    """Cut the first episode of environment i at (i + 1) / B of the time limit, so that
+    """Cut off what environment i plays at (i + 1) / B of the time limit, once, so that
     long episodes do not run in step and batches hold all parts of them."""
     discount: float = _number(0.99, UNIT)
     """γ in [0, 1]."""

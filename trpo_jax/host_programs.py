@@ -15,10 +15,15 @@ import numpy as np
 
 from trpo_jax.config import Config
 from trpo_jax.environments.base import observation_shapes
-from trpo_jax.environments.host import HostEnvironment, MakeHost
+from trpo_jax.environments.host import (
+    HostEnvironment,
+    MakeHost,
+    check_host_environment,
+)
 from trpo_jax.evaluation import STEP_LIMIT, Evaluation
 from trpo_jax.host_rollout import (
     Actor,
+    act_once,
     collect_on_host,
     drive,
     empty_rollout,
@@ -27,7 +32,15 @@ from trpo_jax.host_rollout import (
 from trpo_jax.metrics import Metrics, summarize
 from trpo_jax.networks import Agent
 from trpo_jax.plan import Plan
-from trpo_jax.programs import FOR_LONG, ONCE, Groups, Programs, compile_for, cores
+from trpo_jax.programs import (
+    FOR_LONG,
+    ONCE,
+    Groups,
+    Programs,
+    compile_for,
+    cores,
+    stream,
+)
 from trpo_jax.rollout import Rollout
 from trpo_jax.state import TrainState
 from trpo_jax.trpo import first_state
@@ -71,11 +84,20 @@ def compile_host_programs(
     simulators: list[list[HostEnvironment]] = []
     beside = ThreadPoolExecutor(1)
 
+    def close_simulators() -> None:
+        while simulators:
+            for each in simulators.pop():
+                each.close()
+
     def init(seeds: np.ndarray) -> Groups:
+        close_simulators()
         states = []
         for seed in seeds.tolist():
             starts = seed * 1_000_003 + np.cumsum([0, *sizes])  # a seed an environment
-            simulators.append([make(*each) for each in zip(sizes, starts.tolist())])
+            simulators.append([])
+            for size, start in zip(sizes, starts.tolist()):
+                simulators[-1].append(make(size, start))
+                check_host_environment(simulators[-1][-1], size)
             observation = np.concatenate([each.reset() for each in simulators[-1]])
             states.append(compiled.begin(np.uint32(seed), observation))
         return tuple(states)
@@ -99,10 +121,10 @@ def compile_host_programs(
         results = []
         for seed, state in zip(seeds.tolist(), states):
             for greedy in (True, False):
-                environment = make(plan.evaluation_episodes, seed * 1_000_003 + 500_009)
+                environment = make(plan.evaluation_episodes, evaluation_seed(seed))
                 with contextlib.closing(environment):
                     result = evaluate_on_host(
-                        _stream(seed, 1),
+                        stream(seed, 1),
                         [environment],
                         compiled.act,
                         state.policy_params,
@@ -118,11 +140,14 @@ def compile_host_programs(
 
     def close() -> None:
         beside.shutdown()
-        for environments in simulators:
-            for each in environments:
-                each.close()
+        close_simulators()
 
     return Programs(init, chunk, evaluate, gather, close)
+
+
+def evaluation_seed(seed: int) -> int:
+    """Return the seed of the first simulator that judges: none of those of training."""
+    return seed * 1_000_003 + 500_009
 
 
 def divide(num_envs: int) -> list[int]:
@@ -140,7 +165,7 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
     act = make_actor(agent)
 
     def begin(seed: jax.Array, observation: jax.Array) -> TrainState:
-        _, *keys = jax.random.split(_stream(seed, 0), 4)  # as `init` does
+        _, *keys = jax.random.split(stream(seed, 0), 4)  # as `init` does
         space = environment.observation_space
         return first_state(keys, (), observation, space, agent, config)
 
@@ -170,6 +195,10 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
             pool.submit(compile_for, FOR_LONG, second_half, *halves, rollout),
         ]
     begin, first_half, second_half = (job.result() for job in jobs)
+    state = begin(np.uint32(0), np.zeros(observation.shape, observation.dtype))
+    for size in set(divide(config.num_envs)):  # `jit` compiles what it meets first
+        acting = state.replace(observation=np.zeros((size, *one.shape), one.dtype))
+        jax.block_until_ready(act_once(acting, act))
     return Compiled(begin, act, first_half, second_half)
 
 
@@ -224,10 +253,6 @@ def train_on_host(
 
 def _wait_for(function: Callable[..., Any], *args: Any) -> Any:
     return jax.block_until_ready(function(*args))
-
-
-def _stream(seed: int | jax.Array, number: int) -> jax.Array:
-    return jax.random.fold_in(jax.random.key(seed), number)
 
 
 def evaluate_on_host(

@@ -140,7 +140,7 @@ def collect_on_host(
         environments: simulators that stand where `state.observation` was seen.
         actor: from `make_actor`.
         num_steps: T.
-        stagger_starts: cut first episodes short, see `staggered`.
+        stagger_starts: see `staggered`; called once an update.
 
     Returns:
         The state moved on, and a `Rollout` of numpy arrays.
@@ -207,33 +207,38 @@ def collect_on_host(
     return state, Rollout(**data, policy_version=np.asarray(state.iteration))
 
 
-def empty_rollout(state: TrainState, actor: Actor, num_steps: int) -> Rollout:
-    """Return a rollout of zeros, as `collect_on_host` shapes it; for tracing."""
-    action, log_prob = actor(
+def act_once(state: TrainState, actor: Actor) -> tuple[jax.Array, jax.Array]:
+    """Return what a policy would do first, as a loop on the host asks for it."""
+    return actor(
         state.policy_params,
         state.normalizer,
         state.key,
-        jnp.int32(0),
-        jnp.int32(0),
-        jnp.bool_(False),
+        np.int32(0),
+        np.int32(0),
+        np.False_,
         state.observation,
     )
+
+
+def empty_rollout(state: TrainState, actor: Actor, num_steps: int) -> Rollout:
+    """Return a rollout of zeros, as `collect_on_host` shapes it; for tracing."""
+    action, log_prob = act_once(state, actor)
 
     def zeros(leaf: jax.Array, dtype: Any = None) -> jax.Array:
         return jnp.zeros((num_steps, *leaf.shape), dtype or leaf.dtype)
 
     observation = zeros(state.observation)
-    flag, number = zeros(log_prob, bool), zeros(log_prob)
+    flag, number = zeros(log_prob, bool), zeros(log_prob, np.float32)
     return Rollout(
         observation=observation,
         action=zeros(action),
-        log_prob=number,
+        log_prob=zeros(log_prob),
         reward=number,
         next_observation=observation,
         terminated=flag,
         truncated=flag,
         weight=number,
-        episode_return=number,
-        episode_length=zeros(log_prob, jnp.int32),
+        episode_return=zeros(state.episode_return),
+        episode_length=zeros(state.episode_length),
         policy_version=state.iteration,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from trpo_jax.checkpoint import SavedPolicy
 from trpo_jax.environments import make_host_environment
 from trpo_jax.evaluation import Evaluation, evaluate
-from trpo_jax.host_programs import evaluate_on_host
+from trpo_jax.host_programs import evaluate_on_host, evaluation_seed
 from trpo_jax.host_rollout import make_actor
 
 
@@ -54,7 +54,9 @@ def judge(
     results = []
     for k in range(len(jax.tree.leaves(agents)[0])):
         params, normalizer = jax.tree.map(lambda leaf, k=k: leaf[k], agents)
-        environment = make_host_environment(saved.environment.name, episodes, seed)
+        environment = make_host_environment(
+            saved.environment.name, episodes, evaluation_seed(seed)
+        )
         with contextlib.closing(environment):
             results.append(
                 evaluate_on_host(

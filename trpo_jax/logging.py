@@ -7,7 +7,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from rich.console import Console, Group
@@ -92,7 +92,7 @@ class ConsoleProgress:
     Args:
         total_steps: environment steps a seed.
         seeds: trained together; a second of progress is a second of all of them.
-        max_kl: δ, shown beside the KL reached.
+        max_kl: iteration, counted from 1 → δ, shown beside the KL reached.
         console: of rich; standard output when None.
         title: printed first.
     """
@@ -101,7 +101,7 @@ class ConsoleProgress:
         self,
         total_steps: int,
         seeds: int,
-        max_kl: float,
+        max_kl: Callable[[int], float],
         console: Console | None = None,
         title: str = "",
     ) -> None:
@@ -138,6 +138,7 @@ class ConsoleProgress:
         rate = done * self._seeds / seconds
         left = (self._total - done) * seconds / done
         mean = {name: average(row[name] for row in rows) for name in rows[0]}
+        max_kl = self._max_kl(int(rows[-1]["iteration"]))
         accepted = average(float(row["status"] == 0) for row in rows)
         refused = collections.Counter(row["status"] for row in rows if row["status"])
         reason = ""
@@ -147,7 +148,7 @@ class ConsoleProgress:
         cells = {
             "steps": f"{done:,}",
             "return": _number(mean["episode_return"], ".1f"),
-            "KL / δ": f"{_number(mean['kl'], '.4f')} / {self._max_kl:g}",
+            "KL / δ": f"{_number(mean['kl'], '.4f')} / {max_kl:.3g}",
             "accepted": _number(accepted, ".0%") + reason,
             "backtracks": _number(mean["backtracks"], ".1f"),
             "entropy": _number(mean["entropy"], ".2f"),

@@ -40,7 +40,8 @@ class Programs(NamedTuple):
     The last group is filled up with repetitions of the last seed.
 
     Attributes:
-        init: seeds `[K]` → states, a pytree a group, whose arrays lead with the seed.
+        init: seeds `[K]` → states, a pytree a group, whose arrays lead with the seed;
+            on the host, a pytree a seed. What simulators there were are closed.
         chunk: states and a number of iterations, at most `plan.chunk`, → states and a
             log `[plan.chunk, K, M]` of the `Metrics`, of which that many rows are set.
             The states put in are used up.
@@ -73,9 +74,6 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
             return jax.tree.map(lambda x: x[None], one)
 
         return alone
-
-    def stream(seed: jax.Array, number: int) -> jax.Array:
-        return jax.random.fold_in(jax.random.key(seed), number)
 
     @over_seeds
     def begin(seed: jax.Array) -> TrainState:
@@ -169,6 +167,11 @@ def _side_by_side(seeds: int, size: int, groups: int, compiled: list) -> Program
         return gather[0](states) if gather else states[0]
 
     return Programs(init_all, chunk_all, evaluate_all, gather_all, pool.shutdown)
+
+
+def stream(seed: int | jax.Array, number: int) -> jax.Array:
+    """Return the key of a run for one purpose: 0 for training, 1 for its judgement."""
+    return jax.random.fold_in(jax.random.key(seed), number)
 
 
 def cores() -> int:

@@ -77,11 +77,12 @@ def staggered(
     """Return where an episode is to be cut so that starts are spread over time.
 
     Environments that start together and run to the same time limit stay in step for
-    ever, and every batch then shows one slice of the episode. Cutting the first episode
-    of environment i at (i + 1) / B of the limit spreads them evenly.
+    ever, and every batch then shows one slice of the episode. Whatever episode is under
+    way in environment i after (i + 1) / B of the limit is cut off there, once a run:
+    that spreads them evenly.
 
     Args:
-        steps: done by every environment since the start of the run.
+        steps: done by every environment since the start of the run, T an update.
         num_envs: B.
         max_episode_steps: the time limit; without one nothing is cut.
 
@@ -116,7 +117,7 @@ def collect(
         environment: a single environment.
         agent: its policy acts.
         num_steps: static, T.
-        stagger_starts: static; cut first episodes short, see `staggered`.
+        stagger_starts: static; see `staggered`; called once an update.
 
     Returns:
         The state with the environments moved on, and a `Rollout`.

@@ -21,7 +21,11 @@ from trpo_jax.doctor import describe, require_sound_compiler
 from trpo_jax.environments import make_environment, make_host_environment
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment, check_environment
-from trpo_jax.environments.host import HostEnvironment, MakeHost
+from trpo_jax.environments.host import (
+    HostEnvironment,
+    MakeHost,
+    check_host_environment,
+)
 from trpo_jax.host_programs import compile_host_programs
 from trpo_jax.metrics import Metrics
 from trpo_jax.networks import Agent, check_agent, mlp_agent
@@ -29,6 +33,7 @@ from trpo_jax.plan import Plan, make_plan
 from trpo_jax.programs import Groups, Programs, compile_programs
 from trpo_jax.results import open_files, rows_of, summarize_returns, write_results
 from trpo_jax.state import TrainState
+from trpo_jax.update import scheduled
 
 
 class TrainResult(NamedTuple):
@@ -71,7 +76,8 @@ def train(
         environment: a name as in `trpo_jax.environments`, your own `Environment`, or
             `make(num_envs, seed)` → a `HostEnvironment` of your own.
         total_steps: environment steps a seed; never exceeded. The preset's when None.
-        seeds: K, trained side by side.
+        seeds: K, trained side by side; one after the other where the simulator runs
+            on the host.
         seed: of the first run.
         output_dir: a directory that is new or empty; None writes nothing.
         evaluation_episodes: played by each agent afterwards, greedily and sampled.
@@ -100,6 +106,7 @@ def train(
         on_host = callable(environment) and not hasattr(environment, "step")
         if on_host:
             with contextlib.closing(environment(1, seed)) as one:
+                check_host_environment(one, 1)
                 name = one.name
         else:
             check_environment(environment)
@@ -154,12 +161,13 @@ def run_plan(
         programs = compile_all(agent)
         to_close.callback(programs.close)
         clock.stop("compile")
+        states = programs.init(seeds_of(plan))
         if plan.output_dir is not None:  # so far a failure leaves nothing behind
             files = open_files(plan)
             for sink in files:
                 to_close.callback(sink.close)
             sinks += files
-        states, metrics = run_chunks(plan, programs, sinks)
+        states, metrics = run_chunks(plan, programs, states, sinks)
         for sink in sinks:  # before anything else is printed
             sink.close()
         clock.stop("train")
@@ -173,7 +181,7 @@ def run_plan(
                 action_repeat=plan.config.action_repeat,
             )
         _require_complete(plan, metrics)
-        judged = programs.evaluate(_seeds(plan), states)
+        judged = programs.evaluate(seeds_of(plan), states)
         clock.stop("evaluate")
     evaluation = {
         "environment": plan.environment,
@@ -234,16 +242,15 @@ class _Clock:
 
 
 def run_chunks(
-    plan: Plan, programs: Programs, sinks: list[logging.Sink]
+    plan: Plan, programs: Programs, states: Groups, sinks: list[logging.Sink]
 ) -> tuple[Groups, Metrics]:
-    """Train chunk by chunk, telling the sinks after each.
+    """Train chunk by chunk from the first states, telling the sinks after each.
 
     An interrupt from the keyboard ends training after the chunk under way: the metrics
     are then shorter than the plan. A second one ends the wait.
     """
     for sink in sinks:
         sink.start()
-    states = programs.init(_seeds(plan))
     logs = []
     with _interrupted_between_chunks() as interrupted:
         for first in range(0, plan.iterations, plan.chunk):
@@ -285,14 +292,18 @@ def _interrupted_between_chunks() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, usual)
 
 
-def _seeds(plan: Plan) -> np.ndarray:
+def seeds_of(plan: Plan) -> np.ndarray:
+    """Return the seed of each run, uint32 `[K]`."""
     return (plan.seed + np.arange(plan.seeds)).astype(np.uint32)
 
 
 def _open_console(plan: Plan) -> logging.Sink:
+    def max_kl(iteration: int) -> float:
+        return float(np.mean(scheduled(plan.config, iteration - 1).max_kl))
+
     return logging.ConsoleProgress(
         plan.iterations * plan.config.steps_per_iteration,
         plan.seeds,
-        float(np.mean(plan.config.max_kl)),
+        max_kl,
         title=plan.environment,
     )

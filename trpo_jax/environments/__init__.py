@@ -71,6 +71,9 @@ def check_name(name: str) -> tuple[str, str]:
         raise ValueError(f"unknown simulator {simulator!r} in {name!r}; known: {known}")
     _require_installed(simulator, name)
     task = _without_backend(simulator, environment)
+    if simulator == "gymnasium":  # as `module:name`, which registers it
+        module, _, task = environment.rpartition(":")
+        _import_module(module, name)
     if task not in known_names(simulator):
         if simulator == "probe":
             raise _unknown(name, [f"probe:{other}" for other in known_names("probe")])
@@ -252,6 +255,14 @@ def _unknown(name: str, known: list[str]) -> ValueError:
     lower = {other.lower(): other for other in known}
     near = difflib.get_close_matches(name.lower(), lower, 1, 0.0)
     return ValueError(f"unknown environment {name!r}; nearest: {lower[near[0]]!r}")
+
+
+def _import_module(module: str, name: str) -> None:
+    try:
+        if module:
+            importlib.import_module(module)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"{name!r} cannot be found: {error}") from error
 
 
 def _refuse_downloads(environment: str) -> None:

@@ -1,5 +1,6 @@
 """Gymnasium: any registered environment, or a vector environment of your own."""
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -42,7 +43,10 @@ class GymnasiumEnvironment:
         num_envs: B, for a name.
         seed: of the first environment; the others count on from it.
         workers: for a name: a process for each environment instead of a loop.
-        timeout: seconds that a step in worker processes may take.
+        timeout: seconds that a step or a reset in worker processes may take; a vector
+            of workers that is wrapped keeps to its own.
+        name: for results; its own, or the class of a vector environment, when None.
+        max_episode_steps: time limit; what the registry or `spec` says when None.
         options: of `gymnasium.make`, for a name.
 
     Raises:
@@ -58,18 +62,27 @@ class GymnasiumEnvironment:
         *,
         workers: bool = False,
         timeout: float = 60.0,
+        name: str | None = None,
+        max_episode_steps: int | None = None,
         **options: Any,
     ) -> None:
         if isinstance(environment, str):
+            if max_episode_steps is not None:
+                options["max_episode_steps"] = max_episode_steps
+            name = name or environment
             environment = _make(environment, num_envs, workers, options)
         self._vector = environment
-        self._processes = list(getattr(environment, "processes", []))
-        self._seed = seed % 2**31
+        inner = environment.unwrapped
+        self._processes = list(getattr(inner, "processes", []))
+        self._pipes = list(getattr(inner, "parent_pipes", []))
+        self._seed: int | None = seed % 2**31
         self._timeout = timeout
         self.num_envs = environment.num_envs
         spec = environment.spec
-        self.name = f"gymnasium:{spec.id if spec else type(environment).__name__}"
-        self.max_episode_steps = spec.max_episode_steps if spec else None
+        self.name = f"gymnasium:{name or (spec.id if spec else type(inner).__name__)}"
+        self.max_episode_steps = max_episode_steps
+        if max_episode_steps is None and spec:
+            self.max_episode_steps = spec.max_episode_steps
         self.frames_per_second = environment.metadata.get("render_fps")
         self.observation_space, self._convert = convert_observations(
             self.name, environment.single_observation_space
@@ -87,7 +100,8 @@ class GymnasiumEnvironment:
         Raises:
             SimulatorError: when an environment raises or a worker dies.
         """
-        observation, _ = self._call(self._vector.reset, seed=self._seed)
+        observation, _ = self._reset(seed=self._seed)
+        self._seed = None  # the next episodes are other ones
         self._resetting[:] = False
         return self._convert(observation)
 
@@ -132,9 +146,9 @@ class GymnasiumEnvironment:
         return HostStep(
             observation=following,
             next_observation=observation,
-            reward=np.asarray(reward, np.float32),
-            terminated=terminated,
-            truncated=truncated,
+            reward=np.array(reward, np.float32),  # no longer the simulator's own
+            terminated=np.array(terminated),
+            truncated=np.array(truncated),
             valid=valid,
         )
 
@@ -144,7 +158,7 @@ class GymnasiumEnvironment:
         Raises:
             SimulatorError: when an environment raises or a worker dies.
         """
-        observation, _ = self._call(self._vector.reset, options={"reset_mask": mask})
+        observation, _ = self._reset(options={"reset_mask": mask})
         self._resetting[mask] = False
         return self._convert(observation)[mask]
 
@@ -160,7 +174,7 @@ class GymnasiumEnvironment:
         if not self._processes:
             self._vector.close()
             return
-        self._vector.closed = True  # all that closing does, and without waiting
+        self._vector.unwrapped.closed = True  # as closing does, without waiting
         for process in self._processes:
             if process.is_alive():
                 process.terminate()
@@ -169,14 +183,22 @@ class GymnasiumEnvironment:
             if process.is_alive():
                 process.kill()
                 process.join()
-        for pipe in self._vector.parent_pipes:
+        for pipe in self._pipes:
             if pipe is not None:
                 pipe.close()
 
+    def _reset(self, **kwargs: Any) -> tuple:
+        if not isinstance(self._vector, AsyncVectorEnv):
+            return self._call(self._vector.reset, **kwargs)
+        self._call(self._vector.reset_async, **kwargs)
+        return self._call(self._vector.reset_wait, self._timeout)
+
     def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call the simulator; whatever goes wrong there is a `SimulatorError`."""
-        with warnings.catch_warnings(record=bool(self._processes)) as said:
+        with contextlib.ExitStack() as stack:
+            said: list = []
             if self._processes:  # whose own tracebacks come as warnings
+                said = stack.enter_context(warnings.catch_warnings(record=True))
                 warnings.simplefilter("always")
             try:
                 return function(*args, **kwargs)
@@ -188,7 +210,7 @@ class GymnasiumEnvironment:
                 if isinstance(error, EOFError | OSError):  # of a pipe: wait for the end
                     ends = [process.sentinel for process in self._processes]
                     multiprocessing.connection.wait(ends, _PATIENCE)
-                notes = [str(note.message) for note in said or []]
+                notes = [str(note.message) for note in said]
                 details = [note for note in notes if "Traceback" in note] or [
                     f"worker process {i} ended with exit code {process.exitcode}"
                     for i, process in enumerate(self._processes)

@@ -83,7 +83,29 @@ class HostEnvironment(Protocol):
 
 
 MakeHost = Callable[[int, int], HostEnvironment]
-"""`make(num_envs, seed)`: what `train` takes for simulators of your own."""
+"""`make(num_envs, seed)`: what `train` takes for simulators of your own.
+
+It makes as many environments as it is asked for, the i-th with the seed `seed + i`:
+then a run does not depend on how many simulators its environments are divided among.
+"""
+
+
+def check_host_environment(environment: HostEnvironment, num_envs: int) -> None:
+    """Refuse simulators that are not what `make(num_envs, seed)` was to make.
+
+    Raises:
+        ValueError: with what is missing, or with the number of environments there are.
+    """
+    parts = (*HostEnvironment.__annotations__, "reset", "send", "receive", "close")
+    missing = [part for part in parts if not hasattr(environment, part)]
+    kind = type(environment).__name__
+    if missing:
+        raise ValueError(f"{kind} lacks {', '.join(missing)}; see HostEnvironment")
+    if environment.num_envs != num_envs:
+        raise ValueError(
+            f"make(num_envs={num_envs}, seed) gave a {kind} of {environment.num_envs} "
+            "environments"
+        )
 
 
 class SimulatorError(Exception):
