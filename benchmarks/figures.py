@@ -1,5 +1,6 @@
 """Figures from the results on disk: `python -m benchmarks.figures`."""
 
+import math
 import pathlib
 
 import numpy as np
@@ -20,29 +21,28 @@ DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
 
 def draw_returns(
-    path: pathlib.Path, references: dict[str, float], rows: int, columns: int
+    path: pathlib.Path, references: dict[str, float], columns: int
 ) -> None:
-    """Draw a panel an environment that has results.
+    """Draw a panel for each environment that has results.
 
     Args:
         path: of the picture.
         references: by environment, a return drawn as a dotted line.
-        rows: of panels.
         columns: of panels.
     """
+    results = {name: load(name) for name in references}
+    results = {name: result for name, result in results.items() if result is not None}
+    rows = math.ceil(len(results) / columns)
     figure = Figure(
         figsize=(2.8 * columns, 2.6 * rows + 0.3), dpi=100, layout="constrained"
     )
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (name, reference) in zip(panels, references.items(), strict=True):
+    for axes, (name, result) in zip(panels, results.items()):
         axes.set_title(name.rpartition(":")[2], fontsize=10)
         axes.set_xlabel("thousand simulator steps", fontsize=8)
         axes.tick_params(labelsize=8)
-        axes.axhline(reference, color="0.4", ls=":", lw=1)
-        result = load(name)
-        if result is None:
-            continue
+        axes.axhline(references[name], color="0.4", ls=":", lw=1)
         steps = np.array(result["curve"]["environment_steps"]) / 1000
         draw_learning_curve(
             axes, steps, np.array(result["curve"]["episode_return"], float)
@@ -51,13 +51,15 @@ def draw_returns(
         axes.plot(steps[-1], greedy, "o", color="C0", ms=4, clip_on=False)
     for axes in panels[::columns]:
         axes.set_ylabel("training return", fontsize=8)
+    for axes in panels[len(results) :]:
+        axes.set_visible(False)
     figure.savefig(path)
 
 
 def main() -> None:
     """Draw the learning curves of the classic tasks, and those on the host."""
-    draw_returns(DOCS / "learning_curves.png", CLASSIC, 1, 5)
-    draw_returns(DOCS / "returns_on_the_host.png", HOST, 2, 6)
+    draw_returns(DOCS / "learning_curves.png", CLASSIC, columns=5)
+    draw_returns(DOCS / "returns_on_the_host.png", HOST, columns=5)
 
 
 if __name__ == "__main__":

@@ -141,21 +141,32 @@ def summary_of(result: TrainResult) -> dict:
     metrics = result.metrics
     iterations = result.plan.iterations
     every = max(1, iterations // POINTS)
-    shown = list(range(every - 1, iterations, every))
+    ends = range(every, iterations + 1, every)
     return {
         **result.evaluation,
         f"last_{LAST}_training_episodes": last_episodes(metrics),
         "plan": result.plan.as_json(),
         "curve": {
             "environment_steps": [
-                (i + 1) * result.plan.config.steps_per_iteration for i in shown
+                end * result.plan.config.steps_per_iteration for end in ends
             ],
             "episode_return": [
-                [None if x != x else round(x, 2) for x in seed[shown].tolist()]
-                for seed in metrics.episode_return
+                [
+                    mean_return(episodes[end - every : end], returns[end - every : end])
+                    for end in ends
+                ]
+                for episodes, returns in zip(metrics.episodes, metrics.episode_return)
             ],
         },
     }
+
+
+def mean_return(episodes: np.ndarray, returns: np.ndarray) -> float | None:
+    """Return the mean over all episodes that ended in some iterations."""
+    ended = episodes > 0
+    if not ended.any():
+        return None
+    return round(float(np.average(returns[ended], weights=episodes[ended])), 2)
 
 
 def write_json(path: pathlib.Path, content: dict) -> None:

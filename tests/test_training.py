@@ -324,7 +324,7 @@ def test_a_run_that_could_not_begin_leaves_nothing(tmp_path):
 def test_of_two_runs_in_one_directory_the_second_is_refused(tmp_path, monkeypatch):
     def overtaken(*args):
         (tmp_path / "config.json").touch()
-        return types.SimpleNamespace(close=lambda: None)
+        return types.SimpleNamespace(init=lambda seeds: (), close=lambda: None)
 
     monkeypatch.setattr(training, "compile_programs", overtaken)
     with pytest.raises(ValueError, match="has just been taken by another run"):
