@@ -43,6 +43,8 @@ class Simulator(NamedTuple):
     on_host: bool = False
 
 
+_DOWNLOADS = "MNISTBandit-bsuite"  # its data, when it is made
+
 SIMULATORS = {  # in the order in which a name without a simulator is looked for
     "gymnax": Simulator("gymnax"),
     "envpool": Simulator("envpool", on_host=True),
@@ -139,6 +141,7 @@ def list_environments(pattern: str = "") -> list[str]:
         for simulator in SIMULATORS
         for name, package in _needs(simulator).items()
         if _installed(SIMULATORS[simulator].package) and _installed(package)
+        if name != _DOWNLOADS
         if fnmatch.fnmatchcase(f"{simulator}:{name}".lower(), wanted)
         or fnmatch.fnmatchcase(name.lower(), wanted)
     ]
@@ -266,8 +269,8 @@ def _import_module(module: str, name: str) -> None:
 
 
 def _refuse_downloads(environment: str) -> None:
-    if environment == "MNISTBandit-bsuite":
+    if environment == _DOWNLOADS:
         raise ValueError(
-            "MNISTBandit-bsuite downloads its data when it is made, and nothing here "
+            f"{_DOWNLOADS} downloads its data when it is made, and nothing here "
             "uses the network; try SimpleBandit-bsuite"
         )
