@@ -499,7 +499,7 @@ def test_a_video_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(watching, "_write_gif", fail)
+    monkeypatch.setattr(video, "_write_gif", fail)
     with pytest.raises(OSError, match="the disk is full"):
         write_video(path, striped(2, 10.0))
     assert path.read_bytes() == b"old"
