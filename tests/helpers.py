@@ -14,6 +14,7 @@ from trpo_jax.distributions import Categorical, DiagonalGaussian
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.networks import Agent, Network
+from trpo_jax.programs import ONCE, compile_for
 from trpo_jax.rollout import Batch
 
 
@@ -168,3 +169,42 @@ def random_rows(agent, params, seed=0, rows=16, weight=None):
         value_target=advantage,
         weight=jnp.ones_like(advantage) if weight is None else weight,
     )
+
+
+def play_twice(environment, raw, actions, keys):
+    """Play an episode a key: through an adapter, and by hand on what it wraps.
+
+    Returns the first observation and the steps of the former; of the latter the first
+    observation, and observations, rewards and ends.
+    """
+
+    @jax.vmap
+    def play(key):
+        def by_adapter(env_state, action):
+            step = environment.step(key, env_state, action)
+            return step.env_state, step._replace(env_state=())
+
+        def by_hand(state, action):
+            after = raw.step(state, action)
+            after = jax.tree.map(
+                lambda new, old: jnp.asarray(new, old.dtype), after, state
+            )
+            return after, (after.obs, after.reward, after.done)
+
+        env_state, observation = environment.reset(key)
+        _, steps = jax.lax.scan(by_adapter, env_state, actions)
+        state = raw.reset(key)
+        _, expected = jax.lax.scan(by_hand, state, actions)
+        return (observation, steps), (state.obs, expected)
+
+    return jax.tree.map(np.asarray, compile_for(ONCE, play, keys)(keys))
+
+
+def assert_nothing_is_weakly_typed(environment):
+    """What depends on weak types is compiled twice."""
+    key = jax.random.key(0)
+    env_state, observation = jax.eval_shape(environment.reset, key)
+    action = jnp.zeros(environment.action_space.shape)
+    step = jax.eval_shape(environment.step, key, env_state, action)
+    leaves = jax.tree.leaves((env_state, observation, step))
+    assert not any(leaf.weak_type for leaf in leaves)

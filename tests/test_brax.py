@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, assert_identical, is_finite, linear_agent
+from helpers import (
+    assert_close,
+    assert_identical,
+    assert_nothing_is_weakly_typed,
+    is_finite,
+    linear_agent,
+    play_twice,
+)
 
 pytest.importorskip("brax")
 
@@ -15,7 +22,6 @@ from trpo_jax import Config, DiagonalGaussian, collect, init, train
 from trpo_jax.environments.base import check_environment, step_and_reset
 from trpo_jax.environments.brax import BraxEnvironment, envs, flatten, fluid, names
 from trpo_jax.environments.spaces import Box
-from trpo_jax.programs import ONCE, compile_for
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Accessing .* directly from `Data`:DeprecationWarning"
@@ -110,31 +116,9 @@ ACTIONS = np.linspace(-1, 0.8, LIMIT, dtype=np.float32)[:, None]
 @functools.cache
 def played():
     """Two episodes with the same actions: by the adapter, and by hand."""
-    environment = real()
     with warnings.catch_warnings(action="ignore"):
         raw = envs.get_environment("inverted_pendulum", backend="spring")
-
-    @jax.vmap
-    def play(key):
-        def by_adapter(env_state, action):
-            step = environment.step(KEY, env_state, action)
-            return step.env_state, step._replace(env_state=())
-
-        def by_hand(state, action):
-            after = raw.step(state, action)
-            after = jax.tree.map(
-                lambda new, old: jnp.asarray(new, old.dtype), after, state
-            )
-            return after, (after.obs, after.reward, after.done)
-
-        env_state, observation = environment.reset(key)
-        _, steps = jax.lax.scan(by_adapter, env_state, ACTIONS)
-        state = raw.reset(key)
-        _, expected = jax.lax.scan(by_hand, state, ACTIONS)
-        return (observation, steps), (state.obs, expected)
-
-    keys = jax.random.split(KEY)
-    return jax.tree.map(np.asarray, compile_for(ONCE, play, keys)(keys))
+    return play_twice(real(), raw, ACTIONS, jax.random.split(KEY))
 
 
 def test_it_is_what_brax_does_by_hand():
@@ -162,15 +146,7 @@ def test_different_keys_give_different_resets():
 @pytest.mark.parametrize("environment", [meter, real])
 def test_the_contract_is_held(environment):
     check_environment(environment())
-    env_state, observation = jax.eval_shape(environment().reset, KEY)
-    step = jax.eval_shape(
-        environment().step,
-        KEY,
-        env_state,
-        jnp.zeros(environment().action_space.shape),
-    )
-    leaves = jax.tree.leaves((env_state, observation, step))
-    assert not any(leaf.weak_type for leaf in leaves)
+    assert_nothing_is_weakly_typed(environment())
 
 
 def test_spaces_and_limit():

@@ -8,7 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, assert_identical, is_finite
+from helpers import (
+    assert_close,
+    assert_identical,
+    assert_nothing_is_weakly_typed,
+    is_finite,
+    play_twice,
+)
 
 pytest.importorskip("mujoco_playground")
 
@@ -24,7 +30,6 @@ from trpo_jax.environments.playground import (
     registry,
 )
 from trpo_jax.environments.spaces import Box
-from trpo_jax.programs import ONCE, compile_for
 
 KEY = jax.random.key(0)
 REAL, LIMIT = "PendulumSwingup", 5
@@ -107,27 +112,8 @@ ACTIONS = np.linspace(-1, 0.8, LIMIT, dtype=np.float32)[:, None]
 @functools.cache
 def played():
     """Two episodes with the same actions: by the adapter, and by hand."""
-    environment = real()
     raw = registry.load(REAL, config_overrides={"impl": "jax"})
-
-    @jax.vmap
-    def play(key):
-        def by_adapter(env_state, action):
-            step = environment.step(KEY, env_state, action)
-            return step.env_state, step._replace(env_state=())
-
-        def by_hand(state, action):
-            state = raw.step(state, action)
-            return state, (state.obs, state.reward, state.done)
-
-        env_state, observation = environment.reset(key)
-        _, steps = jax.lax.scan(by_adapter, env_state, ACTIONS)
-        state = raw.reset(key)
-        _, expected = jax.lax.scan(by_hand, state, ACTIONS)
-        return (observation, steps), (state.obs, expected)
-
-    keys = jax.random.split(KEY)
-    return jax.tree.map(np.asarray, compile_for(ONCE, play, keys)(keys))
+    return play_twice(real(), raw, ACTIONS, jax.random.split(KEY))
 
 
 def test_it_is_what_playground_does_by_hand():
@@ -155,11 +141,7 @@ def test_different_keys_give_different_resets():
 @pytest.mark.parametrize("environment", [robot, real])
 def test_the_contract_is_held(environment):
     check_environment(environment())
-    env_state, observation = jax.eval_shape(environment().reset, KEY)
-    action = jnp.zeros(environment().action_space.shape)
-    step = jax.eval_shape(environment().step, KEY, env_state, action)
-    leaves = jax.tree.leaves((env_state, observation, step))
-    assert not any(leaf.weak_type for leaf in leaves)
+    assert_nothing_is_weakly_typed(environment())
 
 
 def test_spaces_and_limit():

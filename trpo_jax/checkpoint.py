@@ -31,8 +31,8 @@ class SavedPolicy(NamedTuple):
     """What a policy file holds; every array leads with the seed.
 
     Attributes:
-        environment: made from the name in the file, actions held as in training; one
-            of a kind when its simulator runs on the host.
+        environment: made from the name in the file, actions held as in training. When
+            its simulator runs on the host it is closed, and tells name and spaces.
         agent: rebuilt from the description in the file.
         policy_params: pytree of `[K, ...]`.
         normalizer: pytree of `[K, ...]`.

@@ -93,11 +93,12 @@ def compile_host_programs(
         close_simulators()
         states = []
         for seed in seeds.tolist():
-            starts = seed * 1_000_003 + np.cumsum([0, *sizes])  # a seed an environment
+            first = seed * 1_000_003  # and one more an environment
             simulators.append([])
-            for size, start in zip(sizes, starts.tolist()):
-                simulators[-1].append(make(size, start))
+            for size in sizes:
+                simulators[-1].append(make(size, first))
                 check_host_environment(simulators[-1][-1], size)
+                first += size
             observation = np.concatenate([each.reset() for each in simulators[-1]])
             states.append(compiled.begin(np.uint32(seed), observation))
         return tuple(states)
