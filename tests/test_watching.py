@@ -642,8 +642,8 @@ def test_a_ball_that_is_higher_is_drawn_higher(simulator):
     )
     brax = simulator == "brax"
     world = state(mj_model=model, dt=0.02)
-    ball = state(name=f"{simulator}:ball", _env=state(sys=world) if brax else world)
-    ball.simulator.dt = world.dt
+    inner = state(sys=world, dt=world.dt) if brax else world
+    ball = state(name=f"{simulator}:ball", simulator=inner)
     with skip_without_opengl():
         draw, rate = watching._find_drawing(ball)
     assert rate == 50
