@@ -28,6 +28,7 @@ from trpo_jax.host_rollout import (
     drive,
     empty_rollout,
     make_actor,
+    make_keys,
 )
 from trpo_jax.metrics import Metrics, summarize
 from trpo_jax.networks import Agent
@@ -48,7 +49,9 @@ from trpo_jax.update import Improved, Lesson, finish, fit, improve
 
 PyTree = Any
 
-SIMULATORS = min(2, cores())  # one simulates while the policy thinks about the other
+# With two, one simulates while the policy thinks about the other. That takes cores which
+# one simulator cannot keep busy: on two, and twice the calls cost more than they save.
+SIMULATORS = 2 if cores() >= 4 else 1
 
 
 class Compiled(NamedTuple):
@@ -284,15 +287,11 @@ def evaluate_on_host(
         np.zeros(episodes), np.zeros(episodes, np.int32), np.zeros(episodes, bool)
     )
 
-    def act(t: int, first: int, observation: np.ndarray) -> tuple:
+    keys = make_keys(key, episodes)
+
+    def act(t: int, rows: slice, observation: np.ndarray) -> tuple:
         return actor(
-            policy_params,
-            normalizer,
-            key,
-            np.int32(t),
-            np.int32(first),
-            np.bool_(greedy),
-            observation,
+            policy_params, normalizer, keys(t)[rows], np.bool_(greedy), observation
         )
 
     limit = environments[0].max_episode_steps or STEP_LIMIT

@@ -3,6 +3,7 @@
 Shapes: `T` time steps lead, then `B` environments, all simulators side by side.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,37 +20,73 @@ from trpo_jax.state import TrainState
 PyTree = Any
 Actor = Callable[..., tuple[jax.Array, jax.Array]]
 
+_BLOCK = 128  # steps whose keys are made at once
+
 
 def make_actor(agent: Agent) -> Actor:
     """Return the compiled policy that a host loop calls at every step.
 
-    `actor(policy_params, normalizer, key, t, first, greedy, observation)` gives actions
-    `[B, ...]` and their log-probabilities `[B]`. The key of an environment follows from
-    the time `t` and from its index, counted from `first`, so that the numbers drawn do
-    not depend on how environments are divided among simulators.
+    `actor(policy_params, normalizer, keys, greedy, observation)` gives actions
+    `[B, ...]` and their log-probabilities `[B]`; `keys` are a step's from `keys_of`.
     """
 
     @jax.jit
     def actor(
         policy_params: PyTree,
         normalizer: PyTree,
-        key: jax.Array,
-        t: jax.Array,
-        first: jax.Array,
+        keys: jax.Array,
         greedy: jax.Array,
         observation: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
         policy = agent.policy.apply(
             policy_params, normalize_observation(normalizer, observation)
         )
-        key = jax.random.fold_in(key, t)
-        index = first + jnp.arange(observation.shape[0])
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-        sample = jax.vmap(lambda policy, key: policy.sample(key))(policy, keys)
+        # Without it XLA on CPU fuses the last layer into whatever follows and computes
+        # it again for each of them, which takes three times as long.
+        policy = jax.lax.optimization_barrier(policy)
+        sample = jax.vmap(lambda policy, key: policy.sample(key))(
+            policy, jax.random.wrap_key_data(keys)
+        )
         action = jnp.where(greedy, policy.mode(), sample)
         return action, policy.log_prob(action)
 
     return actor
+
+
+@functools.partial(jax.jit, static_argnames=("num_steps", "num_envs"))
+def keys_of(
+    key: jax.Array, first: int | jax.Array, *, num_steps: int, num_envs: int
+) -> jax.Array:
+    """Return the keys of some steps, as what `jax.random.key_data` gives, `[T, B, W]`.
+
+    The key of an environment follows from the time and from its index, so that the
+    numbers drawn do not depend on how environments are divided among simulators. All
+    at once, since each call of the generator takes as long as a small network.
+
+    Args:
+        key: not consumed: later steps have other keys.
+        first: the time of the first of them.
+        num_steps: T.
+        num_envs: B.
+    """
+
+    def one(t: jax.Array, i: jax.Array) -> jax.Array:
+        return jax.random.key_data(jax.random.fold_in(jax.random.fold_in(key, t), i))
+
+    at_one_time = jax.vmap(one, (None, 0))
+    times = first + jnp.arange(num_steps)
+    return jax.vmap(at_one_time, (0, None))(times, jnp.arange(num_envs))
+
+
+def make_keys(key: jax.Array, num_envs: int) -> Callable[[int], np.ndarray]:
+    """Return a function from the time to that step's keys, made a block at a time."""
+
+    @functools.lru_cache(2)
+    def block(number: int) -> np.ndarray:
+        first = np.int32(number * _BLOCK)
+        return np.asarray(keys_of(key, first, num_steps=_BLOCK, num_envs=num_envs))
+
+    return lambda t: block(t // _BLOCK)[t % _BLOCK]
 
 
 class Move(NamedTuple):
@@ -74,7 +111,7 @@ class Move(NamedTuple):
 
 def drive(
     environments: Sequence[HostEnvironment],
-    act: Callable[[int, int, np.ndarray], tuple[jax.Array, jax.Array]],
+    act: Callable[[int, slice, np.ndarray], tuple[jax.Array, jax.Array]],
     observation: np.ndarray,
     num_steps: int,
     cut: Callable[[int], np.ndarray] | None = None,
@@ -83,7 +120,8 @@ def drive(
 
     Args:
         environments: of b₁, b₂, … environments each, B together.
-        act: `act(t, first, observation)` → actions and log-probabilities.
+        act: `act(t, rows, observation)` → actions and log-probabilities of those
+            environments.
         observation: `[B, ...]` to act on first.
         num_steps: of each.
         cut: `cut(t)` → `[B]` bool, whose episodes to truncate with step t.
@@ -96,7 +134,7 @@ def drive(
     pending: list[tuple] = []
 
     def send(t: int, i: int, observation: np.ndarray) -> None:
-        action, log_prob = map(np.asarray, act(t, rows[i].start, observation))
+        action, log_prob = map(np.asarray, act(t, rows[i], observation))
         environments[i].send(action)
         pending.append((t, i, observation, action, log_prob))
 
@@ -146,14 +184,14 @@ def collect_on_host(
         The state moved on, and a `Rollout` of numpy arrays.
     """
     act_key, next_key = jax.random.split(state.key)
+    num_envs = len(state.episode_return)
+    keys = np.asarray(keys_of(act_key, 0, num_steps=num_steps, num_envs=num_envs))
 
-    def act(t: int, first: int, observation: np.ndarray) -> tuple:
+    def act(t: int, rows: slice, observation: np.ndarray) -> tuple:
         return actor(
             state.policy_params,
             state.normalizer,
-            act_key,
-            np.int32(t),
-            np.int32(first),
+            keys[t, rows],
             np.False_,
             observation,
         )
@@ -161,14 +199,14 @@ def collect_on_host(
     def cut(t: int) -> np.ndarray:
         steps = int(state.iteration) * num_steps + t + 1
         limit = environments[0].max_episode_steps
-        return staggered(steps, len(state.episode_return), limit)
+        return staggered(steps, num_envs, limit)
 
     data: dict[str, np.ndarray] = {}
 
     def record(t: int, rows: slice, **values: np.ndarray) -> None:
         for name, value in values.items():
             if name not in data:
-                shape = (num_steps, len(state.episode_return), *value.shape[1:])
+                shape = (num_steps, num_envs, *value.shape[1:])
                 data[name] = np.zeros(shape, value.dtype)
             data[name][t, rows] = value
 
@@ -209,12 +247,11 @@ def collect_on_host(
 
 def act_once(state: TrainState, actor: Actor) -> tuple[jax.Array, jax.Array]:
     """Return what a policy would do first, as a loop on the host asks for it."""
+    num_envs = len(state.observation)
     return actor(
         state.policy_params,
         state.normalizer,
-        state.key,
-        np.int32(0),
-        np.int32(0),
+        keys_of(state.key, 0, num_steps=1, num_envs=num_envs)[0],
         np.False_,
         state.observation,
     )

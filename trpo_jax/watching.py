@@ -19,7 +19,7 @@ from trpo_jax.environments.base import Environment, Step, shaped
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.spaces import Box
 from trpo_jax.evaluation import STEP_LIMIT
-from trpo_jax.host_rollout import make_actor
+from trpo_jax.host_rollout import make_actor, make_keys
 from trpo_jax.programs import ONCE, compile_for
 from trpo_jax.video import Recording, stride
 
@@ -112,6 +112,7 @@ def record(
     )
     actor = make_actor(saved.agent)
     act_key, key = jax.random.split(jax.random.key(seed))
+    keys = make_keys(act_key, 1)
     limit = saved.environment.max_episode_steps or STEP_LIMIT
     limit = min(limit, max_steps or limit)
     with contextlib.closing(_open_stage(saved.environment, seed, key)) as stage:
@@ -123,9 +124,7 @@ def record(
             action, _ = actor(
                 params,
                 normalizer,
-                act_key,
-                np.int32(length),
-                np.int32(0),
+                keys(length),
                 np.bool_(greedy),
                 observation[None],
             )

@@ -1,6 +1,7 @@
 """What an action or an observation may be; plain Python, no device arrays."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -82,8 +83,14 @@ def rescale_action(space: Box, action: Any) -> Any:
     """
     if not space.bounded:
         return action
+    low, size = _low_and_size(space, np.dtype(action.dtype))
+    return low + size * (action.clip(-1, 1) + 1) / 2
+
+
+@functools.lru_cache
+def _low_and_size(space: Box, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     low, high = (
-        np.reshape(np.asarray(bound, action.dtype), space.shape)
+        np.reshape(np.asarray(bound, dtype), space.shape)
         for bound in (space.low, space.high)
     )
-    return low + (high - low) * (action.clip(-1, 1) + 1) / 2
+    return low, high - low
