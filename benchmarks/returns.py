@@ -64,7 +64,13 @@ FIRST_SEED = {  # of those whose preset was changed after a seed of the table wa
     "envpool:Hopper-v4": 10,
     "envpool:InvertedDoublePendulum-v4": 10,
 }
-SEEDS = dict.fromkeys(CLASSIC, 10) | dict.fromkeys(MINATAR, 3) | dict.fromkeys(HOST, 5)
+BRAX = ("brax:hopper@spring", "brax:halfcheetah@spring", "brax:ant@spring")
+SEEDS = (
+    dict.fromkeys(CLASSIC, 10)
+    | dict.fromkeys(MINATAR, 3)
+    | dict.fromkeys(BRAX, 3)
+    | dict.fromkeys(HOST, 5)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +247,7 @@ def table() -> str:
         "| environment | steps | seeds | greedy IQM [95 %] | worst | sampled IQM |",
         "|---|---|---|---|---|---|",
     ]
-    for name in (*CLASSIC, *MINATAR):
+    for name in (*CLASSIC, *MINATAR, *BRAX):
         result = load(name)
         if result is not None:
             lines.append("| " + " | ".join(cells(name, result)) + " |")

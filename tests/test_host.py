@@ -25,7 +25,8 @@ from trpo_jax.environments.host import (
     convert_space,
 )
 from trpo_jax.environments.spaces import Box, Discrete
-from trpo_jax.host_programs import compile_host_programs, evaluate_on_host
+from trpo_jax.host_evaluation import evaluate_on_host
+from trpo_jax.host_programs import compile_host_programs
 from trpo_jax.host_rollout import collect_on_host, make_actor
 from trpo_jax.networks import mlp_agent
 from trpo_jax.normalization import init_normalizer, normalize_observation

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+import trpo_jax.camera as camera
 import trpo_jax.drawings as drawings
 import trpo_jax.video as video
 import trpo_jax.watching as watching
@@ -618,7 +619,7 @@ def test_mujoco_draws_with_egl_where_there_is_no_screen(
     monkeypatch.delenv("MUJOCO_GL")
     if chosen:
         monkeypatch.setenv("MUJOCO_GL", chosen)
-    watching._choose_opengl()
+    camera.choose_opengl()
     assert os.environ.get("MUJOCO_GL") == expected
 
 
@@ -655,7 +656,7 @@ def test_a_ball_that_is_higher_is_drawn_higher(simulator):
         else:
             now = state(data=state(qpos=position, qvel=velocity))
         frame = draw(state(simulator=now), np.zeros(1))
-        assert frame.shape == (*watching.RENDER_SIZE, 3)
+        assert frame.shape == (*camera.RENDER_SIZE, 3)
         rows.append(np.nonzero(frame[..., 0] > 100)[0].mean())
     draw.close()
     assert rows[1] < rows[0] - 20

@@ -20,15 +20,14 @@ from trpo_jax.environments.host import (
     MakeHost,
     check_host_environment,
 )
-from trpo_jax.evaluation import STEP_LIMIT, Evaluation
+from trpo_jax.evaluation import Evaluation
+from trpo_jax.host_evaluation import evaluate_on_host, evaluation_seed
 from trpo_jax.host_rollout import (
     Actor,
     act_once,
     collect_on_host,
-    drive,
     empty_rollout,
     make_actor,
-    make_keys,
 )
 from trpo_jax.metrics import Metrics, summarize
 from trpo_jax.networks import Agent
@@ -49,8 +48,8 @@ from trpo_jax.update import Improved, Lesson, finish, fit, improve
 
 PyTree = Any
 
-# With two, one simulates while the policy thinks about the other. That takes cores which
-# one simulator cannot keep busy: on two, and twice the calls cost more than they save.
+# With two, one simulates while the policy thinks about the other. That pays where one
+# cannot keep the cores busy; on few of them, twice the calls cost more than they save.
 SIMULATORS = 2 if cores() >= 4 else 1
 
 
@@ -147,11 +146,6 @@ def compile_host_programs(
         close_simulators()
 
     return Programs(init, chunk, evaluate, gather, close)
-
-
-def evaluation_seed(seed: int) -> int:
-    """Return the seed of the first simulator that judges: none of those of training."""
-    return seed * 1_000_003 + 500_009
 
 
 def divide(num_envs: int) -> list[int]:
@@ -257,50 +251,3 @@ def train_on_host(
 
 def _wait_for(function: Callable[..., Any], *args: Any) -> Any:
     return jax.block_until_ready(function(*args))
-
-
-def evaluate_on_host(
-    key: jax.Array,
-    environments: Sequence[HostEnvironment],
-    actor: Actor,
-    policy_params: PyTree,
-    normalizer: PyTree,
-    *,
-    greedy: bool,
-) -> Evaluation:
-    """Play one whole episode in every environment; see `evaluate`.
-
-    Args:
-        key: consumed.
-        environments: simulators, reset here.
-        actor: from `make_actor`.
-        policy_params: of the policy.
-        normalizer: of the training run.
-        greedy: play the mode of the distribution instead of a sample.
-
-    Returns:
-        An `Evaluation` of numpy arrays, one entry an environment.
-    """
-    observation = np.concatenate([environment.reset() for environment in environments])
-    episodes = len(observation)
-    result = Evaluation(
-        np.zeros(episodes), np.zeros(episodes, np.int32), np.zeros(episodes, bool)
-    )
-
-    keys = make_keys(key, episodes)
-
-    def act(t: int, rows: slice, observation: np.ndarray) -> tuple:
-        return actor(
-            policy_params, normalizer, keys(t)[rows], np.bool_(greedy), observation
-        )
-
-    limit = environments[0].max_episode_steps or STEP_LIMIT
-    for move in drive(environments, act, observation, limit):
-        step = move.step
-        playing = ~result.finished[move.rows]
-        result.episode_return[move.rows] += np.where(playing, step.reward, 0)
-        result.episode_length[move.rows] += playing
-        result.finished[move.rows] |= step.terminated | step.truncated
-        if result.finished.all():
-            break
-    return result

@@ -42,6 +42,11 @@ def _minatar(source: str, **values: Any) -> Preset:
     return _preset(5_000_000, source, **(shared | values))
 
 
+def _brax(source: str, **values: Any) -> Preset:
+    shared = {"num_envs": 64, "num_steps": 32, "log_std_init": -0.5}
+    return _preset(1_000_000, source, **(shared | values))
+
+
 def _mujoco(source: str, **values: Any) -> Preset:
     shared = {"num_envs": 16, "num_steps": 128, "log_std_init": -1.0}
     return _preset(1_000_000, source, **(shared | values))
@@ -214,5 +219,5 @@ def preset_of(environment: str) -> Preset:
     if simulator in ("envpool", "gymnasium"):  # the same tasks, in several versions
         task = f"{task.rpartition('-v')[0]}-v*"
     elif simulator != "gymnax":
-        task = environment
+        task = environment.partition("@")[0]  # whatever the backend
     return PRESETS.get(task, DEFAULT)

@@ -2,9 +2,6 @@
 
 import contextlib
 import functools
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +9,7 @@ import jax
 import numpy as np
 
 from trpo_jax import drawings
+from trpo_jax.camera import Camera, cannot_draw, choose_opengl
 from trpo_jax.checkpoint import SavedPolicy
 from trpo_jax.config import COUNT, COUNT_OR_ZERO, POSITIVE, check
 from trpo_jax.environments.action_repeat import ActionRepeat
@@ -27,7 +25,6 @@ PyTree = Any
 Draw = Callable[[PyTree, np.ndarray], np.ndarray]
 """`draw(env_state, observation)` → uint8 `[H, W, 3]`."""
 
-RENDER_SIZE = (360, 480)  # height and width of what MuJoCo draws
 GAME_FRAMES_PER_SECOND = 10.0  # worlds of cells, which have no time of their own
 OTHER_FRAMES_PER_SECOND = 30.0  # where nothing is known
 
@@ -190,7 +187,7 @@ class _HostStage:
     """Plays and draws an environment of a simulator on the host."""
 
     def __init__(self, environment: HostEnvironment, seed: int) -> None:
-        _choose_opengl()
+        choose_opengl()
         self._name = environment.name
         simulator, _, task = self._name.partition(":")
         if not hasattr(environment, "render"):
@@ -200,7 +197,7 @@ class _HostStage:
                 task, 1, seed, render_mode="rgb_array"
             )
         except (TypeError, ValueError) as error:
-            raise _cannot_draw(self._name, error) from error
+            raise cannot_draw(self._name, error) from error
         rate = self._environment.frames_per_second
         if rate is None and simulator == "envpool":
             rate = _rate_of(task)
@@ -219,7 +216,7 @@ class _HostStage:
         try:
             frame = np.asarray(self._environment.render())
         except Exception as error:
-            raise _cannot_draw(self._name, error) from error
+            raise cannot_draw(self._name, error) from error
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise ValueError(
                 f"{self._name} has no pictures: they must be uint8 [H, W, 3]; got "
@@ -229,27 +226,6 @@ class _HostStage:
 
     def close(self) -> None:
         self._environment.close()
-
-
-def _cannot_draw(name: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    advice = ""
-    if any(
-        word in reason
-        for word in ("EGL", "OpenGL platform", "gladLoadGL", "glGetError")
-    ):
-        advice = (
-            "; without a screen MuJoCo draws with EGL, on Debian `apt install libegl1 "
-            "libgl1-mesa-dri`"
-        )
-    return ValueError(f"{name} cannot be drawn here: {reason}{advice}")
-
-
-def _choose_opengl() -> None:
-    """Let MuJoCo draw without a screen, where there is none."""
-    screens = ("DISPLAY", "WAYLAND_DISPLAY")
-    if sys.platform == "linux" and not any(map(os.environ.get, screens)):
-        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def _rate_of(task: str) -> float | None:
@@ -274,7 +250,7 @@ def _find_drawing(environment: Environment) -> tuple[Draw, float]:
         return lambda env_state, observation: environment.render(env_state), rate
     rate = _rate_of(task) or GAME_FRAMES_PER_SECOND
     if simulator in ("brax", "playground"):
-        camera = _Camera(environment.name, environment.simulator)
+        camera = Camera(environment.name, environment.simulator)
         return camera, 1 / environment.simulator.dt
     if simulator == "gymnax" and task in drawings.MAPS:
         return functools.partial(drawings.MAPS[task], environment.simulator), rate
@@ -284,46 +260,3 @@ def _find_drawing(environment: Environment) -> tuple[Draw, float]:
     if isinstance(space, Box) and len(space.shape) in (2, 3) and min(space.shape) > 1:
         return lambda env_state, observation: drawings.draw_channels(observation), rate
     raise ValueError(f"{environment.name} has no pictures: nothing here can draw it")
-
-
-class _Camera:
-    """Draws the states of brax and MuJoCo Playground with MuJoCo's renderer."""
-
-    def __init__(self, name: str, simulator: Any) -> None:
-        import mujoco
-
-        _choose_opengl()
-        system = getattr(simulator, "sys", simulator)  # brax has one
-        self._model = getattr(system, "mj_model", None)
-        try:
-            # It looked for OpenGL when it was imported, perhaps before it was told.
-            module = importlib.import_module(mujoco.Renderer.__module__)
-            importlib.reload(module.gl_context)
-            self._renderer = mujoco.Renderer(self._model, *RENDER_SIZE)
-        except Exception as error:
-            raise _cannot_draw(name, error) from error
-        self._data = mujoco.MjData(self._model)
-        self._forward = mujoco.mj_forward
-        modes = (
-            mujoco.mjtCamLight.mjCAMLIGHT_TRACK,
-            mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM,
-        )
-        following = np.flatnonzero(np.isin(self._model.cam_mode, modes))
-        self._camera = int(following[0]) if len(following) else -1
-
-    def __call__(self, env_state: PyTree, observation: np.ndarray) -> np.ndarray:
-        del observation
-        state = env_state.simulator
-        physics = getattr(state, "pipeline_state", None) or state.data
-        brax = hasattr(physics, "q")
-        self._data.qpos = physics.q if brax else physics.qpos
-        self._data.qvel = physics.qd if brax else physics.qvel
-        for name in ("mocap_pos", "mocap_quat"):
-            if hasattr(physics, name):
-                setattr(self._data, name, getattr(physics, name))
-        self._forward(self._model, self._data)
-        self._renderer.update_scene(self._data, camera=self._camera)
-        return self._renderer.render().copy()
-
-    def close(self) -> None:
-        self._renderer.close()
