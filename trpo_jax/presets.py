@@ -162,9 +162,12 @@ PRESETS: dict[str, Preset] = {
         gae_lambda=0.9,
     ),
     "Ant-v*": _mujoco(
-        _EVIDENCE + "short traces, little noise to begin with, and steps that stay",
+        _EVIDENCE + "short traces, a well-fitted critic, and steps and noise that stay",
         max_kl=0.04,
         gae_lambda=0.9,
+        log_std_init=-0.5,
+        critic_epochs=20,
+        critic_minibatch_size=128,
     ),
     "Hopper-v*": _mujoco(
         _EVIDENCE + "a longer horizon, a well-fitted critic, and steps that shrink; "
@@ -194,6 +197,13 @@ PRESETS: dict[str, Preset] = {
     ),
     "Reacher-v*": _mujoco(
         _EVIDENCE + "steps that shrink", max_kl=0.03, max_kl_final=0.1
+    ),
+    "brax:ant": _brax(
+        _EVIDENCE + "a short horizon, short traces, and steps that shrink",
+        max_kl=0.03,
+        max_kl_final=0.1,
+        discount=0.97,
+        gae_lambda=0.9,
     ),
     "InvertedPendulum-v*": _mujoco(
         "those of InvertedDoublePendulum; smaller batches and constant steps solved it "
