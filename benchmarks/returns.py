@@ -61,7 +61,9 @@ HOST = {
     "envpool:BipedalWalker-v3": 182.0,
 }
 FIRST_SEED = {  # of those whose preset was changed after a seed of the table was seen
-    "envpool:Hopper-v4": 10,
+    "envpool:HalfCheetah-v4": 10,
+    "envpool:Hopper-v4": 30,
+    "envpool:Walker2d-v4": 10,
     "envpool:InvertedDoublePendulum-v4": 10,
 }
 BRAX = ("brax:hopper@spring", "brax:halfcheetah@spring", "brax:ant@spring")
