@@ -208,9 +208,7 @@ PRESETS: dict[str, Preset] = {
         gae_lambda=0.9,
     ),
     "InvertedPendulum-v*": _mujoco(
-        "those of InvertedDoublePendulum; smaller batches and constant steps solved it "
-        "too, in benchmarks/results/tuning.jsonl",
-        **_BALANCING,
+        _EVIDENCE + "steps that shrink", max_kl=0.03, max_kl_final=0.1
     ),
     "InvertedDoublePendulum-v*": _mujoco(_BALANCE, **_BALANCING),
     "SpaceInvaders-MinAtar": _minatar(
