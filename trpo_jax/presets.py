@@ -182,12 +182,12 @@ PRESETS: dict[str, Preset] = {
         critic_minibatch_size=128,
     ),
     "Walker2d-v*": _mujoco(
-        _EVIDENCE + "a longer horizon, noise that lasts, a well-fitted critic, and "
-        "large steps that shrink a little",
+        _EVIDENCE + "short traces, noise that lasts, a well-fitted critic, and large "
+        "steps that shrink a little; seeds differ widely",
         max_kl=0.05,
         max_kl_final=0.3,
-        discount=0.995,
-        log_std_init=-0.25,
+        gae_lambda=0.9,
+        log_std_init=-0.5,
         critic_epochs=20,
         critic_minibatch_size=128,
     ),
