@@ -91,7 +91,7 @@ def test_a_bad_value_is_refused_with_name_rule_and_value(name, value, rule):
         ],
         ("hidden_sizes", None, "a sequence of integers >= 1"),
         *[
-            ("log_std_init", value, "a finite number")
+            ("log_std_init", value, "a number in [-20, 20]")
             for value in (math.nan, -math.inf, "0", None)
         ],
         *[("state_dependent_std", value, "True or False") for value in (1, None)],

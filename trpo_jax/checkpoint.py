@@ -122,13 +122,18 @@ def load_policy(run: str | pathlib.Path) -> SavedPolicy:
     """
     path = pathlib.Path(run)
     path = path / "policy.safetensors" if path.is_dir() else path
+    bad_content = ValueError, TypeError, AttributeError, SafetensorError
     try:
-        return _read(path)
-    except (ValueError, TypeError, AttributeError, SafetensorError) as error:
+        metadata, arrays = _read(path)
+    except bad_content as error:
         raise ValueError(f"{path} does not hold a policy: {error}") from error
+    try:
+        return _rebuild(metadata, arrays)
+    except bad_content as error:
+        raise ValueError(f"the policy in {path} cannot be used: {error}") from error
 
 
-def _read(path: pathlib.Path) -> SavedPolicy:
+def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     with safe_open(path, framework="numpy") as file:
         metadata = json.loads((file.metadata() or {}).get("trpo_jax", "{}"))
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -136,6 +141,10 @@ def _read(path: pathlib.Path) -> SavedPolicy:
         raise ValueError("it was not written by trpo_jax, no description in it")
     if metadata.pop("sha256") != _checksum(arrays, metadata):
         raise ValueError("its checksum is wrong, the content has changed")
+    return metadata, arrays
+
+
+def _rebuild(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolicy:
     if metadata["network"] is None:
         raise ValueError(
             "it was trained with an agent or an environment of your own; read the "

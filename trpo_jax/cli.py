@@ -122,6 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not every encoding has a δ
             stream.reconfigure(errors="replace")
+    sys.path.append(os.getcwd())  # as `python -m` has it: for gymnasium:module:name
     try:
         _run(_parse(argv), started)
         sys.stdout.flush()
@@ -136,7 +137,10 @@ def main(argv: list[str] | None = None) -> None:
         )
         os._exit(130)  # the compiler's threads do not survive an orderly exit
     except SimulatorError as error:  # whose traceback is the user's
-        print(f"trpo-jax: {error}", file=sys.stderr)
+        print(
+            "\n".join([f"trpo-jax: {error}", *getattr(error, "__notes__", [])]),
+            file=sys.stderr,
+        )
         sys.exit(1)
     except (ValueError, OSError) as error:
         print(f"trpo-jax: {' '.join(str(error).split())}", file=sys.stderr)

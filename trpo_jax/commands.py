@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trpo_jax.config import Config, NetworkConfig
-from trpo_jax.plan import Plan, check_suffix, claim_directory
+from trpo_jax.plan import Plan, check_folder, check_suffix, claim_directory
 from trpo_jax.presets import PRESETS
 
 
@@ -63,6 +63,7 @@ def watch(
 ) -> None:
     """Play one episode and write it as a film."""
     check_suffix(output)
+    check_folder(output)
     _require_policy(run)
     from trpo_jax.checkpoint import load_policy
     from trpo_jax.video import write_video
@@ -88,6 +89,9 @@ def plot(runs: tuple[str, ...], output: str) -> None:
     """Draw the learning curves of runs, a colour each, environments side by side."""
     if not runs:
         raise ValueError("the run is missing: trpo-jax plot runs/...")
+    if not output.lower().endswith(".png"):
+        raise ValueError(f"output must end in .png; got {output!r}")
+    check_folder(output)
     for run in runs:
         if not pathlib.Path(run, "config.json").is_file():
             raise ValueError(f"{run} does not hold a run: it has no config.json")
@@ -147,6 +151,8 @@ def _require_policy(run: str) -> None:
     path = pathlib.Path(run)
     path = path / "policy.safetensors" if path.is_dir() else path
     if not path.is_file():
+        if pathlib.Path(run, "config.json").is_file():
+            raise ValueError(f"{run} holds no policy: the run ended before it had one")
         raise ValueError(f"there is no policy at {str(path)!r}: name a run's directory")
 
 

@@ -23,7 +23,7 @@ NON_NEGATIVE = Rule("a finite number >= 0", lambda x: 0 <= x <= HUGE)
 UNIT = Rule("a number in [0, 1]", lambda x: 0 <= x <= 1)
 OPEN_UNIT = Rule("a number in (0, 1)", lambda x: 0 < x < 1)
 FRACTION = Rule("a number in (0, 1]", lambda x: 0 < x <= 1)
-FINITE = Rule("a finite number", lambda x: abs(x) <= HUGE)
+LOG_STD = Rule("a number in [-20, 20]", lambda x: -20 <= x <= 20)
 COUNT = Rule("an integer >= 1 and < 2**31", lambda x: 1 <= x < 2**31)
 COUNT_OR_ZERO = Rule("an integer >= 0 and < 2**31", lambda x: 0 <= x < 2**31)
 STEPS = Rule("an integer >= 1 and < 2**53", lambda x: 1 <= x < 2**53)
@@ -178,7 +178,7 @@ class NetworkConfig(_Checked):
     """Widths of the critic's hidden layers; those of the policy when None."""
     activation: Activation = _structure("tanh", ACTIVATION)  # noqa: RUF009 (an alias)
     """Activation of both networks."""
-    log_std_init: float = _structure(0.0, FINITE)
+    log_std_init: float = _structure(0.0, LOG_STD)
     """Log standard deviation to start with; an action of ±1 is at the bound."""
     orthogonal_init: bool = _structure(True, FLAG)
     """Orthogonal kernels, a policy head of gain 0.01 (Engstrom et al. 2020, §3, item 3;

@@ -1,10 +1,15 @@
 """Is this installation able to compute? Some compilers are silently wrong."""
 
+import contextlib
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+SIMULATORS = ("gymnax", "gymnasium", "envpool", "brax", "playground", "mujoco")
+PACKAGES = LIBRARIES + SIMULATORS
 
 
 class Check(NamedTuple):
@@ -68,15 +73,18 @@ def require_sound_compiler() -> None:
 def describe() -> dict[str, str]:
     """Return versions and devices, for `trpo-jax doctor` and for result files."""
     import platform
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
     import trpo_jax
 
-    packages = ("jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # some simulators are extras
+            versions[package] = version(package)
     return {
         "trpo_jax": trpo_jax.__version__,
         "python": platform.python_version(),
-        **{package: version(package) for package in packages},
+        **versions,
         "device": ", ".join(
             f"{device.platform}:{device.device_kind}" for device in jax.devices()
         ),

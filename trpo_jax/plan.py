@@ -206,6 +206,19 @@ def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
                 path.parent.rmdir()
 
 
+def check_folder(path: str | os.PathLike) -> None:
+    """Refuse a file to be written where there is no directory, before any work.
+
+    Raises:
+        ValueError: with the directory that is missing.
+    """
+    folder = pathlib.Path(path).parent
+    if not folder.is_dir():
+        raise ValueError(
+            f"output must be in a directory that exists; got {os.fspath(path)!r}"
+        )
+
+
 def check_suffix(path: str | os.PathLike) -> None:
     """Refuse a file that `write_video` could not write, before an episode is played.
 

@@ -227,6 +227,9 @@ def preset_of(environment: str) -> Preset:
     """
     simulator, _, task = environment.partition(":")
     if simulator in ("envpool", "gymnasium"):  # the same tasks, in several versions
+        same = PRESETS.get(task, DEFAULT)  # gymnax has it too
+        if same.config.action_repeat == 1 and same is not DEFAULT:
+            return same
         task = f"{task.rpartition('-v')[0]}-v*"
     elif simulator != "gymnax":
         task = environment.partition("@")[0]  # whatever the backend

@@ -24,6 +24,7 @@ from trpo_jax.environments.base import Environment, check_environment
 from trpo_jax.environments.host import (
     HostEnvironment,
     MakeHost,
+    SimulatorError,
     check_host_environment,
 )
 from trpo_jax.host_programs import compile_host_programs
@@ -167,7 +168,7 @@ def run_plan(
             for sink in files:
                 to_close.callback(sink.close)
             sinks += files
-        states, metrics = run_chunks(plan, programs, states, sinks)
+        states, metrics, failure = run_chunks(plan, programs, states, sinks)
         for sink in sinks:  # before anything else is printed
             sink.close()
         clock.stop("train")
@@ -180,7 +181,7 @@ def run_plan(
                 plan.network if reloadable else None,
                 action_repeat=plan.config.action_repeat,
             )
-        _require_complete(plan, metrics)
+        _require_complete(plan, metrics, failure)
         judged = programs.evaluate(seeds_of(plan), states)
         clock.stop("evaluate")
     evaluation = {
@@ -218,14 +219,20 @@ def _prepare(
     return environment, functools.partial(compile_programs, plan, environment)
 
 
-def _require_complete(plan: Plan, metrics: Metrics) -> None:
-    """Raise the interrupt that ended training early."""
+def _require_complete(
+    plan: Plan, metrics: Metrics, failure: SimulatorError | None
+) -> None:
+    """Raise what ended training early: a simulator, or an interrupt."""
     done = len(metrics.kl[0])
-    if done < plan.iterations:
-        said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
-        if plan.output_dir is not None:
-            said += f"; policy and metrics so far are in {plan.output_dir}{os.sep}"
+    if done == plan.iterations:
+        return
+    said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
+    if plan.output_dir is not None:
+        said += f"; policy and metrics so far are in {plan.output_dir}{os.sep}"
+    if failure is None:
         raise KeyboardInterrupt(said)
+    failure.add_note(said)
+    raise failure
 
 
 class _Clock:
@@ -243,19 +250,30 @@ class _Clock:
 
 def run_chunks(
     plan: Plan, programs: Programs, states: Groups, sinks: list[logging.Sink]
-) -> tuple[Groups, Metrics]:
+) -> tuple[Groups, Metrics, SimulatorError | None]:
     """Train chunk by chunk from the first states, telling the sinks after each.
 
-    An interrupt from the keyboard ends training after the chunk under way: the metrics
-    are then shorter than the plan. A second one ends the wait.
+    An interrupt from the keyboard ends training after the chunk under way, and so does
+    a simulator that fails after the first chunk, before the one under way: the metrics
+    are then shorter than the plan. A second interrupt ends the wait.
+
+    Returns:
+        The states, the metrics, and what the simulator raised.
     """
+    failure = None
     for sink in sinks:
         sink.start()
     logs = []
     with _interrupted_between_chunks() as interrupted:
         for first in range(0, plan.iterations, plan.chunk):
             count = min(plan.chunk, plan.iterations - first)
-            states, log = programs.chunk(states, np.int32(count))
+            try:
+                states, log = programs.chunk(states, np.int32(count))
+            except SimulatorError as error:  # on the host: the states are still there
+                if not logs:
+                    raise
+                failure = error
+                break
             log = log[:count]
             logs.append(log)
             rows = rows_of(plan, first, log)
@@ -263,7 +281,8 @@ def run_chunks(
                 sink.write(rows)
             if interrupted():
                 break
-    return jax.block_until_ready(states), Metrics(*np.concatenate(logs).T)
+    states = jax.block_until_ready(states)
+    return states, Metrics(*np.concatenate(logs).T), failure
 
 
 @contextlib.contextmanager
@@ -279,6 +298,7 @@ def _interrupted_between_chunks() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt("stopped at once")
         asked = True
+        os.write(2, b"\nending after this chunk; Ctrl-C again ends at once\n")
 
     usual = signal.default_int_handler
     main = threading.current_thread() is threading.main_thread()

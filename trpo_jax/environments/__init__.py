@@ -66,13 +66,20 @@ def check_name(name: str) -> tuple[str, str]:
         ('gymnax', 'CartPole-v1')
     """
     simulator, colon, environment = name.partition(":")
+    if not (environment if colon else name):
+        raise ValueError(
+            f"the environment's name is missing in {name!r}; trpo-jax envs lists them"
+        )
     if not colon:
         return _find(name)
     if simulator not in SIMULATORS:
-        known = ", ".join(SIMULATORS)
-        raise ValueError(f"unknown simulator {simulator!r} in {name!r}; known: {known}")
+        near = difflib.get_close_matches(simulator, SIMULATORS, 1, 0.0)
+        raise ValueError(
+            f"unknown simulator {simulator!r} in {name!r}; nearest: {near[0]!r}, "
+            f"known: {', '.join(SIMULATORS)}"
+        )
     _require_installed(simulator, name)
-    task = _without_backend(simulator, environment)
+    module, task = "", _without_backend(simulator, environment)
     if simulator == "gymnasium":  # as `module:name`, which registers it
         module, _, task = environment.rpartition(":")
         _import_module(module, name)
@@ -82,7 +89,8 @@ def check_name(name: str) -> tuple[str, str]:
         # Its version may know more, or the user has registered it.
         adapter = importlib.import_module(f"trpo_jax.environments.{simulator}")
         if task not in adapter.names():
-            raise _unknown(name, [f"{simulator}:{other}" for other in adapter.names()])
+            prefix = f"{simulator}:{module}:" if module else f"{simulator}:"
+            raise _unknown(name, [prefix + other for other in adapter.names()])
     _refuse_downloads(environment)
     return simulator, environment
 

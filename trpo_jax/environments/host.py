@@ -148,7 +148,7 @@ def convert_space(name: str, role: str, space: Any) -> Space:
         )
     raise ValueError(
         f"{name}: {role} space {space} is not supported; it must be a Box or a "
-        "Discrete that starts at 0"
+        "Discrete that starts at 0" + ", or a Dict of those" * (role == "observation")
     )
 
 
