@@ -175,7 +175,9 @@ def test_an_empty_name_is_said_to_be_missing(empty):
 
 
 def test_an_unknown_simulator_is_refused_with_those_that_exist():
-    with pytest.raises(ValueError, match=r"simulator 'gym' .*'gymnax', known: gymnax, envpool"):
+    with pytest.raises(
+        ValueError, match=r"simulator 'gym' .*'gymnax', known: gymnax, envpool"
+    ):
         make_environment("gym:CartPole-v1")
 
 
