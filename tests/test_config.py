@@ -17,6 +17,7 @@ from trpo_jax.config import (
     split_hyper_parameters,
 )
 from trpo_jax.plan import make_plan
+from trpo_jax.presets import DEFAULT, PRESETS, preset_of
 from trpo_jax.trpo import Config
 
 NUMBERS = [f.name for f in dataclasses.fields(Config) if f.metadata["leaf"]]
@@ -239,3 +240,19 @@ def test_a_plan_refuses_a_sweep(values):
 def test_an_unknown_activation_is_refused_at_construction():
     with pytest.raises(ValueError, match=r"activation must be one of tanh.*'tahn'"):
         NetworkConfig(activation="tahn")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("gymnax:CartPole-v1", "CartPole-v1"),
+        ("gymnasium:CartPole-v1", "CartPole-v1"),  # the same task
+        ("envpool:Hopper-v5", "Hopper-v*"),
+        ("brax:ant@spring", "brax:ant"),
+        ("brax:ant", "brax:ant"),
+        ("gymnasium:Acrobot-v1", None),  # its preset holds actions, the host cannot
+        ("playground:CartpoleBalance", None),
+    ],
+)
+def test_a_task_has_its_preset_in_every_simulator(name, key):
+    assert preset_of(name) == (PRESETS[key] if key else DEFAULT)

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import itertools
+import json
 import os
+import re
 import signal
 import time
 from typing import ClassVar
@@ -15,6 +17,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from helpers import assert_close, softmax_agent
 
+from trpo_jax.checkpoint import load_policy
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.host import (
     HostStep,
@@ -28,6 +31,7 @@ from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.host_evaluation import evaluate_on_host
 from trpo_jax.host_programs import compile_host_programs
 from trpo_jax.host_rollout import collect_on_host, make_actor
+from trpo_jax.judging import judge
 from trpo_jax.networks import mlp_agent
 from trpo_jax.normalization import init_normalizer, normalize_observation
 from trpo_jax.plan import make_plan
@@ -240,9 +244,79 @@ def test_every_episode_of_an_evaluation_is_played_once():
     assert result.finished.all()
 
 
+def test_an_evaluation_plays_up_to_the_time_limit_and_not_beyond():
+    environment = GymnasiumEnvironment(
+        SyncVectorEnv([functools.partial(Long, 0)] * 2), max_episode_steps=8
+    )
+    state = begin([environment], num_envs=2)
+    result = evaluate_on_host(
+        jax.random.key(0),
+        [environment],
+        ACTOR,
+        state.policy_params,
+        state.normalizer,
+        greedy=False,
+    )
+    assert result.episode_length.tolist() == [8, 8]
+    assert result.episode_return.tolist() == [8.0, 8.0]
+    assert result.finished.all()
+
+
+def test_a_policy_of_the_host_is_judged_again_as_after_training(tmp_path):
+    values = {"num_envs": 2, "num_steps": 16, "evaluation_episodes": 3}
+    train(
+        "gymnasium:CartPole-v1",
+        total_steps=64,
+        output_dir=tmp_path,
+        progress=False,
+        **values,
+    )
+    saved = load_policy(tmp_path)
+    judged = judge(saved, episodes=3)
+    assert judged.episode_return.shape == (1, 3)
+    assert judged.finished.all()
+    np.testing.assert_array_equal(judged.episode_return, judged.episode_length)
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    same_starts = evaluation["greedy"]["mean_per_seed"]  # and greedy: the same episodes
+    np.testing.assert_allclose(judged.episode_return.mean(axis=1), same_starts)
+    assert "gymnasium" in evaluation["versions"]
+
+
 class Raising(Counter):
     def step(self, action):
         raise ArithmeticError("a bug of the user's")
+
+
+class RaisingLater(Counter):
+    """Goes on for longer than a run's first chunk."""
+
+    def step(self, action):
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps > 200:
+            raise ArithmeticError("a late bug")
+        return super().step(action)
+
+
+def test_a_simulator_that_fails_leaves_the_policy_so_far(tmp_path):
+    def make(num_envs, seed):
+        makers = [functools.partial(RaisingLater, i) for i in range(num_envs)]
+        return GymnasiumEnvironment(SyncVectorEnv(makers))
+
+    with pytest.raises(SimulatorError, match="a late bug") as error:
+        train(
+            make,
+            total_steps=16 * 100,
+            num_envs=2,
+            num_steps=8,
+            output_dir=tmp_path,
+            progress=False,
+        )
+    (note,) = error.value.__notes__
+    done = int(re.match(r"stopped after (\d+) steps; policy .* are in", note)[1])
+    assert 0 < done < 16 * 100
+    rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == done // 16
+    assert (tmp_path / "policy.safetensors").is_file()
 
 
 class Hanging(Counter):

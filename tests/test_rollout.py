@@ -201,3 +201,26 @@ def test_what_happens_in_one_environment_leaves_the_others_alone():
 def test_at_least_one_step_is_asked_for():
     with pytest.raises(ValueError, match="num_steps must be an integer >= 1"):
         collect(fresh(), CLOCK, AGENT, num_steps=0)
+
+
+def test_staggered_starts_cut_first_episodes_at_shares_of_the_limit():
+    stagger = jax.jit(
+        functools.partial(
+            collect, environment=CLOCK, agent=AGENT, num_steps=4, stagger_starts=True
+        )
+    )
+    state, one = stagger(fresh())
+    _, two = stagger(state.replace(iteration=state.iteration + 1))
+    ends = np.concatenate([r.terminated | r.truncated for r in (one, two)])
+    time = np.concatenate([r.observation[..., TIME] for r in (one, two)])
+    for number, first in enumerate((1, 2, 3)):  # of a limit of three steps
+        np.testing.assert_array_equal(
+            np.flatnonzero(ends[:, number])[:2], [first - 1, first + 2]
+        )
+        np.testing.assert_array_equal(
+            time[:, number], np.r_[np.arange(first), np.arange(8 - first) % 3]
+        )
+    cut = np.asarray(one.next_observation[[0, 1], [0, 1], TIME])
+    np.testing.assert_array_equal(cut, [1, 2])  # where it was, not after the reset
+    assert one.truncated[0, 0]
+    assert one.truncated[1, 1]

@@ -11,6 +11,7 @@ from trpo_jax.environments import make_host_environment
 from trpo_jax.evaluation import Evaluation, evaluate
 from trpo_jax.host_evaluation import evaluate_on_host, evaluation_seed
 from trpo_jax.host_rollout import make_actor
+from trpo_jax.programs import stream
 
 
 def judge(
@@ -32,7 +33,7 @@ def judge(
 
             judge(load_policy("runs/eight"), episodes=10).episode_return.mean(axis=1)
     """
-    key = jax.random.key(seed)
+    key = stream(seed, 2)
     agents = saved.policy_params, saved.normalizer
     if hasattr(saved.environment, "step"):
 

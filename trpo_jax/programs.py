@@ -170,7 +170,10 @@ def _side_by_side(seeds: int, size: int, groups: int, compiled: list) -> Program
 
 
 def stream(seed: int | jax.Array, number: int) -> jax.Array:
-    """Return the key of a run for one purpose: 0 for training, 1 for its judgement."""
+    """Return the key of a run for one purpose.
+
+    0 for training, 1 for its judgement, 2 for later ones, 3 for films.
+    """
     return jax.random.fold_in(jax.random.key(seed), number)
 
 

@@ -17,8 +17,9 @@ from trpo_jax.environments.base import Environment, Step, shaped
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.spaces import Box
 from trpo_jax.evaluation import STEP_LIMIT
+from trpo_jax.host_evaluation import evaluation_seed
 from trpo_jax.host_rollout import make_actor, make_keys
-from trpo_jax.programs import ONCE, compile_for
+from trpo_jax.programs import ONCE, compile_for, stream
 from trpo_jax.video import Recording, stride
 
 PyTree = Any
@@ -108,7 +109,7 @@ def record(
         lambda leaf: leaf[agent], (saved.policy_params, saved.normalizer)
     )
     actor = make_actor(saved.agent)
-    act_key, key = jax.random.split(jax.random.key(seed))
+    act_key, key = jax.random.split(stream(seed, 3))
     keys = make_keys(act_key, 1)
     limit = saved.environment.max_episode_steps or STEP_LIMIT
     limit = min(limit, max_steps or limit)
@@ -194,7 +195,7 @@ class _HostStage:
             raise ValueError(f"{self._name} has no pictures: it has no render()")
         try:  # a new one, since pictures must be asked for when it is made
             self._environment = type(environment)(
-                task, 1, seed, render_mode="rgb_array"
+                task, 1, evaluation_seed(seed), render_mode="rgb_array"
             )
         except (TypeError, ValueError) as error:
             raise cannot_draw(self._name, error) from error

@@ -96,7 +96,8 @@ def check_host_environment(environment: HostEnvironment, num_envs: int) -> None:
     Raises:
         ValueError: with what is missing, or with the number of environments there are.
     """
-    parts = (*HostEnvironment.__annotations__, "reset", "send", "receive", "close")
+    methods = ("reset", "send", "receive", "restart", "close")
+    parts = (*HostEnvironment.__annotations__, *methods)
     missing = [part for part in parts if not hasattr(environment, part)]
     kind = type(environment).__name__
     if missing:
