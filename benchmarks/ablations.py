@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.returns import one_a_core, summary_of, write_json
+from trpo_jax.plan import make_plan
 from trpo_jax.presets import preset_of
 from trpo_jax.training import train
 
@@ -104,14 +105,18 @@ def path_of(environment: str, change: str, seed: int) -> pathlib.Path:
 
 def returns_of(environment: str, change: str, how: str = "greedy") -> np.ndarray:
     """Return the mean return of each seed that has been run."""
-    paths = [path_of(environment, change, seed) for seed in SEEDS]
-    return np.array(
-        [
-            json.loads(path.read_text())[how]["mean_per_seed"][0]
-            for path in paths
-            if path.exists()
-        ]
-    )
+    plan = make_plan(environment, total_steps=STEPS, **CHANGES[change])
+    wanted = json.loads(json.dumps(plan.as_json()))
+    returns = []
+    for path in [path_of(environment, change, seed) for seed in SEEDS]:
+        if not path.exists():
+            continue
+        result = json.loads(path.read_text())
+        for part in ("config", "network"):
+            if result["plan"][part] != wanted[part]:
+                raise ValueError(f"{path} is of an earlier preset; remove it")
+        returns.append(result[how]["mean_per_seed"][0])
+    return np.array(returns)
 
 
 def table() -> str:

@@ -79,10 +79,12 @@ SEEDS = (
 class Arguments:
     """What to run."""
 
-    environments: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(SEEDS)
-    """Names; all of the table if none is given."""
+    environments: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Names; all of the table whose simulator is installed if none is given."""
     seeds: int | None = None
-    """Agents an environment; 10, for MinAtar 3, on the host 5."""
+    """Agents an environment; 10, for MinAtar and brax 3, on the host 5."""
+    table: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Run nothing, print what is there."""
     again: bool = False
     """Run also what has a result."""
     one: int | None = None
@@ -91,11 +93,17 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Run what is missing and print the tables."""
-    try:
-        names = [full_name(name) for name in arguments.environments]
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    if arguments.table:
+        print(table())
+        return
+    names = []
+    for name in arguments.environments or SEEDS:
+        try:
+            names.append(full_name(name))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            if arguments.environments:
+                sys.exit(2)
     names = [name.removeprefix("gymnax:") for name in names]
     if arguments.one is not None:
         for name in names:
@@ -181,12 +189,15 @@ def write_json(path: pathlib.Path, content: dict) -> None:
     """Write a file that is either whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     unfinished.replace(path)
 
 
-def last_episodes(metrics: object, count: int = LAST) -> list[float]:
-    """Return the mean return a seed of the last iterations with `count` episodes."""
+def last_episodes(metrics: object, count: int = LAST) -> list[float | None]:
+    """Return the mean return a seed of the last iterations with `count` episodes.
+
+    Of all iterations where there were fewer, and None where no episode ended.
+    """
     means = []
     for episodes, returns in zip(metrics.episodes, metrics.episode_return):
         ended = episodes > 0
@@ -197,8 +208,11 @@ def last_episodes(metrics: object, count: int = LAST) -> list[float]:
             - min(int(np.searchsorted(from_the_end, count)), len(episodes) - 1)
         )
         taken = ended & (np.arange(len(episodes)) >= first)
-        total = np.sum(returns[taken] * episodes[taken])
-        means.append(float(total / np.sum(episodes[taken])))
+        means.append(
+            float(np.average(returns[taken], weights=episodes[taken]))
+            if taken.any()
+            else None
+        )
     return means
 
 
@@ -223,6 +237,7 @@ def load(name: str) -> dict | None:
             for how in ("greedy", "sampled")
         }
         | {
+            "unfinished_episodes": sum(part["unfinished_episodes"] for part in parts),
             last: [x for part in parts for x in part[last]],
             "curve": parts[0]["curve"]
             | {
@@ -246,8 +261,9 @@ def summarize_means(means: list[float]) -> dict:
 def table() -> str:
     """Return the results on disk as Markdown."""
     lines = [
-        "| environment | steps | seeds | greedy IQM [95 %] | worst | sampled IQM |",
-        "|---|---|---|---|---|---|",
+        "| environment | steps | seeds | greedy IQM [95 %] | mean | worst "
+        "| sampled IQM |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in (*CLASSIC, *MINATAR, *BRAX):
         result = load(name)
@@ -255,14 +271,15 @@ def table() -> str:
             lines.append("| " + " | ".join(cells(name, result)) + " |")
     lines += [
         "",
-        "| environment | steps | seeds | greedy IQM [95 %] | worst | sampled IQM "
-        f"| last {LAST} training episodes, IQM [95 %] | best published TRPO |",
-        "|---|---|---|---|---|---|---|---|",
+        "| environment | steps | seeds | greedy IQM [95 %] | mean | worst "
+        f"| sampled IQM | last {LAST} training episodes, IQM [95 %] "
+        "| best published TRPO |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, published in HOST.items():
         result = load(name)
         if result is not None:
-            last = np.asarray(result[f"last_{LAST}_training_episodes"])
+            last = np.asarray(result[f"last_{LAST}_training_episodes"], float)
             low, high = bootstrap_interval(last)
             more = f"{interquartile_mean(last):.1f} [{low:.1f}, {high:.1f}]"
             shown = [*cells(name, result), more, f"{published:g}"]
@@ -279,6 +296,7 @@ def cells(name: str, result: dict) -> list[str]:
         f"{result['total_steps']:,}",
         str(len(greedy["mean_per_seed"])),
         f"{greedy['iqm']:.1f} [{low:.1f}, {high:.1f}]",
+        f"{np.mean(greedy['mean_per_seed']):.1f}",
         f"{min(greedy['mean_per_seed']):.1f}",
         f"{sampled['iqm']:.1f}",
     ]

@@ -1,0 +1,110 @@
+"""The numbers of the README are made by these; each is held against one by hand."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmarks import ablations, returns
+
+
+def metrics(episodes, episode_return):
+    return SimpleNamespace(
+        episodes=np.array([episodes]), episode_return=np.array([episode_return], float)
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "mean"),
+    [
+        (1, 8.0),  # the last iteration with an episode has two
+        (2, 8.0),
+        (3, (2 * 8.0 + 1 * 5.0) / 3),
+        (9, (2 * 8.0 + 1 * 5.0 + 3 * 1.0) / 6),  # there are no more
+    ],
+)
+def test_last_episodes_counts_episodes_and_not_iterations(count, mean):
+    ran = metrics([3, 0, 1, 2, 0], [1.0, 0.0, 5.0, 8.0, 0.0])
+    assert returns.last_episodes(ran, count) == [pytest.approx(mean)]
+
+
+def test_where_no_episode_ended_there_is_no_mean():
+    assert returns.last_episodes(metrics([0, 0], [0.0, 0.0])) == [None]
+    assert returns.mean_return(np.zeros(2, int), np.zeros(2)) is None
+
+
+def test_a_point_of_a_curve_weighs_every_episode_alike():
+    assert returns.mean_return(np.array([1, 3, 0]), np.array([8.0, 4.0, 99.0])) == 5.0
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(returns, "RESULTS", tmp_path)
+    monkeypatch.setitem(returns.FIRST_SEED, "envpool:Ant-v4", 10)
+    monkeypatch.setitem(returns.SEEDS, "envpool:Ant-v4", 3)
+
+    def write(seed, mean, max_kl=0.1):
+        judged = {"mean_per_seed": [mean], "iqm": mean, "ci95": [mean, mean]}
+        content = {
+            "total_steps": 4,
+            "unfinished_episodes": 1,
+            "plan": {"seed": seed, "config": {"max_kl": max_kl}},
+            "greedy": judged,
+            "sampled": judged,
+            "last_100_training_episodes": [mean + 1],
+            "curve": {"environment_steps": [4], "episode_return": [[mean]]},
+        }
+        returns.write_json(returns.path_of("envpool:Ant-v4", seed), content)
+
+    return write
+
+
+def test_seeds_of_the_table_are_put_together_and_no_others(results):
+    for seed, mean in ((0, 1e6), (10, 1.0), (12, 5.0), (13, 1e6)):
+        results(seed, mean)
+    result = returns.load("envpool:Ant-v4")
+    assert result["greedy"]["mean_per_seed"] == [1.0, 5.0]
+    assert result["greedy"]["iqm"] == pytest.approx(3.0)
+    assert result["last_100_training_episodes"] == [2.0, 6.0]
+    assert result["curve"]["episode_return"] == [[1.0], [5.0]]
+    assert result["unfinished_episodes"] == 2
+    (row,) = (x for x in returns.table().splitlines() if x.startswith("| envpool:Ant"))
+    assert row.split(" | ")[1:3] == ["4", "2"]
+    assert row.split(" | ")[4:6] == ["3.0", "1.0"]  # mean and worst
+
+
+def test_seeds_with_other_values_are_not_put_together(results):
+    results(10, 1.0)
+    results(11, 1.0, max_kl=0.2)
+    with pytest.raises(ValueError, match="not trained with the same values"):
+        returns.load("envpool:Ant-v4")
+
+
+def test_a_file_of_results_is_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        returns.write_json(tmp_path / "x.json", {"mean": float("nan")})
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_an_ablation_of_an_earlier_preset_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("envpool")
+    monkeypatch.setattr(ablations, "RESULTS", tmp_path)
+    name, change, seed = "envpool:Hopper-v4", "γ = 0.99", ablations.SEEDS[0]
+    plan = ablations.make_plan(
+        name, total_steps=ablations.STEPS, **ablations.CHANGES[change]
+    ).as_json()
+    path = ablations.path_of(name, change, seed)
+    content = {"greedy": {"mean_per_seed": [7.0]}, "plan": plan}
+    returns.write_json(path, content)
+    assert ablations.returns_of(name, change).tolist() == [7.0]
+    plan["config"]["max_kl"] *= 2
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="earlier preset"):
+        ablations.returns_of(name, change)
+
+
+def test_a_change_that_the_preset_has_already_is_not_run():
+    assert ablations.changes_something("envpool:Hopper-v4", ablations.PRESET)
+    assert not ablations.changes_something("envpool:Hopper-v4", "γ = 0.995")
+    assert ablations.changes_something("envpool:Hopper-v4", "γ = 0.99")
