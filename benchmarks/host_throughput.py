@@ -3,7 +3,7 @@
 `python -m benchmarks.host_throughput` takes turns, several rounds an environment:
 
 * `simulator`: EnvPool stepped with random actions, as many environments at once as
-  training has, in two batches that take turns as they do in training;
+  training has, in as many batches as there;
 * `training`: steps a second of `train` with the preset, compilation apart;
 * `sb3`: steps a second of sb3-contrib's TRPO with rl-zoo3's published preset and
   network, in a virtual environment that this script makes (`--peer` names one that
@@ -29,7 +29,7 @@ import tyro
 from trpo_jax.doctor import describe
 from trpo_jax.environments import make_host_environment
 from trpo_jax.environments.host import HostEnvironment
-from trpo_jax.host_programs import compile_host_programs, divide
+from trpo_jax.host_programs import SIMULATORS, compile_host_programs, divide
 from trpo_jax.networks import mlp_agent
 from trpo_jax.plan import make_plan
 from trpo_jax.training import run_chunks, seeds_of
@@ -83,7 +83,7 @@ def simulator_rate(name: str, num_envs: int, steps: int) -> float:
     """Return steps a second of EnvPool under random actions."""
     batches = [
         make_host_environment(f"envpool:{name}", size, i)
-        for i, size in enumerate(divide(num_envs))
+        for i, size in enumerate(divide(num_envs, SIMULATORS))
     ]
     generator = np.random.default_rng(0)
     width = len(batches[0].action_space.low)

@@ -82,7 +82,7 @@ def compile_host_programs(
         agent: policy and critic.
     """
     compiled = _compile(plan.config, environment, agent)
-    sizes = divide(plan.config.num_envs)
+    sizes = divide(plan.config.num_envs, SIMULATORS)
     simulators: list[list[HostEnvironment]] = []
     beside = ThreadPoolExecutor(1)
 
@@ -148,14 +148,14 @@ def compile_host_programs(
     return Programs(init, chunk, evaluate, gather, close)
 
 
-def divide(num_envs: int) -> list[int]:
+def divide(num_envs: int, simulators: int) -> list[int]:
     """Return how many environments each simulator has.
 
     Example:
-        >>> divide(7)
+        >>> divide(7, 2)
         [3, 4]
     """
-    bounds = np.linspace(0, num_envs, SIMULATORS + 1).astype(int)
+    bounds = np.linspace(0, num_envs, simulators + 1).astype(int)
     return [size for size in np.diff(bounds).tolist() if size]
 
 
@@ -194,7 +194,7 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
         ]
     begin, first_half, second_half = (job.result() for job in jobs)
     state = begin(np.uint32(0), np.zeros(observation.shape, observation.dtype))
-    for size in set(divide(config.num_envs)):  # `jit` compiles what it meets first
+    for size in set(divide(config.num_envs, SIMULATORS)):  # `jit` compiles what it meets first
         acting = state.replace(observation=np.zeros((size, *one.shape), one.dtype))
         jax.block_until_ready(act_once(acting, act))
     return Compiled(begin, act, first_half, second_half)
