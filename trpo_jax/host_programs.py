@@ -194,7 +194,8 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
         ]
     begin, first_half, second_half = (job.result() for job in jobs)
     state = begin(np.uint32(0), np.zeros(observation.shape, observation.dtype))
-    for size in set(divide(config.num_envs, SIMULATORS)):  # `jit` compiles what it meets first
+    # `jit` compiles what it meets first.
+    for size in set(divide(config.num_envs, SIMULATORS)):
         acting = state.replace(observation=np.zeros((size, *one.shape), one.dtype))
         jax.block_until_ready(act_once(acting, act))
     return Compiled(begin, act, first_half, second_half)
