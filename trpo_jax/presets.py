@@ -184,7 +184,7 @@ PRESETS: dict[str, Preset] = {
         _EVIDENCE + "a longer horizon, a well-fitted critic, and steps that shrink; "
         "with less noise to begin with some seeds only learn to stand",
         max_kl=0.04,
-        max_kl_final=0.2,
+        max_kl_final=0.05,
         discount=0.995,
         log_std_init=-0.5,
         critic_epochs=20,
@@ -213,7 +213,12 @@ PRESETS: dict[str, Preset] = {
     "brax:halfcheetah": _brax(_SPRING, discount=0.97, gae_lambda=0.9),
     "brax:hopper": _brax(_SPRING),
     "InvertedPendulum-v*": _mujoco(
-        _EVIDENCE + "steps that shrink", max_kl=0.03, max_kl_final=0.1
+        _EVIDENCE
+        + "steps that shrink, and observations as they are: once it balances, "
+        "their running standard deviations shrink, and some seeds fell again",
+        max_kl=0.03,
+        max_kl_final=0.1,
+        normalize_observation=False,
     ),
     "InvertedDoublePendulum-v*": _mujoco(
         _EVIDENCE + "not settled: it balances early and then some episodes fail again; "
