@@ -2,7 +2,12 @@
 
 import importlib.util
 
-ADAPTERS = {"envpool": "envpool", "brax": "brax", "playground": "mujoco_playground"}
+ADAPTERS = {
+    "envpool": "envpool",
+    "brax": "brax",
+    "functional": "mujoco",
+    "playground": "mujoco_playground",
+}
 collect_ignore = [
     f"trpo_jax/environments/{adapter}.py"
     for adapter, package in ADAPTERS.items()

@@ -20,7 +20,8 @@ pytest.importorskip("brax")
 
 from trpo_jax import Config, DiagonalGaussian, collect, init, train
 from trpo_jax.environments.base import check_environment, step_and_reset
-from trpo_jax.environments.brax import BraxEnvironment, envs, flatten, fluid, names
+from trpo_jax.environments.brax import BraxEnvironment, envs, fluid, names
+from trpo_jax.environments.functional import flatten
 from trpo_jax.environments.spaces import Box
 
 pytestmark = pytest.mark.filterwarnings(

@@ -32,7 +32,7 @@ from trpo_jax.host_evaluation import evaluate_on_host
 from trpo_jax.host_programs import compile_host_programs
 from trpo_jax.host_rollout import collect_on_host, make_actor
 from trpo_jax.judging import judge
-from trpo_jax.networks import mlp_agent
+from trpo_jax.networks import Network, mlp_agent
 from trpo_jax.normalization import init_normalizer, normalize_observation
 from trpo_jax.plan import make_plan
 from trpo_jax.training import seeds_of, train
@@ -207,23 +207,33 @@ def test_rows_that_are_no_transitions_count_nowhere_in_an_update():
     assert_close(clean_state.normalizer, spoilt_state.normalizer)
 
 
-def test_advantages_do_not_leak_from_one_episode_into_the_one_before():
-    config = Config(num_envs=4, num_steps=9, discount=0.9, gae_lambda=1.0)
-    ways = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
-    results = []
-    for mode in ways:
-        environments = [counters(mode)]
-        state = begin(environments).replace(
-            normalizer=init_normalizer(
-                np.zeros((4, 2)), with_observation=False, with_reward=False
-            )
-        )
-        _, rollout = collect_on_host(state, environments, ACTOR, num_steps=9)
-        batch = estimate_advantages(state, rollout, AGENT, config)
-        results.append((rollout, batch.value_target))
+@pytest.mark.parametrize("mode", MODES)
+def test_value_targets_end_with_the_episode_and_bootstrap_where_it_was_cut(mode):
+    """With a critic that reads the time: Σ γᵏ r, and γᴸ V(final) after a truncation."""
+    discount = 0.9
+    config = Config(num_envs=4, num_steps=12, discount=discount, gae_lambda=1.0)
+    reads_time = Network(
+        lambda key, observation: {}, lambda _, seen: 10.0 + seen[..., 1]
+    )
+    agent = AGENT._replace(critic=reads_time)
+    environments = [counters(mode)]
+    state = begin(environments).replace(
+        normalizer=init_normalizer(
+            np.zeros((4, 2)), with_observation=False, with_reward=False
+        ),
+        critic_params={},
+    )
+    _, rollout = collect_on_host(state, environments, ACTOR, num_steps=12)
+    target = estimate_advantages(state, rollout, agent, config).value_target
     for number, length in enumerate(LENGTHS):
-        first = [np.asarray(target)[:length, number] for _, target in results]
-        np.testing.assert_allclose(*first, rtol=1e-6)
+        after = 0.0 if number % 2 else 10.0 + length
+        expected = []
+        for reward in reversed(range(length)):
+            after = reward + discount * after
+            expected.insert(0, after)
+        valid = rollout.weight[:, number] > 0
+        first_episode = np.asarray(target)[valid, number][:length]
+        np.testing.assert_allclose(first_episode, expected, rtol=1e-6)
 
 
 def test_every_episode_of_an_evaluation_is_played_once():

@@ -73,7 +73,7 @@ class Compiled(NamedTuple):
 def compile_host_programs(
     plan: Plan, make: MakeHost, environment: HostEnvironment, agent: Agent
 ) -> Programs:
-    """Compile the programs of a run; its seeds are trained one after the other.
+    """Compile the programs of a run; its seeds are trained in turns, a chunk each.
 
     Args:
         plan: of the run.

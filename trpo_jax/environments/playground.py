@@ -9,7 +9,7 @@ import jax
 
 from trpo_jax.config import COUNT, check
 from trpo_jax.environments.base import Step
-from trpo_jax.environments.brax import (
+from trpo_jax.environments.functional import (
     flatten,
     made_quietly,
     observation_space,
