@@ -649,6 +649,23 @@ class Long(Counter):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_shorter_time_limit_truncates_and_starts_again(mode):
+    environments = [counters(mode)]  # the longest episodes have 3, 5, 4 and 2 steps
+    state = begin(environments)
+    _, rollout = collect_on_host(state, environments, ACTOR, num_steps=12, time_limit=3)
+    for number, length in enumerate(LENGTHS):
+        rows = transitions(rollout, number)
+        expected = np.arange(len(rows.reward)) % min(length, 3)
+        np.testing.assert_array_equal(rows.observation[:, 1], expected)
+        np.testing.assert_array_equal(rows.next_observation[:, 1], expected + 1)
+        over = expected + 1 == min(length, 3)
+        at_the_end = length <= 3 and number % 2  # of the environment itself
+        np.testing.assert_array_equal(rows.terminated, over & bool(at_the_end))
+        assert (rows.terminated | rows.truncated)[over].all()
+        assert not rows.truncated[~over].any()
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_staggered_starts_cut_first_episodes_at_shares_of_the_limit(mode):
     environments = [
         GymnasiumEnvironment(

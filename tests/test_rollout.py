@@ -224,3 +224,18 @@ def test_staggered_starts_cut_first_episodes_at_shares_of_the_limit():
     np.testing.assert_array_equal(cut, [1, 2])  # where it was, not after the reset
     assert one.truncated[0, 0]
     assert one.truncated[1, 1]
+
+
+@pytest.mark.parametrize("stagger", [False, True])
+def test_a_shorter_time_limit_truncates_and_starts_again(stagger):
+    _, rollout = collect(
+        fresh(), CLOCK, AGENT, num_steps=7, time_limit=2, stagger_starts=stagger
+    )
+    ends = np.asarray(rollout.truncated | rollout.terminated)
+    assert not rollout.terminated.any()  # no episode is three steps long
+    time = np.asarray(rollout.observation[..., TIME])
+    np.testing.assert_array_equal(
+        np.asarray(rollout.next_observation[..., TIME]), time + 1
+    )
+    assert (time[1:][ends[:-1]] == 0).all()
+    assert (time[1:][~ends[:-1]] == 1).all()

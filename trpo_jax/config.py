@@ -104,6 +104,10 @@ class Config(_Checked):
     stagger_starts: bool = _structure(False, FLAG)
     """Cut off what environment i plays at (i + 1) / B of the time limit, once, so that
     long episodes do not run in step and batches hold all parts of them."""
+    training_time_limit: int = _structure(0, COUNT_OR_ZERO)
+    """Steps after which an episode is cut off while training, so that more of a batch
+    are the starts of episodes; a time limit like any other (Pardo et al. 2018). 0
+    leaves the environment's own, and evaluation plays whole episodes anyway."""
     discount: float = _number(0.99, UNIT)
     """γ in [0, 1]."""
     gae_lambda: float = _number(0.95, UNIT)

@@ -243,6 +243,7 @@ def train_on_host(
             compiled.act,
             num_steps=config.num_steps,
             stagger_starts=config.stagger_starts,
+            time_limit=config.training_time_limit,
         )
         state, *improved = compiled.improve(fitted(state), rollout)
         fitting = beside.submit(_wait_for, compiled.fit, state, *improved, rollout)

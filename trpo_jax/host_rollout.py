@@ -166,6 +166,7 @@ def collect_on_host(
     *,
     num_steps: int,
     stagger_starts: bool = False,
+    time_limit: int = 0,
 ) -> tuple[TrainState, Rollout]:
     """Follow the policy for `num_steps` steps in every environment.
 
@@ -179,6 +180,8 @@ def collect_on_host(
         actor: from `make_actor`.
         num_steps: T.
         stagger_starts: see `staggered`; called once an update.
+        time_limit: steps after which an episode is truncated, if not before; 0 leaves
+            the environment's own limit.
 
     Returns:
         The state moved on, and a `Rollout` of numpy arrays.
@@ -197,9 +200,14 @@ def collect_on_host(
         )
 
     def cut(t: int) -> np.ndarray:
-        steps = int(state.iteration) * num_steps + t + 1
-        limit = environments[0].max_episode_steps
-        return staggered(steps, num_envs, limit)
+        now = np.zeros(num_envs, bool)
+        if time_limit:
+            now |= episode_length + 1 >= time_limit
+        if stagger_starts:
+            steps = int(state.iteration) * num_steps + t + 1
+            limit = time_limit or environments[0].max_episode_steps
+            now |= staggered(steps, num_envs, limit)
+        return now
 
     data: dict[str, np.ndarray] = {}
 
@@ -213,7 +221,7 @@ def collect_on_host(
     observation = np.array(state.observation)
     episode_return = np.array(state.episode_return)
     episode_length = np.array(state.episode_length)
-    cuts = cut if stagger_starts else None
+    cuts = cut if stagger_starts or time_limit else None
     for move in drive(environments, act, observation.copy(), num_steps, cuts):
         step, rows = move.step, move.rows
         episode_return[rows] += np.where(step.valid, step.reward, 0)

@@ -105,6 +105,7 @@ def collect(
     *,
     num_steps: int,
     stagger_starts: bool = False,
+    time_limit: int = 0,
 ) -> tuple[TrainState, Rollout]:
     """Follow the policy for `num_steps` steps in every environment.
 
@@ -118,6 +119,8 @@ def collect(
         agent: its policy acts.
         num_steps: static, T.
         stagger_starts: static; see `staggered`; called once an update.
+        time_limit: static; steps after which an episode is truncated, if not before; 0
+            leaves the environment's own limit.
 
     Returns:
         The state with the environments moved on, and a `Rollout`.
@@ -143,11 +146,15 @@ def collect(
         observation = normalize_observation(state.normalizer, observation)
         return agent.policy.apply(state.policy_params, observation)
 
-    def cut(t: jax.Array) -> tuple[jax.Array, ...]:
-        if not stagger_starts:
-            return ()
-        steps = state.iteration * num_steps + t + 1
-        return (staggered(steps, batch, environment.max_episode_steps),)
+    def cut(t: jax.Array, episode_length: jax.Array) -> tuple[jax.Array, ...]:
+        cuts = []
+        if time_limit:
+            cuts.append(episode_length + 1 >= time_limit)
+        if stagger_starts:
+            steps = state.iteration * num_steps + t + 1
+            limit = time_limit or environment.max_episode_steps
+            cuts.append(staggered(steps, batch, limit))
+        return (functools.reduce(jnp.logical_or, cuts),) if cuts else ()
 
     def step(carry: tuple, now: tuple) -> tuple[tuple, dict[str, Any]]:
         t, keys = now
@@ -156,7 +163,7 @@ def collect(
             act(observation), keys[:, 0]
         )
         env_state, to_act_on, step = step_all(
-            keys[:, 1], keys[:, 2], env_state, action, *cut(t)
+            keys[:, 1], keys[:, 2], env_state, action, *cut(t, episode_length)
         )
         ended = step.terminated | step.truncated
         episode_return = episode_return + step.reward

@@ -147,6 +147,7 @@ def train_step(
         agent,
         num_steps=config.num_steps,
         stagger_starts=config.stagger_starts,
+        time_limit=config.training_time_limit,
     )
     state, info = update(state, rollout, agent, config)
     return state, summarize(rollout, info)
