@@ -65,7 +65,7 @@ FIRST_SEED = {  # of those whose preset was changed after a seed of the table wa
     "envpool:Hopper-v4": 40,
     "envpool:Walker2d-v4": 10,
     "envpool:InvertedPendulum-v4": 10,
-    "envpool:InvertedDoublePendulum-v4": 10,
+    "envpool:InvertedDoublePendulum-v4": 20,
 }
 BRAX = ("brax:hopper@spring", "brax:halfcheetah@spring", "brax:ant@spring")
 SEEDS = (
