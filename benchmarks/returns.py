@@ -23,6 +23,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from trpo_jax.config import Config
 from trpo_jax.environments import full_name, runs_on_host
 from trpo_jax.plotting import bootstrap_interval, interquartile_mean
 from trpo_jax.results import summarize_returns
@@ -251,7 +252,9 @@ def load(name: str) -> dict | None:
 
 
 def _values(result: dict) -> dict:
-    return {key: x for key, x in result["plan"].items() if key != "seed"}
+    """Return what a result was trained with; options it does not know were off."""
+    plan = {key: x for key, x in result["plan"].items() if key != "seed"}
+    return plan | {"config": dataclasses.asdict(Config()) | plan["config"]}
 
 
 def summarize_means(means: list[float]) -> dict:
