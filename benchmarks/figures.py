@@ -59,7 +59,7 @@ def draw_returns(
 def main() -> None:
     """Draw the learning curves of the classic tasks, and those on the host."""
     draw_returns(DOCS / "learning_curves.png", CLASSIC, columns=5)
-    draw_returns(DOCS / "returns_on_the_host.png", HOST, columns=5)
+    draw_returns(DOCS / "returns_on_the_host.png", HOST, columns=6)
 
 
 if __name__ == "__main__":
