@@ -189,7 +189,7 @@ PRESETS: dict[str, Preset] = {
         max_kl=0.04,
         max_kl_final=0.05,
         discount=0.995,
-        log_std_init=-0.5,
+        log_std_init=0.0,
         critic_epochs=20,
         critic_minibatch_size=128,
     ),
