@@ -1,0 +1,248 @@
+"""The exact theory, against plain numpy, scipy's optimiser, and its own theorems."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.special
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trpo_jax import tabular
+
+
+def draw(seed, states=5, actions=3, discount=0.9, policies=1):
+    mdp_key, *keys = jax.random.split(jax.random.key(seed), 1 + policies)
+    mdp = tabular.random_mdp(mdp_key, states, actions, discount)
+    drawn = [
+        jax.random.dirichlet(key, jnp.ones(actions, mdp.reward.dtype), (states,))
+        for key in keys
+    ]
+    return mdp, *drawn
+
+
+def series(mdp, policy, terms=400):
+    """Return η, V and ρ from their definitions as sums over time, in numpy."""
+    policy, start, reward = map(np.asarray, (policy, mdp.initial, mdp.reward))
+    P = np.einsum("sa,sat->st", policy, np.asarray(mdp.transition))
+    rewards = np.sum(policy * reward, axis=1)
+    here, rho, value = start, np.zeros(len(P)), np.zeros(len(P))
+    for t in range(terms):
+        rho += mdp.discount**t * here
+        value += mdp.discount**t * rewards
+        here, rewards = here @ P, P @ rewards
+    return start @ value, value, rho
+
+
+def test_values_and_visitation_are_the_sums_of_their_definitions(x64):
+    mdp, policy = draw(0)
+    expected_return, value, rho = series(mdp, policy)
+    np.testing.assert_allclose(tabular.state_value(mdp, policy), value, rtol=1e-12)
+    np.testing.assert_allclose(tabular.visitation(mdp, policy), rho, rtol=1e-12)
+    np.testing.assert_allclose(
+        tabular.expected_return(mdp, policy), expected_return, rtol=1e-12
+    )
+
+
+def test_action_value_is_one_step_and_then_the_policy(x64):
+    mdp, policy = draw(1)
+    _, value, _ = series(mdp, policy)
+    q = tabular.action_value(mdp, policy)
+    for s in range(5):
+        for a in range(3):
+            after = sum(mdp.transition[s, a, t] * value[t] for t in range(5))
+            np.testing.assert_allclose(
+                q[s, a], mdp.reward[s, a] + 0.9 * after, rtol=1e-10
+            )
+    mean = jnp.sum(policy * tabular.advantage(mdp, policy), axis=1)
+    np.testing.assert_allclose(mean, 0, atol=1e-12)
+
+
+def test_a_process_worked_by_hand():
+    """One state that pays 1 for action 0 and 0 for action 1, γ = ½: η = 2 p."""
+    mdp = tabular.MDP(
+        jnp.ones((1, 2, 1)), jnp.array([[1.0, 0.0]]), jnp.ones(1), jnp.float32(0.5)
+    )
+    policy, new = jnp.array([[0.5, 0.5]]), jnp.array([[0.75, 0.25]])
+    assert float(tabular.expected_return(mdp, policy)) == 1
+    assert tabular.visitation(mdp, policy).tolist() == [2]
+    assert tabular.advantage(mdp, policy).tolist() == [[0.5, -0.5]]
+    assert float(tabular.local_return(mdp, policy, new)) == 1.5  # = η: one state
+    assert float(tabular.penalty_coefficient(mdp, policy)) == 4  # 4 · ½ · ½ / ¼
+    # A = ±½: mixing with "always 0" gains α, costs 2 · ½ · ½ / ¼ α² = 2 α²: α = ¼.
+    mixed, info = tabular.conservative_policy_iteration(mdp, policy)
+    np.testing.assert_allclose(mixed, [[0.625, 0.375]], rtol=1e-6)
+    np.testing.assert_allclose(info.guaranteed_gain, 1 / 8, rtol=1e-6)
+
+
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    discount=st.floats(0, 0.99),
+    share=st.floats(0, 1),
+)
+def test_no_lower_bound_exceeds_the_return(seed, discount, share):
+    with jax.enable_x64(True):
+        mdp, policy, other = draw(seed, discount=discount, policies=2)
+        new = (1 - share) * policy + share * other
+        achieved = tabular.expected_return(mdp, new)
+        slack = 1e-9 * (1 + abs(float(achieved)))
+        by_kl = tabular.lower_bound(mdp, policy, new)
+        by_variation = tabular.total_variation_bound(mdp, policy, new)
+        by_mixture = tabular.mixture_bound(mdp, policy, other, share)
+        assert by_kl <= by_variation + slack <= achieved + 2 * slack
+        assert by_mixture <= achieved + slack
+
+
+@given(seed=st.integers(0, 2**31 - 1), sharpness=st.floats(0.01, 10))
+def test_squared_total_variation_is_at_most_kl(seed, sharpness):
+    with jax.enable_x64(True):
+        p, q = jax.random.dirichlet(
+            jax.random.key(seed), jnp.full(4, sharpness), (2, 50)
+        )
+        assert jnp.all(tabular.total_variation(p, q) ** 2 <= tabular.kl(p, q) + 1e-12)
+
+
+def test_the_bounds_are_tight_where_the_policies_agree(x64):
+    mdp, policy = draw(2)
+    for bound in (tabular.lower_bound, tabular.total_variation_bound):
+        np.testing.assert_allclose(
+            bound(mdp, policy, policy), tabular.expected_return(mdp, policy), rtol=1e-12
+        )
+
+
+@given(seed=st.integers(0, 2**31 - 1))
+def test_local_return_has_the_gradient_of_the_return(seed):
+    with jax.enable_x64(True):
+        mdp, policy = draw(seed)
+        logits = jnp.log(policy)
+        true = jax.grad(lambda x: tabular.expected_return(mdp, jax.nn.softmax(x)))
+        local = jax.grad(lambda x: tabular.local_return(mdp, policy, jax.nn.softmax(x)))
+        np.testing.assert_allclose(true(logits), local(logits), atol=1e-11)
+
+
+def local_problem(mdp, policy):
+    """Return ρ, A, C, and the gain and KLs of logits, by definition and in numpy."""
+    policy = np.asarray(policy)
+    _, value, rho = series(mdp, policy)
+    q = np.asarray(mdp.reward) + mdp.discount * np.asarray(mdp.transition) @ value
+    A = q - value[:, None]
+    C = 4 * np.abs(A).max() * mdp.discount / (1 - mdp.discount) ** 2
+
+    def gain(logits):
+        new = scipy.special.softmax(logits.reshape(policy.shape), axis=1)
+        return np.sum(rho[:, None] * new * A)
+
+    def kl(logits):
+        new = scipy.special.softmax(logits.reshape(policy.shape), axis=1)
+        return np.sum(policy * np.log(policy / new), axis=1)
+
+    return rho, C, gain, kl
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_algorithm_1_is_optimal(seed, x64):
+    """Scipy maximises gain − C d subject to KL ≤ d in every state."""
+    mdp, policy = draw(seed, states=3, discount=0.5)
+    _, C, gain, kl = local_problem(mdp, policy)
+    found = scipy.optimize.minimize(
+        lambda x: C * x[-1] - gain(x[:-1]),
+        np.append(np.log(policy).ravel(), 1e-3),
+        method="SLSQP",
+        constraints={"type": "ineq", "fun": lambda x: x[-1] - kl(x[:-1])},
+        options={"maxiter": 500, "ftol": 1e-14},
+    )
+    _, info = tabular.algorithm_1(mdp, policy)
+    reached = gain(found.x[:-1]) - C * kl(found.x[:-1]).max()
+    assert info.guaranteed_gain >= reached - 1e-10  # nothing that scipy finds is better
+    np.testing.assert_allclose(info.guaranteed_gain, reached, rtol=1e-3)
+
+
+@pytest.mark.parametrize("divergence", ["mean_kl", "max_kl"])
+@pytest.mark.parametrize("seed", range(2))
+def test_trust_region_is_optimal(seed, divergence, x64):
+    mdp, policy = draw(seed, states=3)
+    delta = 0.05
+
+    rho, _, gain, kl = local_problem(mdp, policy)
+
+    def room(x):
+        return delta - (kl(x) if divergence == "max_kl" else rho @ kl(x) / rho.sum())
+
+    found = scipy.optimize.minimize(
+        lambda x: -gain(x),
+        np.log(policy).ravel(),
+        method="SLSQP",
+        constraints={"type": "ineq", "fun": room},
+        options={"maxiter": 500, "ftol": 1e-14},
+    )
+    _, info = tabular.trust_region(mdp, policy, delta, divergence=divergence)
+    used = info.max_kl if divergence == "max_kl" else info.mean_kl
+    np.testing.assert_allclose(used, delta, rtol=1e-9)
+    assert info.local_gain >= -found.fun - 1e-8
+    np.testing.assert_allclose(info.local_gain, -found.fun, rtol=1e-3)
+
+
+def test_trust_region_refuses_another_divergence():
+    mdp, policy = draw(0)
+    with pytest.raises(ValueError, match="'mean_kl' or 'max_kl'; got 'reverse'"):
+        tabular.trust_region(mdp, policy, 0.1, divergence="reverse")
+
+
+@pytest.mark.parametrize(
+    "step", [tabular.algorithm_1, tabular.conservative_policy_iteration]
+)
+def test_the_return_never_decreases(step, x64):
+    """Over 400 processes × 20 iterations; the promise is kept as well."""
+
+    def one(key, discount):
+        mdp_key, policy_key = jax.random.split(key)
+        mdp = tabular.random_mdp(mdp_key, 6, 4, discount)
+        first = jax.random.dirichlet(policy_key, jnp.ones(4), (6,))
+
+        def iterate(policy, _):
+            new, info = step(mdp, policy)
+            gain = tabular.expected_return(mdp, new)
+            gain -= tabular.expected_return(mdp, policy)
+            return new, (gain, info.guaranteed_gain, jnp.sum(new, axis=1))
+
+        return jax.lax.scan(iterate, first, length=20)[1]
+
+    keys = jax.random.split(jax.random.key(0), 400)
+    discount = jnp.repeat(jnp.array([0.0, 0.5, 0.9, 0.99]), 100)
+    gain, guaranteed, mass = jax.jit(jax.vmap(one))(keys, discount)
+    assert gain.min() >= -1e-10
+    assert guaranteed.min() >= -1e-10
+    assert jnp.all(gain >= guaranteed - 1e-10)
+    assert jnp.all(gain[:, 0] > 0)
+    np.testing.assert_allclose(mass, 1, rtol=1e-12)
+
+
+def test_a_policy_that_nothing_improves_stays(x64):
+    """All advantages are 0: Algorithm 1 has nothing to tilt towards."""
+    mdp, policy = draw(3)
+    flat = mdp.replace(reward=jnp.ones_like(mdp.reward))
+    for step in (
+        tabular.algorithm_1,
+        tabular.conservative_policy_iteration,
+        functools.partial(tabular.trust_region, max_kl=0.1),
+    ):
+        new, info = step(flat, policy)
+        assert jnp.all(jnp.isfinite(new))
+        np.testing.assert_allclose(info.local_gain, 0, atol=1e-12)
+        np.testing.assert_allclose(
+            tabular.expected_return(flat, new),
+            tabular.expected_return(flat, policy),
+            rtol=1e-12,
+        )
+
+
+def test_steps_of_the_penalty_are_tiny_beside_those_of_a_trust_region(x64):
+    """§4: with the C of the theory the steps would be very small."""
+    mdp, policy = draw(4, discount=0.99)
+    _, by_penalty = tabular.algorithm_1(mdp, policy)
+    _, by_region = tabular.trust_region(mdp, policy, 0.01)
+    assert by_penalty.max_kl < 1e-4
+    assert by_region.local_gain > 10 * by_penalty.local_gain

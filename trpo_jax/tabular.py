@@ -1,0 +1,390 @@
+"""Finite Markov decision processes solved exactly: the theory behind the algorithm.
+
+Everything in sections 2 and 3 of Schulman et al. 2015 as functions of two arrays, a
+process and a policy, without a sample and without a network. Pure: `jit`, `vmap` over
+processes and policies, `grad`. Use float64 (`jax_enable_x64`) to see inequalities hold
+to the last digits.
+
+Shapes: `S` states, `A` actions; a policy is `[S, A]`, rows that sum to 1.
+Symbols: η expected return, ρ discounted visitation, L local approximation of η,
+C penalty coefficient, ε largest advantage.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+_HALVINGS = 56  # of an interval of logarithms: to the last digits of float64
+_COARSE_HALVINGS = 40  # of the KL of Algorithm 1, where the objective is flat
+_LOG_RANGE = 80.0  # ±, of multipliers; e^80 is still a float32
+_LOG_MAX_KL = 4.0  # a step of Algorithm 1 is sought up to e^4 = 55 nats
+
+
+@struct.dataclass
+class MDP:
+    """A finite Markov decision process.
+
+    An absorbing state of reward 0 is the end of an episode.
+
+    Attributes:
+        transition: `[S, A, S]`, P(s′ | s, a).
+        reward: `[S, A]`, its expectation.
+        initial: `[S]`, P(s₀).
+        discount: γ in [0, 1).
+    """
+
+    transition: jax.Array
+    reward: jax.Array
+    initial: jax.Array
+    discount: float | jax.Array
+
+
+def random_mdp(
+    key: jax.Array, num_states: int, num_actions: int, discount: float | jax.Array
+) -> MDP:
+    """Draw a process: transitions and start from Dirichlet(½), rewards from N(0, 1).
+
+    Args:
+        key: consumed.
+        num_states: S.
+        num_actions: A.
+        discount: γ in [0, 1).
+    """
+    transition_key, reward_key, initial_key = jax.random.split(key, 3)
+    half = jnp.full(num_states, 0.5)
+    return MDP(
+        transition=jax.random.dirichlet(
+            transition_key, half, (num_states, num_actions)
+        ),
+        reward=jax.random.normal(reward_key, (num_states, num_actions)),
+        initial=jax.random.dirichlet(initial_key, half),
+        discount=discount,
+    )
+
+
+def state_value(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return V_π `[S]`, the solution of V = r_π + γ P_π V."""
+    reward = jnp.sum(policy * mdp.reward, axis=1)
+    return jnp.linalg.solve(_one_minus_discounted_chain(mdp, policy), reward)
+
+
+def action_value(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return Q_π `[S, A]` = r + γ P V_π."""
+    return mdp.reward + mdp.discount * mdp.transition @ state_value(mdp, policy)
+
+
+def advantage(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return A_π `[S, A]` = Q_π − V_π, whose mean under π is 0 in every state."""
+    q = action_value(mdp, policy)
+    return q - jnp.sum(policy * q, axis=1, keepdims=True)
+
+
+def visitation(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return ρ_π `[S]` = Σₜ γᵗ P(sₜ = s), which sums to 1 / (1 − γ)."""
+    return jnp.linalg.solve(_one_minus_discounted_chain(mdp, policy).T, mdp.initial)
+
+
+def expected_return(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return η(π), the expected discounted return from the start (§2)."""
+    return mdp.initial @ state_value(mdp, policy)
+
+
+def local_return(mdp: MDP, policy: jax.Array, new: jax.Array) -> jax.Array:
+    """Return L_π(π̃) = η(π) + Σₛ ρ_π(s) Σₐ π̃(a|s) A_π(s, a) (eq. 3).
+
+    It keeps the visitation of π, and so agrees with η(π̃) to first order at π̃ = π.
+
+    Args:
+        mdp: the process.
+        policy: π.
+        new: π̃.
+    """
+    gain = visitation(mdp, policy)[:, None] * new * advantage(mdp, policy)
+    return expected_return(mdp, policy) + jnp.sum(gain)
+
+
+def total_variation(policy: jax.Array, new: jax.Array) -> jax.Array:
+    """Return D_TV(π ‖ π̃) = ½ Σₐ |π − π̃| in every state, `[S]`."""
+    return jnp.sum(jnp.abs(policy - new), axis=1) / 2
+
+
+def kl(policy: jax.Array, new: jax.Array) -> jax.Array:
+    """Return KL(π ‖ π̃) in nats in every state, `[S]`."""
+    ratio = jnp.where(policy > 0, policy, 1) / jnp.where(policy > 0, new, 1)
+    return jnp.sum(policy * jnp.log(ratio), axis=1)
+
+
+def penalty_coefficient(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return C = 4 ε γ / (1 − γ)², ε = maxₛₐ |A_π(s, a)| (Theorem 1)."""
+    largest = jnp.max(jnp.abs(advantage(mdp, policy)))
+    return 4 * largest * mdp.discount / (1 - mdp.discount) ** 2
+
+
+def lower_bound(mdp: MDP, policy: jax.Array, new: jax.Array) -> jax.Array:
+    """Return L_π(π̃) − C maxₛ KL(π ‖ π̃) ≤ η(π̃) (eq. 9).
+
+    Args: as of `local_return`.
+
+    Example:
+        >>> mdp = random_mdp(jax.random.key(0), 4, 3, 0.5)
+        >>> old, new = jax.random.dirichlet(jax.random.key(1), jnp.ones(3), (2, 4))
+        >>> bool(lower_bound(mdp, old, new) <= expected_return(mdp, new))
+        True
+    """
+    penalty = penalty_coefficient(mdp, policy) * jnp.max(kl(policy, new))
+    return local_return(mdp, policy, new) - penalty
+
+
+def total_variation_bound(mdp: MDP, policy: jax.Array, new: jax.Array) -> jax.Array:
+    """Return L_π(π̃) − C maxₛ D_TV(π ‖ π̃)² ≤ η(π̃) (Theorem 1, eq. 8)."""
+    distance = jnp.max(total_variation(policy, new))
+    penalty = penalty_coefficient(mdp, policy) * distance**2
+    return local_return(mdp, policy, new) - penalty
+
+
+def mixture_bound(
+    mdp: MDP, policy: jax.Array, other: jax.Array, share: float | jax.Array
+) -> jax.Array:
+    """Return L_π(π̃) − 2 ε γ / (1 − γ)² α² ≤ η(π̃), π̃ = (1 − α) π + α π′ (eq. 6).
+
+    ε = maxₛ |Σₐ π′(a|s) A_π(s, a)| (Kakade & Langford 2002, in the form of the paper).
+
+    Args:
+        mdp: the process.
+        policy: π.
+        other: π′.
+        share: α in [0, 1].
+    """
+    mixture = (1 - share) * policy + share * other
+    penalty = mixture_coefficient(mdp, policy, other) * share**2
+    return local_return(mdp, policy, mixture) - penalty
+
+
+def mixture_coefficient(mdp: MDP, policy: jax.Array, other: jax.Array) -> jax.Array:
+    """Return 2 ε γ / (1 − γ)² of eq. 6, ε = maxₛ |Σₐ π′(a|s) A_π(s, a)|."""
+    largest = jnp.max(jnp.abs(jnp.sum(other * advantage(mdp, policy), axis=1)))
+    return 2 * largest * mdp.discount / (1 - mdp.discount) ** 2
+
+
+class Improvement(NamedTuple):
+    """What a step promised.
+
+    Attributes:
+        local_gain: L_π(π̃) − η(π).
+        guaranteed_gain: lower bound of η(π̃) − η(π); ≥ 0 where the step has one.
+        max_kl: maxₛ KL(π ‖ π̃), nats.
+        mean_kl: its mean over ρ_π, nats.
+    """
+
+    local_gain: jax.Array
+    guaranteed_gain: jax.Array
+    max_kl: jax.Array
+    mean_kl: jax.Array
+
+
+def conservative_policy_iteration(
+    mdp: MDP, policy: jax.Array
+) -> tuple[jax.Array, Improvement]:
+    """Mix π with its greedy policy as far as eq. 6 gains most (Kakade & Langford 2002).
+
+    L_π grows by α 𝔸, 𝔸 = Σₛ ρ_π(s) maxₐ A_π(s, a), and the penalty by c α²: the best
+    mixture is α = min(1, 𝔸 / 2c). It never makes η smaller.
+
+    Args:
+        mdp: the process.
+        policy: π.
+
+    Returns:
+        π̃, and an `Improvement`, whose `guaranteed_gain` is by eq. 6.
+    """
+    values = advantage(mdp, policy)
+    greedy = jax.nn.one_hot(jnp.argmax(values, axis=1), values.shape[1])
+    greedy = greedy.astype(policy.dtype)
+    gain = visitation(mdp, policy) @ jnp.max(values, axis=1)
+    coefficient = mixture_coefficient(mdp, policy, greedy)
+    safe = jnp.where(coefficient > 0, coefficient, 1)
+    share = jnp.where(coefficient > 0, jnp.clip(gain / (2 * safe), 0, 1), 1)
+    new = (1 - share) * policy + share * greedy
+    guaranteed = share * gain - coefficient * share**2
+    return new, _improvement(mdp, policy, new, guaranteed)
+
+
+def algorithm_1(mdp: MDP, policy: jax.Array) -> tuple[jax.Array, Improvement]:
+    """Take the step of Algorithm 1: maximise L_π(π̃) − C maxₛ KL(π ‖ π̃), to optimality.
+
+    Let d be the largest KL allowed in a state. L_π is a sum over states, so each one
+    maximises Σₐ q(a) A(a) subject to KL(p ‖ q) ≤ d on its own, p its row of π. Setting
+    the derivative of the Lagrangian to zero, A(a) + μ p(a)/q(a) = ν, gives the rational
+    tilt
+
+        q(a) = μ p(a) / (ν − A(a)),   ν > maxₐ A(a),   μ = 1 / Σₐ p(a) / (ν − A(a)),
+
+    with one multiplier: KL(p ‖ q) falls from ∞ to 0 as ν goes from maxₐ A to ∞, and a
+    bisection finds the ν of d. The gain of a state is concave in d with slope μ, so
+    that the best d solves Σₛ ρ_π(s) μₛ(d) = C: one more bisection. η never decreases
+    (§3).
+
+    Args:
+        mdp: the process.
+        policy: π, positive everywhere.
+
+    Returns:
+        π̃, and an `Improvement`, whose `guaranteed_gain` is by eq. 9.
+
+    Example:
+        >>> mdp = random_mdp(jax.random.key(0), 4, 3, 0.5)
+        >>> policy = jnp.full((4, 3), 1 / 3)
+        >>> better, info = algorithm_1(mdp, policy)
+        >>> gain = expected_return(mdp, better) - expected_return(mdp, policy)
+        >>> bool(gain >= info.guaranteed_gain > 0)
+        True
+    """
+    gap, weight = _gap(advantage(mdp, policy)), visitation(mdp, policy)
+    coefficient = penalty_coefficient(mdp, policy)
+
+    def slope_exceeds_penalty(log_kl: jax.Array) -> jax.Array:
+        tilt = _tilt_of_kl(policy, gap, jnp.exp(log_kl))
+        return weight @ _multiplier(policy, gap, tilt) > coefficient
+
+    lowest = jnp.full((), -_LOG_RANGE, policy.dtype)
+    log_kl = _bisect(slope_exceeds_penalty, lowest, _LOG_MAX_KL, _COARSE_HALVINGS)
+    new = _tilted(policy, gap, _tilt_of_kl(policy, gap, jnp.exp(log_kl)))
+    guaranteed = lower_bound(mdp, policy, new) - expected_return(mdp, policy)
+    return new, _improvement(mdp, policy, new, guaranteed)
+
+
+def trust_region(
+    mdp: MDP,
+    policy: jax.Array,
+    max_kl: float | jax.Array,
+    *,
+    divergence: str = "mean_kl",
+) -> tuple[jax.Array, Improvement]:
+    """Maximise L_π(π̃) within KL(π ‖ π̃) ≤ δ, to optimality (§4, eq. 11 and 12).
+
+    The tilt of `algorithm_1`. With the maximum over states each has its own multiplier,
+    found from δ; with the mean over ρ_π all share one, found from the mean.
+
+    Args:
+        mdp: the process.
+        policy: π, positive everywhere.
+        max_kl: δ in nats.
+        divergence: `"max_kl"` over states (eq. 11) or `"mean_kl"` under ρ_π (eq. 12).
+
+    Returns:
+        π̃, and an `Improvement`; nothing bounds η(π̃) unless δ is small, and
+        `guaranteed_gain`, by eq. 9, is usually negative.
+    """
+    gap, weight = _gap(advantage(mdp, policy)), visitation(mdp, policy)
+    if divergence == "max_kl":
+        tilt = _tilt_of_kl(policy, gap, max_kl)
+    elif divergence == "mean_kl":
+
+        def within(cheapness: jax.Array) -> jax.Array:  # log 1/μ
+            tilt = _tilt_of_multiplier(policy, gap, -cheapness)
+            distance = kl(policy, _tilted(policy, gap, tilt))
+            return weight @ distance <= max_kl * jnp.sum(weight)
+
+        lowest = jnp.full((), -_LOG_RANGE, policy.dtype)
+        tilt = _tilt_of_multiplier(policy, gap, -_bisect(within, lowest, _LOG_RANGE))
+    else:
+        raise ValueError(
+            f"divergence must be 'mean_kl' or 'max_kl'; got {divergence!r}"
+        )
+    new = _tilted(policy, gap, tilt)
+    guaranteed = lower_bound(mdp, policy, new) - expected_return(mdp, policy)
+    return new, _improvement(mdp, policy, new, guaranteed)
+
+
+def _one_minus_discounted_chain(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return I − γ P_π, `[S, S]`."""
+    chain = jnp.einsum("sa,sat->st", policy, mdp.transition)
+    return jnp.eye(len(chain), dtype=chain.dtype) - mdp.discount * chain
+
+
+def _improvement(
+    mdp: MDP, policy: jax.Array, new: jax.Array, guaranteed_gain: jax.Array
+) -> Improvement:
+    weight, distance = visitation(mdp, policy), kl(policy, new)
+    return Improvement(
+        local_gain=local_return(mdp, policy, new) - expected_return(mdp, policy),
+        guaranteed_gain=guaranteed_gain,
+        max_kl=jnp.max(distance),
+        mean_kl=weight @ distance / jnp.sum(weight),
+    )
+
+
+# The rational tilt of `algorithm_1`, in two variables that stay exact where ν is huge:
+# gap g(a) = maxₐ A − A(a), and tilt s = 1 / (ν − maxₐ A), so that q ∝ p / (1 + s g).
+
+
+def _gap(values: jax.Array) -> jax.Array:
+    return jnp.max(values, axis=1, keepdims=True) - values
+
+
+def _tilted(policy: jax.Array, gap: jax.Array, tilt: jax.Array) -> jax.Array:
+    """Return q `[S, A]` of tilts `[S]`; what is positive stays so, if only just."""
+    new = policy / (1 + tilt[:, None] * gap)
+    new = new / jnp.sum(new, axis=1, keepdims=True)
+    return jnp.maximum(new, jnp.finfo(new.dtype).tiny)
+
+
+def _multiplier(policy: jax.Array, gap: jax.Array, tilt: jax.Array) -> jax.Array:
+    """Return μ `[S]`, what a nat is worth to each state; it falls as the tilt grows."""
+    return 1 / (tilt * jnp.sum(policy / (1 + tilt[:, None] * gap), axis=1))
+
+
+def _tilt_of_kl(
+    policy: jax.Array, gap: jax.Array, max_kl: float | jax.Array
+) -> jax.Array:
+    """Return the largest tilt `[S]` within a KL."""
+
+    def within(log_tilt: jax.Array) -> jax.Array:
+        x = jnp.exp(log_tilt)[:, None] * gap
+        # Σ p log(p / q), in terms that lose nothing where q is close to p.
+        normalizer = jnp.log1p(-jnp.sum(policy * (x / (1 + x)), axis=1))
+        return jnp.sum(policy * jnp.log1p(x), axis=1) + normalizer <= max_kl
+
+    lowest = jnp.full(len(policy), -_LOG_RANGE, policy.dtype)
+    return jnp.exp(_bisect(within, lowest, _LOG_RANGE))
+
+
+def _tilt_of_multiplier(
+    policy: jax.Array, gap: jax.Array, log_multiplier: jax.Array
+) -> jax.Array:
+    """Return the tilt `[S]` at which a nat is worth the same in every state."""
+
+    def worth_more(log_tilt: jax.Array) -> jax.Array:
+        worth = _multiplier(policy, gap, jnp.exp(log_tilt))
+        return jnp.log(worth) > log_multiplier
+
+    lowest = jnp.full(len(policy), -_LOG_RANGE, policy.dtype)
+    return jnp.exp(_bisect(worth_more, lowest, _LOG_RANGE))
+
+
+def _bisect(
+    holds: Callable, low: jax.Array, high: float, halvings: int = _HALVINGS
+) -> jax.Array:
+    """Return where a predicate that holds below and fails above stops holding.
+
+    Args:
+        holds: maps numbers like `low` to bools of that shape.
+        low: where it holds, any shape.
+        high: of the interval.
+        halvings: of the interval.
+
+    Returns:
+        Like `low`: numbers at which it holds, or `low`.
+    """
+
+    def halve(_: int, interval: tuple) -> tuple:
+        low, high = interval
+        middle = (low + high) / 2
+        below = holds(middle)
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    interval = low, jnp.full_like(low, high)
+    return jax.lax.fori_loop(0, halvings, halve, interval)[0]
