@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.returns import one_a_core, summary_of, write_json
+from trpo_jax.config import Config, NetworkConfig
 from trpo_jax.plan import make_plan
 from trpo_jax.presets import preset_of
 from trpo_jax.training import train
@@ -113,18 +114,24 @@ def path_of(environment: str, change: str, seed: int) -> pathlib.Path:
 def returns_of(environment: str, change: str, how: str = "greedy") -> np.ndarray:
     """Return the mean return of each seed that has been run."""
     values = THEN[environment] | CHANGES[change]
-    plan = make_plan(environment, total_steps=STEPS, **values)
-    wanted = json.loads(json.dumps(plan.as_json()))
+    wanted = _settings(make_plan(environment, total_steps=STEPS, **values).as_json())
     returns = []
     for path in [path_of(environment, change, seed) for seed in SEEDS]:
         if not path.exists():
             continue
         result = json.loads(path.read_text())
-        for part in ("config", "network"):
-            if result["plan"][part] != wanted[part]:
-                raise ValueError(f"{path} is of an earlier preset; remove it")
+        if _settings(result["plan"]) != wanted:
+            raise ValueError(f"{path} is of an earlier preset; remove it")
         returns.append(result[how]["mean_per_seed"][0])
     return np.array(returns)
+
+
+def _settings(plan: dict) -> str:
+    """Return what a run was told, in full: options that came later had defaults."""
+    config = dataclasses.asdict(Config()) | plan["config"]
+    del config["schedule_iterations"]  # follows from the rest
+    network = dataclasses.asdict(NetworkConfig()) | plan["network"]
+    return json.dumps([config, network], sort_keys=True)
 
 
 def table() -> str:

@@ -31,7 +31,7 @@ from trpo_jax.environments import make_host_environment
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.host_programs import SIMULATORS, compile_host_programs, divide
 from trpo_jax.networks import mlp_agent
-from trpo_jax.plan import make_plan
+from trpo_jax.plan import complete, make_plan
 from trpo_jax.training import run_chunks, seeds_of
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "host_throughput.json"
@@ -57,8 +57,9 @@ class Training:
 
     def __init__(self, name: str, steps: int) -> None:
         self.name = f"envpool:{name}"
-        self.plan = make_plan(self.name, total_steps=steps)
         one = make_host_environment(self.name)
+        plan = make_plan(self.name, total_steps=steps)
+        self.plan = complete(plan, one.action_space)
         agent = mlp_agent(
             one.observation_space,
             one.action_space,

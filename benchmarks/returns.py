@@ -65,6 +65,7 @@ FIRST_SEED = {  # of those whose preset was changed after a seed of the table wa
     "envpool:HalfCheetah-v4": 30,
     "envpool:Hopper-v4": 50,
     "envpool:Walker2d-v4": 10,
+    "envpool:Swimmer-v4": 10,
     "envpool:InvertedPendulum-v4": 10,
     "envpool:InvertedDoublePendulum-v4": 20,
 }

@@ -24,7 +24,7 @@ from trpo_jax import programs
 from trpo_jax.doctor import describe
 from trpo_jax.environments import make_environment
 from trpo_jax.networks import mlp_agent
-from trpo_jax.plan import make_plan
+from trpo_jax.plan import complete, make_plan
 from trpo_jax.training import run_chunks, seeds_of
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "timing.json"
@@ -41,8 +41,9 @@ class Training:
     """A compiled run of the preset."""
 
     def __init__(self, seeds: int) -> None:
-        self.plan = make_plan("CartPole-v1", seeds=seeds)
         environment = make_environment("CartPole-v1")
+        plan = make_plan("CartPole-v1", seeds=seeds)
+        self.plan = complete(plan, environment.action_space)
         agent = mlp_agent(
             environment.observation_space,
             environment.action_space,

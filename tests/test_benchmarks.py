@@ -91,9 +91,8 @@ def test_an_ablation_of_an_earlier_preset_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("envpool")
     monkeypatch.setattr(ablations, "RESULTS", tmp_path)
     name, change, seed = "envpool:Hopper-v4", "γ = 0.99", ablations.SEEDS[0]
-    plan = ablations.make_plan(
-        name, total_steps=ablations.STEPS, **ablations.CHANGES[change]
-    ).as_json()
+    values = ablations.THEN[name] | ablations.CHANGES[change]
+    plan = ablations.make_plan(name, total_steps=ablations.STEPS, **values).as_json()
     path = ablations.path_of(name, change, seed)
     content = {"greedy": {"mean_per_seed": [7.0]}, "plan": plan}
     returns.write_json(path, content)
