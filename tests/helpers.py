@@ -10,12 +10,12 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import trpo_jax.trust_region as trust_region
+from trpo_jax.batch import Batch
 from trpo_jax.distributions import Categorical, DiagonalGaussian
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.networks import Agent, Network
 from trpo_jax.programs import ONCE, compile_for
-from trpo_jax.rollout import Batch
 
 
 def raw(leaf):
@@ -138,7 +138,7 @@ def problem_of(monkeypatch, agent, params, rows, config):
     def flat(tree):
         return ravel_pytree(tree)[0]
 
-    def catch(surrogate, divergence, product, params, config):
+    def catch(surrogate, divergence, product, params, config, **options):
         problem = Problem(
             surrogate=lambda p: surrogate(flat(p)),
             divergence=lambda p: divergence(flat(p)),

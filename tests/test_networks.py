@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, linear_agent
 
-from trpo_jax.config import ACTIVATIONS
+from trpo_jax.config import Activation
 from trpo_jax.distributions import Categorical, DiagonalGaussian
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.spaces import Box, Discrete
@@ -165,7 +166,7 @@ def test_rows_do_not_see_each_other():
         assert_close(together, one_by_one)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", get_args(Activation))
 def test_every_activation_is_used(activation):
     def ones(module):
         params = module.init(jax.random.key(0), jnp.ones(1))

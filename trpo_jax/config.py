@@ -11,10 +11,22 @@ import numpy as np
 
 
 class Rule(NamedTuple):
-    """What a value must be, in words and as a test."""
+    """What a value must be, in words and as a test; and of what kind it is."""
 
     words: str
     holds: Callable[[Any], bool]
+    kind: Literal["number", "integer", "structure"] = "number"
+
+
+def one_of(alternatives: Any) -> Rule:
+    """Return the rule for a `Literal`.
+
+    Example:
+        >>> one_of(Literal["a", "b"]).words
+        'one of a, b'
+    """
+    names = get_args(alternatives)
+    return Rule(f"one of {', '.join(names)}", lambda x: x in names, "structure")
 
 
 TINY, HUGE = 2.0**-126, 2.0**127  # what float32 holds with full precision, and more
@@ -24,20 +36,24 @@ UNIT = Rule("a number in [0, 1]", lambda x: 0 <= x <= 1)
 OPEN_UNIT = Rule("a number in (0, 1)", lambda x: 0 < x < 1)
 FRACTION = Rule("a number in (0, 1]", lambda x: 0 < x <= 1)
 LOG_STD = Rule("a number in [-20, 20]", lambda x: -20 <= x <= 20)
-COUNT = Rule("an integer >= 1 and < 2**31", lambda x: 1 <= x < 2**31)
-COUNT_OR_ZERO = Rule("an integer >= 0 and < 2**31", lambda x: 0 <= x < 2**31)
-STEPS = Rule("an integer >= 1 and < 2**53", lambda x: 1 <= x < 2**53)
-INTEGERS = (COUNT, COUNT_OR_ZERO, STEPS)
-FLAG = Rule("True or False", lambda x: isinstance(x, bool))
+COUNT = Rule("an integer >= 1 and < 2**31", lambda x: 1 <= x < 2**31, "integer")
+COUNT_OR_ZERO = Rule("an integer >= 0 and < 2**31", lambda x: 0 <= x < 2**31, "integer")
+STEPS = Rule("an integer >= 1 and < 2**53", lambda x: 1 <= x < 2**53, "integer")
+FLAG = Rule("True or False", lambda x: isinstance(x, bool), "structure")
 SIZES = Rule(
     "a sequence of integers >= 1",
     lambda x: all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in x),
+    "structure",
 )
 
 
 Activation = Literal["tanh", "relu", "elu", "silu", "gelu"]
-ACTIVATIONS = get_args(Activation)
-ACTIVATION = Rule(f"one of {', '.join(ACTIVATIONS)}", lambda x: x in ACTIVATIONS)
+ACTIVATION = one_of(Activation)
+Sampling = Literal["single_path", "vine"]
+Method = Literal["trpo", "natural_gradient", "policy_gradient"]
+Divergence = Literal["mean_kl", "max_kl"]
+Fisher = Literal["analytic", "empirical"]
+Proposal = Literal["policy", "uniform"]
 
 
 def check(name: str, value: Any, rule: Rule) -> None:
@@ -50,9 +66,9 @@ def check(name: str, value: Any, rule: Rule) -> None:
         ValueError: with the name, the rule and the value.
     """
     try:
-        if rule in (FLAG, SIZES, ACTIVATION):
+        if rule.kind == "structure":
             good = rule.holds(value)
-        elif rule in INTEGERS:
+        elif rule.kind == "integer":
             good = isinstance(value, int | np.integer) and not isinstance(value, bool)
             good = good and rule.holds(value)
         else:
@@ -98,6 +114,24 @@ class Config(_Checked):
     """B, environments stepped in parallel."""
     num_steps: int = _structure(128, COUNT)
     """T, steps of each environment in an iteration; a batch is B x T transitions."""
+    sampling: Sampling = _structure("single_path", one_of(Sampling))
+    """Follow trajectories (§5.1), or branch from states along them (§5.2)."""
+    vine_states: int = _structure(128, COUNT)
+    """N, states of the rollout set an iteration, the same number from every
+    environment: a multiple of `num_envs`."""
+    vine_actions: int = _structure(4, COUNT)
+    """K, actions tried in each of them; where there are no more than that, each action
+    once."""
+    vine_steps: int = _structure(16, COUNT)
+    """Steps of each branch, the first with the action tried, the others by the
+    policy."""
+    vine_bootstrap: bool = _structure(True, FLAG)
+    """Value the state a branch was left in by the critic; otherwise as nothing, as in
+    the paper."""
+    vine_proposal: Proposal = _structure("policy", one_of(Proposal))
+    """Where the actions tried come from: the policy, or all alike (discrete only)."""
+    common_random_numbers: bool = _structure(True, FLAG)
+    """Let the branches of one state share their random numbers (§5.2)."""
     action_repeat: int = _structure(1, COUNT)
     """Simulator steps each action is held; all of them count as environment steps.
     `train` sees to it; with the functions, give them an environment that does."""
@@ -112,8 +146,17 @@ class Config(_Checked):
     """γ in [0, 1]."""
     gae_lambda: float = _number(0.95, UNIT)
     """λ in [0, 1] of generalised advantage estimation."""
+    method: Method = _structure("trpo", one_of(Method))
+    """Natural-gradient step with a line search (trpo), without one (natural_gradient),
+    or a step along the plain gradient, without one (policy_gradient)."""
+    step_size: float = _number(0.0, NON_NEGATIVE)
+    """Of the two methods without a line search, as a multiple of F⁻¹g or of g; 0 means
+    as far as δ reaches in the quadratic model of the KL."""
+    divergence: Divergence = _structure("mean_kl", one_of(Divergence))
+    """What δ bounds: KL(π_old ‖ π) averaged over the states of the batch (§4, eq. 12)
+    or its maximum over them (eq. 11)."""
     max_kl: float = _number(0.01, POSITIVE)
-    """δ > 0, radius of the trust region: mean KL(π_old ‖ π) in nats."""
+    """δ > 0, radius of the trust region in nats."""
     max_kl_final: float = _number(1.0, POSITIVE)
     """δ at the end, as a multiple of `max_kl`, reached in a straight line, as the step
     size is in PPO (Engstrom et al. 2020, §3, item 4)."""
@@ -123,6 +166,9 @@ class Config(_Checked):
     """Added to the diagonal of the Fisher matrix."""
     cg_tolerance: float = _number(1e-5, NON_NEGATIVE)
     """Conjugate gradient stops at this residual, relative to the gradient."""
+    fisher: Fisher = _structure("analytic", one_of(Fisher))
+    """Fisher matrix from the distributions themselves, or from the scores of the
+    actions that were tried (empirical; appendix C compares them)."""
     fisher_fraction: float = _structure(1.0, FRACTION)
     """Fraction of the rows in the Fisher products, in (0, 1]; the paper uses 0.1."""
     backtrack_coefficient: float = _number(0.8, OPEN_UNIT)
@@ -160,16 +206,42 @@ class Config(_Checked):
                 "num_envs x num_steps must be < 2**31; got "
                 f"{self.num_envs} x {self.num_steps}"
             )
+        if self.sampling == "vine":
+            self._check_vine()
+
+    def _check_vine(self) -> None:
+        if self.vine_states % self.num_envs:
+            raise ValueError(
+                "vine_states must be a multiple of num_envs; got "
+                f"{self.vine_states} with {self.num_envs} environments"
+            )
+        if self.vine_states > self.batch_size:
+            raise ValueError(
+                "vine_states must be <= num_envs x num_steps; got "
+                f"{self.vine_states} with {self.num_envs} x {self.num_steps}"
+            )
+        if self.branch_steps >= 2**31:
+            raise ValueError(
+                "vine_states x vine_actions x vine_steps must be < 2**31; got "
+                f"{self.vine_states} x {self.vine_actions} x {self.vine_steps}"
+            )
 
     @property
     def batch_size(self) -> int:
-        """Transitions in an iteration."""
+        """Transitions of the trajectories followed in an iteration."""
         return self.num_envs * self.num_steps
 
     @property
+    def branch_steps(self) -> int:
+        """Steps of all branches in an iteration, at most; 0 on a single path."""
+        if self.sampling == "single_path":
+            return 0
+        return self.vine_states * self.vine_actions * self.vine_steps
+
+    @property
     def steps_per_iteration(self) -> int:
-        """Steps of the simulator in an iteration, at most."""
-        return self.batch_size * self.action_repeat
+        """Steps of the simulator in an iteration, at most, branches included."""
+        return (self.batch_size + self.branch_steps) * self.action_repeat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +252,7 @@ class NetworkConfig(_Checked):
     """Widths of the policy's hidden layers; none gives a linear policy."""
     critic_hidden_sizes: tuple[int, ...] | None = _structure(None)
     """Widths of the critic's hidden layers; those of the policy when None."""
-    activation: Activation = _structure("tanh", ACTIVATION)  # noqa: RUF009 (an alias)
+    activation: Activation = _structure("tanh", ACTIVATION)
     """Activation of both networks."""
     log_std_init: float = _structure(0.0, LOG_STD)
     """Log standard deviation to start with; an action of ±1 is at the bound."""

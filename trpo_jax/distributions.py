@@ -113,3 +113,24 @@ class DiagonalGaussian:
         return DiagonalGaussian(
             tangent.mean * jnp.exp(-2 * self.log_std), 2 * tangent.log_std
         )
+
+
+@struct.dataclass
+class Scores:
+    """Log-probabilities of actions that were tried: they stand in for a distribution.
+
+    With them `fisher_vector_product` multiplies by the empirical Fisher matrix
+    Σ share · ∇log π ∇log πᵀ, the covariance of the scores (Schulman et al. 2015,
+    appendix C), instead of its expectation over all actions.
+
+    Attributes:
+        log_prob: `[N, ...]`.
+        share: like `log_prob`, what each action counts in the sum of its row.
+    """
+
+    log_prob: jax.Array
+    share: jax.Array
+
+    def fisher_product(self, tangent: "Scores") -> "Scores":
+        """Multiply by the metric of log-probabilities: each by its share."""
+        return Scores(self.share * tangent.log_prob, jnp.zeros_like(self.share))

@@ -69,3 +69,29 @@ def fisher_vector_product(
         )
 
     return product
+
+
+def row_curvature(
+    apply: Callable[[PyTree], Any], params: PyTree, vector: PyTree
+) -> jax.Array:
+    """Return vᵀ Fᵢ v = (Jᵢ v)ᵀ Mᵢ (Jᵢ v) of every row i, `[N]`.
+
+    Half of it is KL(π_θ ‖ π_{θ+v}) in that row, to second order.
+
+    Args:
+        apply: as in `fisher_vector_product`.
+        params: the point at which F is taken.
+        vector: v, like `params`.
+
+    Example:
+        >>> from trpo_jax import DiagonalGaussian
+        >>> apply = lambda m: DiagonalGaussian(m[:, None], jnp.zeros((2, 1)))
+        >>> row_curvature(apply, jnp.zeros(2), jnp.array([1.0, 3.0])).tolist()
+        [1.0, 9.0]
+    """
+    distribution, tangent = jax.jvp(apply, (params,), (vector,))
+    cotangent = distribution.fisher_product(tangent)
+    products = jax.tree.map(
+        lambda t, c: jnp.sum(t * c, axis=range(1, t.ndim)), tangent, cotangent
+    )
+    return sum(jax.tree.leaves(products))

@@ -146,3 +146,38 @@ def line_search(
             divergence=jnp.where(taken, info.divergence, 0),
         ),
     )
+
+
+def full_step(
+    objective: Callable[[PyTree], jax.Array],
+    divergence: Callable[[PyTree], jax.Array],
+    params: PyTree,
+    step: PyTree,
+) -> tuple[PyTree, LineSearchInfo]:
+    """Take θ + s without a search, unless it is not finite or does not move.
+
+    Args: as of `line_search`.
+
+    Returns:
+        As of `line_search`, for one try.
+    """
+    candidate = jax.tree.map(jnp.add, params, step)
+    moved = jnp.any(jnp.stack([jnp.any(s != 0) for s in jax.tree.leaves(step)]))
+    improvement = objective(candidate) - objective(params)
+    distance = divergence(candidate)
+    finite = jnp.isfinite(improvement) & jnp.isfinite(distance)
+    taken = finite & moved
+    verdict = jnp.select(
+        [taken, ~finite], [Verdict.ACCEPTED, Verdict.NON_FINITE], Verdict.NO_IMPROVEMENT
+    )
+    return (
+        jax.tree.map(lambda new, old: jnp.where(taken, new, old), candidate, params),
+        LineSearchInfo(
+            accepted=taken,
+            backtracks=jnp.int32(0),
+            step_size=taken.astype(improvement.dtype),
+            improvement=jnp.where(taken, improvement, 0),
+            divergence=jnp.where(taken, distance, 0),
+            verdict=verdict.astype(jnp.int32)[None],
+        ),
+    )

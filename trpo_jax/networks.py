@@ -88,7 +88,7 @@ class MLP(nn.Module):
     Attributes:
         hidden_sizes: widths of the hidden layers; none gives a linear map.
         out_size: width of the output.
-        activation: the name of one in flax, from `config.ACTIVATIONS`.
+        activation: the name of one in flax, as in `config.Activation`.
         out_scale: gain of the last layer; hidden layers have √2.
         orthogonal: start with orthogonal kernels of these gains; otherwise with
             Gaussian ones of variance 1/fan-in.
@@ -200,7 +200,7 @@ def mlp_agent(
         action_space: `Discrete` gives a `Categorical`, `Box` a `DiagonalGaussian`.
         hidden_sizes: of the policy; `()` is a linear policy.
         critic_hidden_sizes: of the critic; those of the policy when None.
-        activation: one of `config.ACTIVATIONS`.
+        activation: as in `config.Activation`.
         log_std_init: log σ that a continuous policy starts with; an action of ±1
             reaches the bounds of a bounded action space.
         orthogonal_init: start with orthogonal kernels and an almost constant policy.

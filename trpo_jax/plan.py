@@ -23,6 +23,7 @@ from trpo_jax.config import (
     split_hyper_parameters,
 )
 from trpo_jax.environments import SIMULATORS, check_name
+from trpo_jax.environments.spaces import Discrete, Space
 from trpo_jax.presets import DEFAULT, preset_of
 
 REPORTS = 25  # to the host in a run, or more in a long one
@@ -114,6 +115,11 @@ def make_plan(
             f"action_repeat must be 1 for a simulator on the host; got "
             f"{config.action_repeat}: its own frame_skip may do it"
         )
+    if on_host and config.sampling == "vine":
+        raise ValueError(
+            "sampling must be single_path for a simulator on the host; got vine: it "
+            "branches from snapshots, which gymnax, brax and Playground can give"
+        )
     total_steps = preset.total_steps if total_steps is None else total_steps
     for name, value, rule in (
         ("total_steps", total_steps, STEPS),
@@ -129,13 +135,9 @@ def make_plan(
         raise ValueError(f"seed + seeds must be <= 2147483648; got {seed} + {seeds}")
     if total_steps < config.steps_per_iteration:
         raise ValueError(
-            "total_steps must be >= one batch, num_envs x num_steps x action_repeat = "
-            f"{config.num_envs} x {config.num_steps} x {config.action_repeat} = "
+            f"total_steps must be >= one batch, {_batch_in_words(config)} = "
             f"{config.steps_per_iteration}; got {total_steps}"
         )
-    if not config.max_kl_final == config.critic_learning_rate_final == 1:
-        length = config.schedule_iterations or total_steps // config.steps_per_iteration
-        config = dataclasses.replace(config, schedule_iterations=length)
     if total_steps // config.steps_per_iteration >= 2**31:
         raise ValueError(
             "total_steps must be < 2**31 iterations of num_envs x num_steps x "
@@ -152,6 +154,35 @@ def make_plan(
         network=network_config,
         output_dir=None if output_dir is None else free_directory(output_dir),
     )
+
+
+def _batch_in_words(config: Config) -> str:
+    """Return what makes up the steps of an iteration, in names and in numbers."""
+    names, numbers = "num_envs x num_steps", f"{config.num_envs} x {config.num_steps}"
+    if config.sampling == "vine":
+        names = f"({names} + vine_states x vine_actions x vine_steps)"
+        numbers = (
+            f"({numbers} + {config.vine_states} x {config.vine_actions} x "
+            f"{config.vine_steps})"
+        )
+    return f"{names} x action_repeat = {numbers} x {config.action_repeat}"
+
+
+def complete(plan: Plan, action_space: Space) -> Plan:
+    """Return the plan with what could only be known once the environment was made.
+
+    A vine tries no more actions than there are, and schedules have the length of the
+    run.
+    """
+    config = plan.config
+    if config.sampling == "vine" and isinstance(action_space, Discrete):
+        tried = min(config.vine_actions, action_space.n)
+        config = dataclasses.replace(config, vine_actions=tried)
+        plan = dataclasses.replace(plan, config=config)
+    if not config.max_kl_final == config.critic_learning_rate_final == 1:
+        length = config.schedule_iterations or plan.iterations
+        config = dataclasses.replace(config, schedule_iterations=length)
+    return dataclasses.replace(plan, config=config)
 
 
 def free_directory(path: str | os.PathLike) -> pathlib.Path:

@@ -52,25 +52,6 @@ class Rollout:
     policy_version: jax.Array
 
 
-@struct.dataclass
-class Batch:
-    """What `update` learns from, however it was collected; leading axes `[T, B]`.
-
-    Attributes:
-        observation: pytree of `[T, B, ...]`, not normalised.
-        action: pytree of `[T, B, ...]`.
-        advantage: `[T, B]`.
-        value_target: `[T, B]`.
-        weight: `[T, B]` ≥ 0.
-    """
-
-    observation: PyTree
-    action: PyTree
-    advantage: jax.Array
-    value_target: jax.Array
-    weight: jax.Array
-
-
 def staggered(
     steps: int | jax.Array, num_envs: int, max_episode_steps: int | None
 ) -> Any:
@@ -136,6 +117,80 @@ def collect(
         >>> rollout.observation.shape, rollout.reward.shape
         ((5, 8, 4), (5, 8))
     """
+    state, rollout, _ = _follow(
+        state, environment, agent, num_steps, stagger_starts, time_limit, None
+    )
+    return state, rollout
+
+
+@struct.dataclass
+class Snapshots:
+    """States of the environment to which simulation can return.
+
+    Attributes:
+        env_state: pytree of `[M, B, ...]`.
+        observation: pytree of `[M, B, ...]`, of those states; not normalised.
+    """
+
+    env_state: PyTree
+    observation: PyTree
+
+
+def collect_with_snapshots(
+    key: jax.Array,
+    state: TrainState,
+    environment: Environment,
+    agent: Agent,
+    *,
+    num_steps: int,
+    num_snapshots: int,
+    stagger_starts: bool = False,
+    time_limit: int = 0,
+) -> tuple[TrainState, Rollout, Snapshots]:
+    """Do what `collect` does, and keep some of the states that were acted in.
+
+    Time is cut into as many stretches as there are snapshots, and one state is kept
+    from each, at a random time of its own in every environment.
+
+    Args:
+        key: consumed; chooses the states.
+        state: as of `collect`, and so are all that follow but `num_snapshots`.
+        environment: a single environment.
+        agent: its policy acts.
+        num_steps: static, T.
+        num_snapshots: static, M ≤ T, in every environment.
+        stagger_starts: static.
+        time_limit: static.
+
+    Returns:
+        What `collect` returns, and `Snapshots`.
+    """
+    check("num_snapshots", num_snapshots, COUNT)
+    if num_snapshots > num_steps:
+        raise ValueError(
+            f"num_snapshots must be <= num_steps; got {num_snapshots} > {num_steps}"
+        )
+    batch = state.episode_return.shape[0]
+    bounds = -(-np.arange(num_snapshots + 1) * num_steps // num_snapshots)
+    first, length = bounds[:-1, None], np.diff(bounds)[:, None]
+    where = jax.random.uniform(key, (num_snapshots, batch))
+    offset = (where * length.astype(where.dtype)).astype(jnp.int32)
+    times = first.astype(jnp.int32) + jnp.minimum(offset, length.astype(jnp.int32) - 1)
+    return _follow(
+        state, environment, agent, num_steps, stagger_starts, time_limit, times
+    )
+
+
+def _follow(
+    state: TrainState,
+    environment: Environment,
+    agent: Agent,
+    num_steps: int,
+    stagger_starts: bool,
+    time_limit: int,
+    times: jax.Array | None,
+) -> tuple[TrainState, Rollout, Snapshots | None]:
+    """Do the work of `collect`; keep the states before steps `times`, `[M, B]`."""
     check("num_steps", num_steps, COUNT)
     batch = state.episode_return.shape[0]
     keys = jax.random.split(state.key, 1 + num_steps * batch * 3)
@@ -156,9 +211,28 @@ def collect(
             cuts.append(staggered(steps, batch, limit))
         return (functools.reduce(jnp.logical_or, cuts),) if cuts else ()
 
+    none_yet = None
+    if times is not None:
+        none_yet = jax.tree.map(
+            lambda leaf: jnp.zeros((len(times), *leaf.shape), leaf.dtype),
+            Snapshots(state.env_state, state.observation),
+        )
+
+    def keep(kept: Snapshots, t: jax.Array, now: Snapshots) -> Snapshots:
+        stretch = t * len(times) // num_steps
+        chosen = times[stretch] == t
+
+        def put(kept: jax.Array, now: jax.Array) -> jax.Array:
+            wide = jax.lax.expand_dims(chosen, range(1, now.ndim))
+            return kept.at[stretch].set(jnp.where(wide, now, kept[stretch]))
+
+        return jax.tree.map(put, kept, now)
+
     def step(carry: tuple, now: tuple) -> tuple[tuple, dict[str, Any]]:
         t, keys = now
-        env_state, observation, episode_return, episode_length = carry
+        env_state, observation, episode_return, episode_length, kept = carry
+        if times is not None:
+            kept = keep(kept, t, Snapshots(env_state, observation))
         action = jax.vmap(lambda policy, key: policy.sample(key))(
             act(observation), keys[:, 0]
         )
@@ -183,6 +257,7 @@ def collect(
             to_act_on,
             jnp.where(ended, 0, episode_return),
             jnp.where(ended, 0, episode_length),
+            kept,
         )
         return carry, transition
 
@@ -193,10 +268,11 @@ def collect(
             state.observation,
             state.episode_return,
             state.episode_length,
+            none_yet,
         ),
         (jnp.arange(num_steps), keys),
     )
-    env_state, observation, episode_return, episode_length = carry
+    env_state, observation, episode_return, episode_length, kept = carry
     rollout = Rollout(
         **transitions,
         log_prob=act(transitions["observation"]).log_prob(transitions["action"]),
@@ -210,4 +286,4 @@ def collect(
         episode_length=episode_length,
         key=next_key,
     )
-    return state, rollout
+    return state, rollout, kept

@@ -80,3 +80,18 @@ def all_finite(tree: PyTree) -> jax.Array:
     """Return whether every number in a pytree is finite, a bool scalar."""
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
     return jnp.all(jnp.stack(leaves))
+
+
+def only_valid(valid: jax.Array, rows: PyTree) -> PyTree:
+    """Return rows with zeros where they are not valid, whatever they held.
+
+    Args:
+        valid: bool, of any shape.
+        rows: pytree of arrays whose leading axes are those of `valid`.
+    """
+
+    def keep(leaf: jax.Array) -> jax.Array:
+        wide = jax.lax.expand_dims(valid, range(valid.ndim, leaf.ndim))
+        return jnp.where(wide, leaf, jnp.zeros_like(leaf))
+
+    return jax.tree.map(keep, rows)

@@ -30,7 +30,7 @@ from trpo_jax.environments.host import (
 from trpo_jax.host_programs import compile_host_programs
 from trpo_jax.metrics import Metrics
 from trpo_jax.networks import Agent, check_agent, mlp_agent
-from trpo_jax.plan import Plan, make_plan
+from trpo_jax.plan import Plan, complete, make_plan
 from trpo_jax.programs import Groups, Programs, compile_programs
 from trpo_jax.results import open_files, rows_of, summarize_returns, write_results
 from trpo_jax.state import TrainState
@@ -146,10 +146,11 @@ def run_plan(
     clock = _Clock(time.perf_counter() if start is None else start)
     require_sound_compiler()
     with contextlib.ExitStack() as to_close:
+        environment, make = _make(plan, environment)
+        plan = complete(plan, environment.action_space)
         sinks = [_open_console(plan)] if progress else []
         for sink in sinks:
             to_close.callback(sink.close)
-        environment, compile_all = _prepare(plan, environment)
         if agent is None:
             agent = mlp_agent(
                 environment.observation_space,
@@ -159,7 +160,10 @@ def run_plan(
         else:
             check_agent(agent, environment)
         clock.stop("start")
-        programs = compile_all(agent)
+        if plan.on_host:
+            programs = compile_host_programs(plan, make, environment, agent)
+        else:
+            programs = compile_programs(plan, environment, agent)
         to_close.callback(programs.close)
         clock.stop("compile")
         states = programs.init(seeds_of(plan))
@@ -200,10 +204,10 @@ def run_plan(
     return TrainResult(state, metrics, evaluation, agent, environment, plan)
 
 
-def _prepare(
+def _make(
     plan: Plan, environment: str | Environment | MakeHost
-) -> tuple[Environment | HostEnvironment, Callable[[Agent], Programs]]:
-    """Return the environment, and what compiles the programs for it and an agent."""
+) -> tuple[Environment | HostEnvironment, MakeHost | None]:
+    """Return the environment, and what makes more of it if the host steps it."""
     repeat = plan.config.action_repeat
     if plan.on_host:
         make = environment
@@ -211,12 +215,12 @@ def _prepare(
             make = functools.partial(make_host_environment, environment)
         one = make(1, plan.seed)
         one.close()  # wanted for its spaces
-        return one, functools.partial(compile_host_programs, plan, make, one)
+        return one, make
     if isinstance(environment, str):
         environment = make_environment(environment, action_repeat=repeat)
     elif repeat > 1:
         environment = ActionRepeat(environment, repeat)
-    return environment, functools.partial(compile_programs, plan, environment)
+    return environment, None
 
 
 def _require_complete(

@@ -19,7 +19,8 @@ from trpo_jax.networks import Agent
 from trpo_jax.normalization import init_normalizer
 from trpo_jax.rollout import collect
 from trpo_jax.state import TrainState
-from trpo_jax.update import CRITIC_OPTIMIZER, update
+from trpo_jax.update import CRITIC_OPTIMIZER, absorb_statistics, update
+from trpo_jax.vine import collect_vine
 
 PyTree = Any
 
@@ -122,6 +123,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Run one iteration: collect a batch, improve the policy, fit the critic.
 
+    By single paths or by the vine, see `config.sampling`.
+
     Args:
         state: as from `init` or an earlier iteration.
         environment: a single environment.
@@ -141,6 +144,11 @@ def train_step(
         >>> int(state.iteration), bool(metrics.kl <= config.max_kl)
         (1, True)
     """
+    if config.sampling == "vine":
+        state, rollout, batch = collect_vine(state, environment, agent, config)
+        state, info = update(state, batch, agent, config)
+        state = absorb_statistics(state, rollout, config)
+        return state, summarize(rollout, info)
     state, rollout = collect(
         state,
         environment,

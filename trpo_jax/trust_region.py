@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from trpo_jax.advantages import standardize
+from trpo_jax.batch import Batch, VineBatch
 from trpo_jax.config import Config
-from trpo_jax.conjugate_gradient import CGInfo, cg_solve
-from trpo_jax.fisher import fisher_vector_product
-from trpo_jax.line_search import LineSearchInfo, line_search
-from trpo_jax.rollout import Batch
+from trpo_jax.conjugate_gradient import CGInfo, cg_solve, no_solve
+from trpo_jax.distributions import Scores
+from trpo_jax.fisher import fisher_vector_product, row_curvature
+from trpo_jax.line_search import LineSearchInfo, full_step, line_search
 from trpo_jax.rows import all_finite, subsample_rows, weighted_mean
 
 PyTree = Any
@@ -55,16 +55,16 @@ def improve_policy(
     key: jax.Array,
     apply: Callable[[PyTree, PyTree], Any],
     params: PyTree,
-    rows: Batch,
+    rows: Batch | VineBatch,
     config: Config,
 ) -> tuple[PyTree, PolicyInfo]:
-    """Take one trust-region step on the sample surrogate E[π_θ/π_old Â].
+    """Take one step on the sample surrogate of a batch, by `config.method`.
 
     Args:
         key: consumed; chooses the rows of the Fisher products.
         apply: policy parameters and observations `[N, ...]` → distribution.
         params: θ_old.
-        rows: a `Batch` with leading axis `[N]`, observations as the policy sees them.
+        rows: leading axis `[N]`, observations as the policy sees them.
         config: of the run.
 
     Returns:
@@ -73,33 +73,46 @@ def improve_policy(
     # As one vector: a handful of operations a step, whatever the number of leaves.
     flat, unflatten = ravel_pytree(params)
 
-    def act(flat: jax.Array, observation: PyTree) -> Any:
+    def act(flat: jax.Array, observation: PyTree = rows.observation) -> Any:
         return apply(unflatten(flat), observation)
 
-    old = act(flat, rows.observation)
-    old_log_prob = old.log_prob(rows.action)
-    advantage = rows.advantage
-    if config.standardize_advantage:
-        advantage = standardize(advantage, rows.weight)
+    old = act(flat)
+    objective = rows.surrogate(old, standardized=config.standardize_advantage)
 
     def surrogate(flat: jax.Array) -> jax.Array:
-        log_prob = act(flat, rows.observation).log_prob(rows.action)
-        ratio = jnp.exp(log_prob - old_log_prob)  # exactly 1 at θ_old
-        return weighted_mean(ratio * advantage, rows.weight)
+        return objective(act(flat))
 
     def divergence(flat: jax.Array) -> jax.Array:
-        return weighted_mean(old.kl(act(flat, rows.observation)), rows.weight)
+        return over_rows(old.kl(act(flat)))
 
-    observation, weight = subsample_rows(
-        key, (rows.observation, rows.weight), config.fisher_fraction
-    )
+    def over_rows(x: jax.Array) -> jax.Array:
+        if config.divergence == "max_kl":
+            return jnp.max(jnp.where(rows.weight > 0, x, 0))
+        return weighted_mean(x, rows.weight)
+
+    def curvature(direction: jax.Array) -> jax.Array:
+        return over_rows(row_curvature(act, flat, direction))
+
+    some = subsample_rows(key, rows, config.fisher_fraction)
+
+    def of_some(flat: jax.Array) -> Any:
+        policy = act(flat, some.observation)
+        if config.fisher == "empirical":
+            share = jax.lax.stop_gradient(some.share(policy))
+            return Scores(some.log_prob(policy), share)
+        return policy
+
     product = fisher_vector_product(
-        lambda flat: act(flat, observation),
-        flat,
-        damping=config.cg_damping,
-        weight=weight,
+        of_some, flat, damping=config.cg_damping, weight=some.weight
     )
-    flat, info = trust_region_step(surrogate, divergence, product, flat, config)
+    flat, info = trust_region_step(
+        surrogate,
+        divergence,
+        product,
+        flat,
+        config,
+        curvature=curvature if config.divergence == "max_kl" else None,
+    )
     return unflatten(flat), info
 
 
@@ -109,11 +122,18 @@ def trust_region_step(
     product: Callable[[PyTree], PyTree],
     params: PyTree,
     config: Config,
+    *,
+    curvature: Callable[[PyTree], jax.Array] | None = None,
 ) -> tuple[PyTree, PolicyInfo]:
     """Maximise a surrogate within divergence ≤ δ by one natural-gradient step.
 
     x ≈ F⁻¹ g by conjugate gradients, full step √(2δ / xᵀF x) x, then backtracking
     (Schulman et al. 2015, §6 and appendix C). It knows neither rollouts nor networks.
+
+    Without the search it is the natural policy gradient (Kakade 2002), and without F
+    the plain one (`config.method`): θ + β x or θ + β g, β the step size given, or as
+    above where it is 0. Nothing then bounds the divergence, and only a step that is not
+    finite is refused.
 
     Args:
         surrogate: to be maximised, parameters → scalar.
@@ -121,6 +141,8 @@ def trust_region_step(
         product: v ↦ F v at `params`.
         params: θ_old.
         config: of the run.
+        curvature: x ↦ xᵀF x of the divergence to be bounded, where that is not the one
+            of `product`.
 
     Returns:
         New parameters (bit for bit the old ones unless accepted), and a `PolicyInfo`.
@@ -139,31 +161,38 @@ def trust_region_step(
     """
     gradient = jax.grad(surrogate)(params)
     gradient_norm = optax.tree.norm(gradient)
-    direction, cg_info = cg_solve(
-        product,
-        gradient,
-        iterations=config.cg_iterations,
-        tolerance=config.cg_tolerance,
-    )
-    curvature = cg_info.curvature
-    solved = (curvature > 0) & jnp.isfinite(curvature) & all_finite(direction)
+    if config.method == "policy_gradient":
+        direction, cg_info = gradient, no_solve(product, gradient)
+    else:
+        direction, cg_info = cg_solve(
+            product,
+            gradient,
+            iterations=config.cg_iterations,
+            tolerance=config.cg_tolerance,
+        )
+    bend = cg_info.curvature if curvature is None else curvature(direction)
+    solved = (bend > 0) & jnp.isfinite(bend) & all_finite(direction)
     scale = jnp.sqrt(
-        2
-        * jnp.asarray(config.max_kl, curvature.dtype)
-        / jnp.where(solved, curvature, 1)
+        2 * jnp.asarray(config.max_kl, bend.dtype) / jnp.where(solved, bend, 1)
     )
+    if config.method != "trpo":
+        fixed = jnp.asarray(config.step_size, bend.dtype)
+        scale = jnp.where(fixed > 0, fixed, scale)
     step = jax.tree.map(
         lambda x: jnp.where(solved, scale.astype(x.dtype) * x, 0), direction
     )
-    params, search_info = line_search(
-        surrogate,
-        divergence,
-        params,
-        step,
-        max_divergence=config.max_kl,
-        shrink=config.backtrack_coefficient,
-        max_steps=config.max_backtracks,
-    )
+    if config.method == "trpo":
+        params, search_info = line_search(
+            surrogate,
+            divergence,
+            params,
+            step,
+            max_divergence=config.max_kl,
+            shrink=config.backtrack_coefficient,
+            max_steps=config.max_backtracks,
+        )
+    else:
+        params, search_info = full_step(surrogate, divergence, params, step)
     status = jnp.select(
         [
             search_info.accepted,

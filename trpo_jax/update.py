@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from trpo_jax.advantages import advantages
+from trpo_jax.batch import Batch, VineBatch
 from trpo_jax.config import Config
 from trpo_jax.critic import CriticInfo, fit_critic
 from trpo_jax.metrics import UpdateInfo
@@ -21,8 +22,8 @@ from trpo_jax.normalization import (
     scale_reward,
     update_normalizer,
 )
-from trpo_jax.rollout import Batch, Rollout
-from trpo_jax.rows import weighted_mean
+from trpo_jax.rollout import Rollout
+from trpo_jax.rows import only_valid, weighted_mean
 from trpo_jax.state import TrainState
 from trpo_jax.trust_region import PolicyInfo, improve_policy
 
@@ -63,8 +64,8 @@ def estimate_advantages(
     valid = rollout.weight > 0
     rollout = rollout.replace(
         reward=jnp.where(valid, rollout.reward, 0),
-        observation=_keep(valid, rollout.observation),
-        next_observation=_keep(valid, rollout.next_observation),
+        observation=only_valid(valid, rollout.observation),
+        next_observation=only_valid(valid, rollout.next_observation),
         terminated=rollout.terminated | ~valid,
     )
 
@@ -92,7 +93,10 @@ def estimate_advantages(
 
 
 def update(
-    state: TrainState, rollout: Rollout | Batch, agent: Agent, config: Config
+    state: TrainState,
+    rollout: Rollout | Batch | VineBatch,
+    agent: Agent,
+    config: Config,
 ) -> tuple[TrainState, UpdateInfo]:
     """Improve the policy within the trust region, then fit the critic.
 
@@ -102,8 +106,8 @@ def update(
 
     Args:
         state: its normaliser and critic are those that acted.
-        rollout: transitions, whose advantages are then estimated by the critic, or a
-            finished `Batch`.
+        rollout: transitions, whose advantages are then estimated by the critic and
+            whose statistics the normaliser takes in, or a finished batch of any kind.
         agent: policy and critic.
         config: of the run.
 
@@ -127,6 +131,25 @@ def update(
     state, lesson, improved = improve(state, rollout, agent, config)
     fitted = fit(state, lesson, agent, config)
     return finish(state, improved, fitted)
+
+
+def absorb_statistics(
+    state: TrainState, rollout: Rollout, config: Config
+) -> TrainState:
+    """Let the normaliser take in a rollout, once all that it was used for is done.
+
+    `update` does this itself with a `Rollout`; after one with a batch made from
+    rollouts it is for the caller to do.
+    """
+    normalizer = update_normalizer(
+        state.normalizer,
+        rollout.observation,
+        rollout.reward,
+        rollout.terminated | rollout.truncated,
+        rollout.weight,
+        discount=config.discount,
+    )
+    return state.replace(normalizer=normalizer)
 
 
 def scheduled(config: Config, iteration: jax.Array) -> Config:
@@ -184,7 +207,10 @@ class Fitted(NamedTuple):
 
 
 def improve(
-    state: TrainState, rollout: Rollout | Batch, agent: Agent, config: Config
+    state: TrainState,
+    rollout: Rollout | Batch | VineBatch,
+    agent: Agent,
+    config: Config,
 ) -> tuple[TrainState, Lesson, Improved]:
     """Do the first half of `update`, after which the new policy can act.
 
@@ -200,9 +226,9 @@ def improve(
     batch = rollout
     if isinstance(rollout, Rollout):
         batch = estimate_advantages(state, rollout, agent, config)
-    rows = _keep(batch.weight > 0, batch)  # zeros where a NaN could get into a gradient
-    rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
-    observation = normalize_observation(state.normalizer, rows.observation)
+    rows = batch.rows()
+    normalizer = state.normalizer
+    observation = normalize_observation(normalizer, rows.observation)
     key, fisher_key, critic_key = jax.random.split(state.key, 3)
 
     old = agent.policy.apply(state.policy_params, observation)
@@ -213,20 +239,18 @@ def improve(
         rows.replace(observation=observation),
         scheduled(config, state.iteration),
     )
-    normalizer = state.normalizer
+    state = state.replace(policy_params=policy_params, key=key)
     if isinstance(rollout, Rollout):
-        normalizer = update_normalizer(
-            normalizer,
-            rollout.observation,
-            rollout.reward,
-            rollout.terminated | rollout.truncated,
-            rollout.weight,
-            discount=config.discount,
-        )
-    state = state.replace(policy_params=policy_params, normalizer=normalizer, key=key)
+        state = absorb_statistics(state, rollout, config)
+    lesson = Lesson(
+        critic_key,
+        normalize_observation(normalizer, rows.lesson.observation),
+        rows.lesson.value_target,
+        rows.lesson.weight,
+    )
     return (
         state,
-        Lesson(critic_key, observation, rows.value_target, rows.weight),
+        lesson,
         Improved(policy_info, weighted_mean(old.entropy(), rows.weight)),
     )
 
@@ -261,13 +285,3 @@ def finish(
         iteration=state.iteration + 1,
     )
     return state, UpdateInfo(improved.policy, fitted.info, improved.entropy)
-
-
-def _keep(valid: jax.Array, rows: PyTree) -> PyTree:
-    """Return rows `[T, B, ...]` with zeros where they are not valid."""
-
-    def keep(leaf: jax.Array) -> jax.Array:
-        wide = jax.lax.expand_dims(valid, range(valid.ndim, leaf.ndim))
-        return jnp.where(wide, leaf, jnp.zeros_like(leaf))
-
-    return jax.tree.map(keep, rows)

@@ -1,0 +1,162 @@
+"""What an update learns from, however it was collected.
+
+Both kinds of batch answer the same questions, so that one update serves all ways of
+getting data. Shapes: `[T, B]` time steps and environments lead when a batch is made
+(`[M, B]` states of a vine, `K` actions tried in each), rows `[N]` inside an update.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from trpo_jax.advantages import standardize
+from trpo_jax.rows import only_valid, weighted_mean
+
+PyTree = Any
+
+
+@struct.dataclass
+class Batch:
+    """One action in every state.
+
+    Attributes:
+        observation: pytree of `[T, B, ...]`, not normalised.
+        action: pytree of `[T, B, ...]`.
+        advantage: `[T, B]`.
+        value_target: `[T, B]`, what the critic learns.
+        weight: `[T, B]` ≥ 0, of a state.
+        importance: `[T, B]` π_old/β of the action where another policy β chose it, or
+            None where the policy itself did.
+    """
+
+    observation: PyTree
+    action: PyTree
+    advantage: jax.Array
+    value_target: jax.Array
+    weight: jax.Array
+    importance: jax.Array | None = None
+
+    def rows(self) -> "Batch":
+        """Return the batch with one leading axis, and zeros in rows of weight 0."""
+        return _rows(self, self.weight)
+
+    @property
+    def lesson(self) -> "Batch":
+        """What the critic learns from: the batch itself."""
+        return self
+
+    def log_prob(self, policy: Any) -> jax.Array:
+        """Return log π(a|s), `[T, B]`, of the actions under a distribution."""
+        return policy.log_prob(self.action)
+
+    def share(self, old: Any) -> jax.Array:
+        """Return what an action counts beside others, `[T, B]`: π_old/β, else 1."""
+        del old
+        return (
+            jnp.ones_like(self.weight) if self.importance is None else (self.importance)
+        )
+
+    def surrogate(self, old: Any, *, standardized: bool) -> Callable[[Any], jax.Array]:
+        """Return the function L: distribution of all rows → scalar, to be maximised.
+
+        L = Σ w (π/π_old) (π_old/β) Â / Σ w   (Schulman et al. 2015, eq. 14)
+
+        Its ratio is exactly 1 at π_old.
+
+        Args:
+            old: π_old for every row.
+            standardized: standardise the advantages first.
+        """
+        advantage = self.advantage
+        if standardized:
+            advantage = standardize(advantage, self.weight)
+        if self.importance is not None:
+            advantage = self.importance * advantage
+        old_log_prob = self.log_prob(old)
+
+        def surrogate(policy: Any) -> jax.Array:
+            ratio = jnp.exp(self.log_prob(policy) - old_log_prob)
+            return weighted_mean(ratio * advantage, self.weight)
+
+        return surrogate
+
+
+@struct.dataclass
+class VineBatch:
+    """Several actions in every state, each with an estimate of its value.
+
+    Attributes:
+        observation: pytree of `[M, B, ...]`, not normalised.
+        action: pytree of `[M, B, K, ...]`.
+        action_value: `[M, B, K]`, Q̂ of each action.
+        proposal_log_prob: `[M, B, K]`, log q(a|s) of the proposal it was drawn from.
+        weight: `[M, B]` ≥ 0, of a state.
+        lesson: what the critic learns from: the trunk, as a `Batch` `[T, B]`.
+        every_action: static; the K actions are all that there are.
+    """
+
+    observation: PyTree
+    action: PyTree
+    action_value: jax.Array
+    proposal_log_prob: jax.Array
+    weight: jax.Array
+    lesson: Batch
+    every_action: bool = struct.field(pytree_node=False, default=False)
+
+    def rows(self) -> "VineBatch":
+        """Return the batch with one leading axis, and zeros in rows of weight 0."""
+        alone = _rows(self.replace(lesson=None), self.weight)
+        return alone.replace(lesson=self.lesson.rows())
+
+    def log_prob(self, policy: Any) -> jax.Array:
+        """Return log π(aₖ|s), `[M, B, K]`, of the actions under a distribution."""
+        axis = self.weight.ndim
+        return jax.vmap(policy.log_prob, in_axes=axis, out_axes=axis)(self.action)
+
+    def share(self, policy: Any) -> jax.Array:
+        """Return the part of a policy's probability that each action stands for.
+
+        π(aₖ|s) where all actions were tried; otherwise the self-normalised importance
+        weight (π(aₖ|s)/q(aₖ|s)) / Σⱼ π(aⱼ|s)/q(aⱼ|s) (eq. 16). `[M, B, K]`, with sum 1
+        over K either way.
+        """
+        log_prob = self.log_prob(policy)
+        if self.every_action:
+            return jnp.exp(log_prob)
+        return jax.nn.softmax(log_prob - self.proposal_log_prob, axis=-1)
+
+    def surrogate(self, old: Any, *, standardized: bool) -> Callable[[Any], jax.Array]:
+        """Return the function L: distribution of all rows → scalar, to be maximised.
+
+        L = Σₙ wₙ Σₖ share(aₖ|sₙ) (Q̂ₙₖ − V̂ₙ) / Σₙ wₙ   (Schulman et al. 2015, eq. 15 f.)
+
+        V̂ₙ, the mean of Q̂ under π_old, changes no gradient, since shares sum to 1; it
+        keeps sums small.
+
+        Args:
+            old: π_old for every row.
+            standardized: give the advantages a mean square of 1.
+        """
+        share = self.share(old)
+        value = jnp.sum(share * self.action_value, axis=-1, keepdims=True)
+        advantage = self.action_value - value
+        if standardized:
+            square = jnp.sum(share * advantage**2, axis=-1)
+            deviation = jnp.sqrt(weighted_mean(square, self.weight))
+            advantage = advantage / jnp.where(deviation > 0, deviation, 1)
+
+        def surrogate(policy: Any) -> jax.Array:
+            gain = jnp.sum(self.share(policy) * advantage, axis=-1)
+            return weighted_mean(gain, self.weight)
+
+        return surrogate
+
+
+def _rows(batch: PyTree, weight: jax.Array) -> PyTree:
+    """Join the two leading axes; a NaN in a row of weight 0 must reach no gradient."""
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), only_valid(weight > 0, batch)
+    )

@@ -1,0 +1,224 @@
+"""The vine procedure (Schulman et al. 2015, §5.2): branches from states on the way.
+
+Trunk trajectories are followed under the policy, a rollout set of states is picked from
+them, and in each of those several actions are tried, each with a short rollout of its
+own: a branch.
+
+Shapes: `M` snapshots of each of `B` environments make N = M·B states; `K` actions are
+tried in each; R = N·K branches of `H` steps.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from trpo_jax.batch import VineBatch
+from trpo_jax.config import Config
+from trpo_jax.environments.base import Environment, shaped
+from trpo_jax.environments.spaces import Discrete, Space
+from trpo_jax.networks import Agent
+from trpo_jax.normalization import normalize_observation, scale_reward
+from trpo_jax.rollout import Rollout, Snapshots, collect_with_snapshots
+from trpo_jax.state import TrainState
+from trpo_jax.update import estimate_advantages
+
+PyTree = Any
+
+
+def collect_vine(
+    state: TrainState, environment: Environment, agent: Agent, config: Config
+) -> tuple[TrainState, Rollout, VineBatch]:
+    """Follow trunks, branch from states along them, and estimate the branches' worth.
+
+    Every branch is a step with the action tried and `vine_steps − 1` steps of the
+    policy, or fewer where the episode ends: nothing is reset within one. All branches
+    run side by side. With common random numbers those of one state see the same noise,
+    in policy and simulator, so that their differences are those of the actions. The
+    critic learns from the trunks, as on a single path.
+
+    Args:
+        state: as from `init` or an earlier iteration.
+        environment: a single environment; its state is the snapshot.
+        agent: policy and critic.
+        config: its `vine_…` values, and those of `collect`.
+
+    Returns:
+        The state with the trunks moved on, the trunks' `Rollout`, and a `VineBatch`
+        `[M, B]` for `update`; action values in units of the scaled reward.
+
+    Raises:
+        ValueError: for uniform proposals of actions that are not discrete.
+
+    Example:
+        >>> from trpo_jax import init, make_environment, mlp_agent
+        >>> environment = make_environment("CartPole-v1")
+        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> config = Config(num_envs=8, sampling="vine", vine_states=32)
+        >>> def run(key):
+        ...     state = init(key, environment, agent, config)
+        ...     return collect_vine(state, environment, agent, config)
+        >>> _, _, batch = jax.eval_shape(run, jax.random.key(0))
+        >>> batch.action_value.shape, batch.every_action  # both actions of 4 × 8 states
+        ((4, 8, 2), True)
+    """
+    key, pick_key, action_key, branch_key = jax.random.split(state.key, 4)
+    trunk_state, rollout, snapshots = collect_with_snapshots(
+        pick_key,
+        state.replace(key=key),
+        environment,
+        agent,
+        num_steps=config.num_steps,
+        num_snapshots=config.vine_states // config.num_envs,
+        stagger_starts=config.stagger_starts,
+        time_limit=config.training_time_limit,
+    )
+    policy = agent.policy.apply(
+        state.policy_params,
+        normalize_observation(state.normalizer, snapshots.observation),
+    )
+    action, log_prob, every = propose_actions(
+        action_key, policy, environment.action_space, config
+    )
+    batch = VineBatch(
+        observation=snapshots.observation,
+        action=action,
+        action_value=follow_branches(
+            branch_key, state, environment, agent, snapshots, action, config
+        ),
+        proposal_log_prob=log_prob,
+        weight=jnp.ones(log_prob.shape[:2]),
+        lesson=estimate_advantages(state, rollout, agent, config),
+        every_action=every,
+    )
+    return trunk_state, rollout, batch
+
+
+def propose_actions(
+    key: jax.Array, policy: Any, action_space: Space, config: Config
+) -> tuple[PyTree, jax.Array, bool]:
+    """Choose the actions to be tried in each state.
+
+    Args:
+        key: consumed.
+        policy: distribution of `[M, B]` states.
+        action_space: of one action.
+        config: `vine_actions` and `vine_proposal`.
+
+    Returns:
+        Actions `[M, B, K, ...]`, their log-probabilities under the proposal
+        `[M, B, K]`, and whether they are all that there are.
+
+    Raises:
+        ValueError: for uniform proposals of actions that are not discrete.
+    """
+    rows = jax.eval_shape(policy.entropy).shape
+    discrete = isinstance(action_space, Discrete)
+    if discrete and config.vine_actions >= action_space.n:
+        action = jnp.broadcast_to(jnp.arange(action_space.n), (*rows, action_space.n))
+        return action, jnp.zeros(action.shape), True
+    shape = (*rows, config.vine_actions)
+    if config.vine_proposal == "uniform":
+        if not discrete:
+            raise ValueError(
+                "vine_proposal must be 'policy' for continuous actions; got 'uniform'"
+            )
+        action = jax.random.randint(key, shape, 0, action_space.n)
+        return action, jnp.full(shape, -jnp.log(float(action_space.n))), False
+    axis = len(rows)
+    keys = jax.random.split(key, config.vine_actions)
+    action = jax.vmap(policy.sample, out_axes=axis)(keys)
+    log_prob = jax.vmap(policy.log_prob, in_axes=axis, out_axes=axis)(action)
+    return action, log_prob, False
+
+
+def follow_branches(
+    key: jax.Array,
+    state: TrainState,
+    environment: Environment,
+    agent: Agent,
+    snapshots: Snapshots,
+    action: PyTree,
+    config: Config,
+) -> jax.Array:
+    """Estimate Q of each action by one rollout from its state.
+
+    Q̂ = Σₜ γᵗ rₜ, t < H, and γᴴ V(s_H) where the branch was left, if
+    `config.vine_bootstrap`; γᵗ V where a time limit cut it off before.
+
+    Args:
+        key: consumed.
+        state: its policy, critic and normaliser are used.
+        environment: a single environment.
+        agent: policy and critic.
+        snapshots: `[M, B, ...]`.
+        action: pytree of `[M, B, K, ...]`, the first of each branch.
+        config: of the run.
+
+    Returns:
+        Q̂ `[M, B, K]`, in units of the scaled reward.
+    """
+    *states, num_actions = jax.tree.leaves(action)[0].shape[:3]
+    num_states = states[0] * states[1]
+    rows = num_states * num_actions
+
+    def spread(leaf: jax.Array) -> jax.Array:  # [M, B, ...] -> [N K, ...]
+        flat = leaf.reshape(num_states, *leaf.shape[2:])
+        return jnp.repeat(flat, num_actions, axis=0)
+
+    env_state, observation = jax.tree.map(
+        spread, (snapshots.env_state, snapshots.observation)
+    )
+    first = jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[3:]), action)
+    if config.common_random_numbers:
+        keys = jax.random.split(key, (config.vine_steps, num_states, 2))
+        keys = jnp.repeat(keys, num_actions, axis=1)
+    else:
+        keys = jax.random.split(key, (config.vine_steps, rows, 2))
+
+    def step(carry: tuple, now: tuple) -> tuple[tuple, None]:
+        t, keys = now
+        env_state, observation, playing, terminated, discount, total = carry
+        policy = agent.policy.apply(
+            state.policy_params, normalize_observation(state.normalizer, observation)
+        )
+        sample = jax.vmap(lambda policy, key: policy.sample(key))(policy, keys[:, 0])
+        chosen = jax.tree.map(lambda a, b: jnp.where(t == 0, a, b), first, sample)
+        after = jax.vmap(environment.step)(
+            keys[:, 1],
+            env_state,
+            jax.vmap(lambda action: shaped(environment, action))(chosen),
+        )
+        reward = scale_reward(state.normalizer, after.reward)
+        total = total + jnp.where(playing, discount * reward, 0)
+        discount = jnp.where(playing, config.discount * discount, discount)
+        terminated = terminated | (playing & after.terminated)
+        observation = jax.tree.map(
+            lambda new, old: jnp.where(
+                jax.lax.expand_dims(playing, range(1, new.ndim)), new, old
+            ),
+            after.observation,
+            observation,
+        )
+        playing = playing & ~(after.terminated | after.truncated)
+        carry = after.env_state, observation, playing, terminated, discount, total
+        return carry, None
+
+    start = (
+        env_state,
+        observation,
+        jnp.ones(rows, bool),
+        jnp.zeros(rows, bool),
+        jnp.ones(rows),
+        jnp.zeros(rows),
+    )
+    (_, observation, playing, terminated, discount, total), _ = jax.lax.scan(
+        step, start, (jnp.arange(config.vine_steps), keys)
+    )
+    if config.vine_bootstrap:
+        value = agent.critic.apply(
+            state.critic_params, normalize_observation(state.normalizer, observation)
+        )
+        goes_on = ~terminated if config.bootstrap_truncated else playing
+        total = total + jnp.where(goes_on, discount * value, 0)
+    return total.reshape(*states, num_actions)
