@@ -262,14 +262,24 @@ def _one_line(box: str, argv: list[str]) -> str:
         return "the environment is missing: trpo-jax train CartPole-v1"
     if message.startswith("Missing from trpo-jax"):
         return f"the run is missing: trpo-jax {argv[0]} runs/..."
+    refused = _refused_value(message, fields)
+    return refused or message or "cannot be parsed; see trpo-jax --help"
+
+
+def _refused_value(message: str, fields: dict[str, dataclasses.Field]) -> str | None:
+    """Return a complaint about a value in our words, if it is one."""
+
+    def words(flag: str) -> str:
+        rule = fields[flag].metadata.get("rule")
+        return rule.words if rule else "an integer"
+
     if found := re.match(r"Error parsing __.*?: (\w.* must .*)", message):
         return _flags(found[1])
     if found := re.match(r"Error parsing (--[\w-]+): .*?(\[?'.*'\]?)$", message):
-        field = fields[found[1]]
-        rule = field.metadata.get("rule")
-        words = rule.words if rule else "an integer"
-        return f"{found[1]} must be {words}; got {found[2]}"
-    return message or "cannot be parsed; see trpo-jax --help"
+        return f"{found[1]} must be {words(found[1])}; got {found[2]}"
+    if found := re.match(r"invalid choice ('.*') for argument '(--[\w-]+)'", message):
+        return f"{found[2]} must be {words(found[2])}; got {found[1]}"
+    return None
 
 
 def _flags(message: str) -> str:

@@ -116,9 +116,9 @@ class Config(_Checked):
     """T, steps of each environment in an iteration; a batch is B x T transitions."""
     sampling: Sampling = _structure("single_path", one_of(Sampling))
     """Follow trajectories (§5.1), or branch from states along them (§5.2)."""
-    vine_states: int = _structure(128, COUNT)
-    """N, states of the rollout set an iteration, the same number from every
-    environment: a multiple of `num_envs`."""
+    vine_states: int = _structure(8, COUNT)
+    """M, states that are picked from the trajectory of each environment, an iteration;
+    the rollout set has M x B."""
     vine_actions: int = _structure(4, COUNT)
     """K, actions tried in each of them; where there are no more than that, each action
     once."""
@@ -206,24 +206,16 @@ class Config(_Checked):
                 "num_envs x num_steps must be < 2**31; got "
                 f"{self.num_envs} x {self.num_steps}"
             )
-        if self.sampling == "vine":
-            self._check_vine()
-
-    def _check_vine(self) -> None:
-        if self.vine_states % self.num_envs:
+        if self.sampling == "vine" and self.vine_states > self.num_steps:
             raise ValueError(
-                "vine_states must be a multiple of num_envs; got "
-                f"{self.vine_states} with {self.num_envs} environments"
-            )
-        if self.vine_states > self.batch_size:
-            raise ValueError(
-                "vine_states must be <= num_envs x num_steps; got "
-                f"{self.vine_states} with {self.num_envs} x {self.num_steps}"
+                "vine_states must be <= num_steps; got "
+                f"{self.vine_states} with num_steps {self.num_steps}"
             )
         if self.branch_steps >= 2**31:
             raise ValueError(
-                "vine_states x vine_actions x vine_steps must be < 2**31; got "
-                f"{self.vine_states} x {self.vine_actions} x {self.vine_steps}"
+                "num_envs x vine_states x vine_actions x vine_steps must be < 2**31; "
+                f"got {self.num_envs} x {self.vine_states} x {self.vine_actions} x "
+                f"{self.vine_steps}"
             )
 
     @property
@@ -236,7 +228,8 @@ class Config(_Checked):
         """Steps of all branches in an iteration, at most; 0 on a single path."""
         if self.sampling == "single_path":
             return 0
-        return self.vine_states * self.vine_actions * self.vine_steps
+        branches = self.num_envs * self.vine_states * self.vine_actions
+        return branches * self.vine_steps
 
     @property
     def steps_per_iteration(self) -> int:

@@ -160,10 +160,10 @@ def _batch_in_words(config: Config) -> str:
     """Return what makes up the steps of an iteration, in names and in numbers."""
     names, numbers = "num_envs x num_steps", f"{config.num_envs} x {config.num_steps}"
     if config.sampling == "vine":
-        names = f"({names} + vine_states x vine_actions x vine_steps)"
+        names = "num_envs x (num_steps + vine_states x vine_actions x vine_steps)"
         numbers = (
-            f"({numbers} + {config.vine_states} x {config.vine_actions} x "
-            f"{config.vine_steps})"
+            f"{config.num_envs} x ({config.num_steps} + {config.vine_states} x "
+            f"{config.vine_actions} x {config.vine_steps})"
         )
     return f"{names} x action_repeat = {numbers} x {config.action_repeat}"
 
@@ -173,9 +173,17 @@ def complete(plan: Plan, action_space: Space) -> Plan:
 
     A vine tries no more actions than there are, and schedules have the length of the
     run.
+
+    Raises:
+        ValueError: for uniform proposals of actions that are not discrete.
     """
     config = plan.config
-    if config.sampling == "vine" and isinstance(action_space, Discrete):
+    discrete = isinstance(action_space, Discrete)
+    if config.sampling == "vine" and not discrete and config.vine_proposal == "uniform":
+        raise ValueError(
+            "vine_proposal must be policy for continuous actions; got uniform"
+        )
+    if config.sampling == "vine" and discrete:
         tried = min(config.vine_actions, action_space.n)
         config = dataclasses.replace(config, vine_actions=tried)
         plan = dataclasses.replace(plan, config=config)

@@ -54,7 +54,7 @@ def collect_vine(
         >>> from trpo_jax import init, make_environment, mlp_agent
         >>> environment = make_environment("CartPole-v1")
         >>> agent = mlp_agent(environment.observation_space, environment.action_space)
-        >>> config = Config(num_envs=8, sampling="vine", vine_states=32)
+        >>> config = Config(num_envs=8, sampling="vine", vine_states=4)
         >>> def run(key):
         ...     state = init(key, environment, agent, config)
         ...     return collect_vine(state, environment, agent, config)
@@ -69,7 +69,7 @@ def collect_vine(
         environment,
         agent,
         num_steps=config.num_steps,
-        num_snapshots=config.vine_states // config.num_envs,
+        num_snapshots=config.vine_states,
         stagger_starts=config.stagger_starts,
         time_limit=config.training_time_limit,
     )
