@@ -1,0 +1,268 @@
+"""What branching buys: `python -m benchmarks.vine_variance`.
+
+A policy is trained for a while and then held still, while the gradient of the surrogate
+and its value at a nearby policy are estimated again and again, from single paths and
+from vines with and without common random numbers: once from equally many action values,
+once from equally many steps of the simulator. The noise of an estimate is its
+variance over the squared norm of its mean. One JSON an environment goes to
+`benchmarks/results/vine_variance/`; what is there already is left alone. Then the
+table is printed and the figure drawn.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jax.flatten_util import ravel_pytree
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.returns import write_json
+from trpo_jax.doctor import describe
+from trpo_jax.environments.base import Environment
+from trpo_jax.environments.spaces import Discrete
+from trpo_jax.networks import Agent
+from trpo_jax.normalization import normalize_observation
+from trpo_jax.rollout import collect
+from trpo_jax.state import TrainState
+from trpo_jax.training import train
+from trpo_jax.trpo import Config, init
+from trpo_jax.update import estimate_advantages, update
+from trpo_jax.vine import collect_vine
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "vine_variance"
+FIGURE = RESULTS.parent / "vine_variance.png"
+ENVIRONMENTS = {  # steps of training before anything is measured, and repetitions
+    "CartPole-v1": (20_480, 200),
+    "Pendulum-v1": (40_000, 200),
+    "Breakout-MinAtar": (500_000, 100),
+    "brax:hopper@spring": (200_000, 50),
+}
+POOL, WARM_UP = 1024, 200  # environments at random moments of their episodes
+ENVS, STATES, STEPS = 16, 8, 16  # B, M and H of the vine; its trunks have H steps too
+NAMES = (
+    "single path, as many Q-values",
+    "single path, as many steps",
+    "vine, own random numbers",
+    "vine, common random numbers",
+)
+
+
+def main(environments: tuple[str, ...] = tuple(ENVIRONMENTS)) -> None:
+    """Measure what has no result yet; draw and print what there is.
+
+    Args:
+        environments: to measure.
+    """
+    for name in environments:
+        if not path_of(name).exists():
+            write_json(path_of(name), measure(name))
+        print(name, "done")
+    print(table())
+    draw()
+
+
+def path_of(name: str) -> pathlib.Path:
+    """Return the file of an environment."""
+    return RESULTS / f"{name.replace(':', '-')}.json"
+
+
+def measure(name: str) -> dict:
+    """Train, hold still, and estimate with every estimator many times."""
+    steps, repetitions = ENVIRONMENTS[name]
+    trained = train(name, total_steps=steps, seed=77, progress=False)
+    environment, agent = trained.environment, trained.agent
+    one = jax.tree.map(lambda leaf: leaf[0], trained.state)
+    config = dataclasses.replace(
+        trained.plan.config, num_envs=ENVS, num_steps=STEPS, vine_states=STATES,
+        vine_steps=STEPS, vine_actions=4,
+    )  # fmt: skip
+    space = environment.action_space
+    actions = min(4, space.n) if isinstance(space, Discrete) else 4
+    values = ENVS * STATES * actions
+    of_vine = ENVS * STEPS + values * STEPS
+    pool, nearby = prepare(one, environment, agent, config)
+
+    def vine(common: bool) -> tuple[Config, int]:
+        return dataclasses.replace(
+            config, sampling="vine", common_random_numbers=common
+        ), of_vine
+
+    def path(steps: int) -> tuple[Config, int]:  # as long, but more of them
+        return dataclasses.replace(config, num_envs=steps // STEPS), steps
+
+    settings = dict(
+        zip(
+            NAMES,
+            (path(values), path(of_vine), vine(False), vine(True)),
+            strict=True,
+        )
+    )
+    keys = jax.random.split(jax.random.key(5), repetitions)
+    estimates = {}
+    for label, (setting, simulated) in settings.items():
+        estimate = estimator(pool, nearby, environment, agent, setting)
+        gradient, value = jax.jit(lambda keys, f=estimate: jax.lax.map(f, keys))(keys)
+        estimates[label] = summarize(np.asarray(gradient), np.asarray(value)) | {
+            "simulator_steps": simulated,
+            "action_values": simulated if setting.sampling == "single_path" else values,
+        }
+    return {
+        "environment": trained.plan.environment,
+        "trained_steps": steps,
+        "greedy_return": trained.evaluation["greedy"]["iqm"],
+        "repetitions": repetitions,
+        "vine": {"B": ENVS, "M": STATES, "K": actions, "H": STEPS},
+        "estimates": estimates,
+        "versions": describe(),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def prepare(
+    state: TrainState, environment: Environment, agent: Agent, config: Config
+) -> tuple[TrainState, Any]:
+    """Return the state with a pool of environments, and a policy one update away."""
+    wide = dataclasses.replace(config, num_envs=POOL, sampling="single_path")
+
+    @jax.jit
+    def run(state: TrainState) -> tuple[TrainState, Any]:
+        fresh = init(jax.random.key(3), environment, agent, wide)
+        pool = fresh.replace(
+            policy_params=state.policy_params,
+            critic_params=state.critic_params,
+            normalizer=state.normalizer.replace(return_so_far=jnp.zeros(POOL))
+            if state.normalizer.return_so_far is not None
+            else state.normalizer,
+        )
+        pool, _ = collect(pool, environment, agent, num_steps=WARM_UP)
+        after, rollout = collect(pool, environment, agent, num_steps=STEPS)
+        moved, _ = update(after, rollout, agent, wide)
+        return pool, moved.policy_params
+
+    return run(state)
+
+
+def estimator(
+    pool: TrainState,
+    nearby: Any,
+    environment: Environment,
+    agent: Agent,
+    config: Config,
+) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+    """Return key ↦ (estimated gradient at π_old, estimated L at the nearby policy)."""
+
+    def estimate(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        pick_key, key = jax.random.split(key)
+        chosen = jax.random.choice(pick_key, POOL, (config.num_envs,), replace=False)
+        fields = ("env_state", "observation", "episode_return", "episode_length")
+        state = pool.replace(
+            key=key,
+            **{
+                name: jax.tree.map(lambda leaf: leaf[chosen], getattr(pool, name))
+                for name in fields
+            },
+        )
+        if config.sampling == "vine":
+            _, _, batch = collect_vine(state, environment, agent, config)
+        else:
+            _, rollout = collect(state, environment, agent, num_steps=config.num_steps)
+            batch = estimate_advantages(state, rollout, agent, config)
+        rows = batch.rows()
+        observation = normalize_observation(state.normalizer, rows.observation)
+        flat, unflatten = ravel_pytree(state.policy_params)
+
+        def act(flat: jax.Array) -> Any:
+            return agent.policy.apply(unflatten(flat), observation)
+
+        objective = rows.surrogate(act(flat), standardized=False)
+        gradient = jax.grad(lambda flat: objective(act(flat)))(flat)
+        return gradient, objective(act(ravel_pytree(nearby)[0]))
+
+    return estimate
+
+
+def summarize(gradient: np.ndarray, value: np.ndarray) -> dict:
+    """Return noise of the gradient and of L, with 95 % bootstrap intervals."""
+    rng = np.random.default_rng(0)
+    count = len(value)
+    draws = rng.integers(count, size=(500, count))
+
+    def noise(x: np.ndarray) -> float:
+        """Variance over the squared mean, of which its own noise is taken off."""
+        variance = x.var(axis=0, ddof=1).sum()
+        square = (x.mean(axis=0) ** 2).sum() - variance / len(x)
+        return float(variance / max(square, 1e-12))
+
+    wide = value[:, None]
+    return {
+        what: {
+            "noise": noise(x),
+            "ci95": np.percentile([noise(x[d]) for d in draws], [2.5, 97.5]).tolist(),
+        }
+        for what, x in (("gradient", gradient), ("surrogate", wide))
+    } | {"surrogate_mean": float(value.mean())}
+
+
+def results() -> dict[str, dict]:
+    """Return what is on disk, by environment."""
+    return {
+        name: json.loads(path_of(name).read_text())
+        for name in ENVIRONMENTS
+        if path_of(name).exists()
+    }
+
+
+def table() -> str:
+    """Return the results on disk as Markdown."""
+    lines = [
+        "| environment | estimator | Q-values | simulator steps | noise of gradient "
+        "| noise of L |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, result in results().items():
+        for label, estimate in result["estimates"].items():
+            noises = (
+                f"{estimate[what]['noise']:.3g} [{estimate[what]['ci95'][0]:.3g}, "
+                f"{estimate[what]['ci95'][1]:.3g}]"
+                for what in ("gradient", "surrogate")
+            )
+            lines.append(
+                f"| {name} | {label} | {estimate['action_values']} | "
+                f"{estimate['simulator_steps']} | {' | '.join(noises)} |"
+            )
+    return "\n".join(lines)
+
+
+def draw() -> None:
+    """Draw the noise of every estimator, a panel for each environment."""
+    found = results()
+    figure = Figure(figsize=(2.9 * len(found), 2.6), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(found), squeeze=False)[0]
+    for axes, (name, result) in zip(panels, found.items()):
+        axes.set_title(name, fontsize=10)
+        for i, label in enumerate(NAMES):
+            estimate = result["estimates"][label]["gradient"]
+            low, high = estimate["ci95"]
+            axes.plot([low, high], [-i, -i], color=f"C{i}", lw=2)
+            axes.plot(estimate["noise"], -i, "o", color=f"C{i}")
+        axes.set_xscale("log")
+        axes.set_yticks([-i for i in range(len(NAMES))], NAMES, fontsize=8)
+        axes.set_ylim(-len(NAMES) + 0.5, 0.5)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="x", which="both", alpha=0.3)
+        axes.set_xlabel("variance / |mean|² of the gradient", fontsize=8)
+        if axes is not panels[0]:
+            axes.set_yticklabels([])
+    figure.savefig(FIGURE)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
