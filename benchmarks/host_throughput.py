@@ -59,7 +59,7 @@ class Training:
         self.name = f"envpool:{name}"
         one = make_host_environment(self.name)
         plan = make_plan(self.name, total_steps=steps)
-        self.plan = complete(plan, one.action_space)
+        self.plan = complete(plan, one)
         agent = mlp_agent(
             one.observation_space,
             one.action_space,

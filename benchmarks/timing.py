@@ -43,7 +43,7 @@ class Training:
     def __init__(self, seeds: int) -> None:
         environment = make_environment("CartPole-v1")
         plan = make_plan("CartPole-v1", seeds=seeds)
-        self.plan = complete(plan, environment.action_space)
+        self.plan = complete(plan, environment)
         agent = mlp_agent(
             environment.observation_space,
             environment.action_space,

@@ -20,7 +20,12 @@ from trpo_jax.rollout import Snapshots, collect, collect_with_snapshots
 from trpo_jax.state import TrainState
 from trpo_jax.trpo import Config, init, train_step
 from trpo_jax.update import estimate_advantages, update
-from trpo_jax.vine import collect_vine, follow_branches, propose_actions
+from trpo_jax.vine import (
+    branch_values,
+    collect_vine,
+    follow_branches,
+    propose_actions,
+)
 
 PLAIN = {"scale_reward": False, "normalize_observation": False}
 
@@ -33,6 +38,13 @@ def state_of(policy_params, critic_params):
     return TrainState(
         policy_params, critic_params, None, nothing, None, None, None, None, None, None
     )
+
+
+def values_of(key, state, environment, agent, snapshots, action, config):
+    branches = follow_branches(
+        key, state, environment, agent, snapshots, action, config
+    )
+    return branch_values(state, agent, branches, config)
 
 
 # --- the states that are kept ---------------------------------------------------------
@@ -124,7 +136,7 @@ def test_a_branch_is_the_loop_by_hand(steps, bootstrap, bootstrap_truncated):
         vine_bootstrap=bootstrap, bootstrap_truncated=bootstrap_truncated,
         discount=discount, **PLAIN,
     )  # fmt: skip
-    actual = follow_branches(
+    actual = values_of(
         jax.random.key(0), state_of(jnp.zeros((2, 2)), critic), Clock(), agent,
         snapshots, jnp.zeros((3, 2, 2), jnp.int32), config,
     )  # fmt: skip
@@ -166,7 +178,7 @@ def branches(copies, **values):
     snapshots = Snapshots((states, jnp.zeros_like(states)), states)
     action = jnp.broadcast_to(jnp.arange(3), (4, copies, 3))
     return jax.jit(
-        lambda key: follow_branches(
+        lambda key: values_of(
             key, state_of(logits, value), TabularEnvironment(mdp), table_agent(value),
             snapshots, action, config,
         )
@@ -207,7 +219,7 @@ def test_common_random_numbers_are_common():
             num_envs=8, sampling="vine", vine_states=8, vine_steps=5,
             common_random_numbers=common, **PLAIN,
         )  # fmt: skip
-        return follow_branches(
+        return values_of(
             jax.random.key(0), state_of(logits, jnp.zeros(4)), TabularEnvironment(mdp),
             table_agent(jnp.zeros(4)), snapshots, twice, config,
         )[0]  # fmt: skip

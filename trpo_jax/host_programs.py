@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trpo_jax.batch import VineBatch
 from trpo_jax.config import Config
 from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.host import (
@@ -29,6 +30,13 @@ from trpo_jax.host_rollout import (
     empty_rollout,
     make_actor,
 )
+from trpo_jax.host_vine import (
+    HostVine,
+    VineActor,
+    collect_vine_on_host,
+    empty_vine,
+    make_vine_actor,
+)
 from trpo_jax.metrics import Metrics, summarize
 from trpo_jax.networks import Agent
 from trpo_jax.plan import Plan
@@ -44,7 +52,16 @@ from trpo_jax.programs import (
 from trpo_jax.rollout import Rollout
 from trpo_jax.state import TrainState
 from trpo_jax.trpo import first_state
-from trpo_jax.update import Improved, Lesson, finish, fit, improve
+from trpo_jax.update import (
+    Improved,
+    Lesson,
+    absorb_statistics,
+    estimate_advantages,
+    finish,
+    fit,
+    improve,
+)
+from trpo_jax.vine import tries_every_action
 
 PyTree = Any
 
@@ -59,15 +76,18 @@ class Compiled(NamedTuple):
     Attributes:
         begin: seed and first observations `[B, ...]` → state.
         act: see `make_actor`.
-        improve: state and rollout → state, `Lesson`, `Improved`.
+        improve: state, rollout and, of a vine, its `HostVine` → state, `Lesson`,
+            `Improved`.
         fit: state, `Lesson`, `Improved` and rollout → critic parameters, its
             optimiser's state, and one row of `Metrics`.
+        vine: what a vine calls, or None on a single path.
     """
 
     begin: Callable[..., TrainState]
     act: Actor
     improve: Callable[..., tuple[TrainState, Lesson, Improved]]
     fit: Callable[..., tuple[PyTree, PyTree, jax.Array]]
+    vine: VineActor | None
 
 
 def compile_host_programs(
@@ -167,10 +187,23 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
         space = environment.observation_space
         return first_state(keys, (), observation, space, agent, config)
 
+    vine = None
+    if config.sampling == "vine":
+        vine = make_vine_actor(act, agent, environment.action_space, config)
+
     def first_half(
-        state: TrainState, rollout: Rollout
+        state: TrainState, rollout: Rollout, *found: HostVine
     ) -> tuple[TrainState, Lesson, Improved]:
-        return improve(state, rollout, agent, config)
+        if not found:
+            return improve(state, rollout, agent, config)
+        batch = VineBatch(
+            **found[0]._asdict(),
+            weight=jnp.ones(found[0].action_value.shape[:2]),
+            lesson=estimate_advantages(state, rollout, agent, config),
+            every_action=tries_every_action(environment.action_space, config),
+        )
+        state, *rest = improve(state, batch, agent, config)
+        return absorb_statistics(state, rollout, config), *rest
 
     def second_half(
         state: TrainState, lesson: Lesson, improved: Improved, rollout: Rollout
@@ -185,11 +218,12 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
     state = jax.eval_shape(begin, seed, observation)
     rollout = jax.eval_shape(lambda s: empty_rollout(s, act, config.num_steps), state)
-    halves = jax.eval_shape(first_half, state, rollout)
+    found = [] if vine is None else [empty_vine(state, vine, config)]
+    halves = jax.eval_shape(first_half, state, rollout, *found)
     with ThreadPoolExecutor(2) as pool:
         jobs = [
             pool.submit(compile_for, ONCE, begin, seed, observation),
-            pool.submit(compile_for, FOR_LONG, first_half, state, rollout),
+            pool.submit(compile_for, FOR_LONG, first_half, state, rollout, *found),
             pool.submit(compile_for, FOR_LONG, second_half, *halves, rollout),
         ]
     begin, first_half, second_half = (job.result() for job in jobs)
@@ -198,7 +232,7 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
     for size in set(divide(config.num_envs, SIMULATORS)):
         acting = state.replace(observation=np.zeros((size, *one.shape), one.dtype))
         jax.block_until_ready(act_once(acting, act))
-    return Compiled(begin, act, first_half, second_half)
+    return Compiled(begin, act, first_half, second_half, vine)
 
 
 def train_on_host(
@@ -237,15 +271,22 @@ def train_on_host(
         )
 
     for _ in range(iterations):
-        state, rollout = collect_on_host(
-            state,
-            environments,
-            compiled.act,
-            num_steps=config.num_steps,
-            stagger_starts=config.stagger_starts,
-            time_limit=config.training_time_limit,
-        )
-        state, *improved = compiled.improve(fitted(state), rollout)
+        found: list[HostVine] = []
+        if compiled.vine is None:
+            state, rollout = collect_on_host(
+                state,
+                environments,
+                compiled.act,
+                num_steps=config.num_steps,
+                stagger_starts=config.stagger_starts,
+                time_limit=config.training_time_limit,
+            )
+            state = fitted(state)
+        else:  # the critic values branches
+            state, rollout, *found = collect_vine_on_host(
+                fitted(state), environments, compiled.vine, config
+            )
+        state, *improved = compiled.improve(state, rollout, *found)
         fitting = beside.submit(_wait_for, compiled.fit, state, *improved, rollout)
         state = state.replace(iteration=state.iteration + 1)
     return fitted(state), np.asarray(log)

@@ -109,6 +109,15 @@ class Move(NamedTuple):
     step: HostStep
 
 
+def rows_of(
+    environments: Sequence[HostEnvironment],
+) -> list[tuple[HostEnvironment, slice]]:
+    """Return each simulator with the slice of the environments that it has."""
+    ends = np.cumsum([environment.num_envs for environment in environments]).tolist()
+    rows = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+    return list(zip(environments, rows, strict=True))
+
+
 def drive(
     environments: Sequence[HostEnvironment],
     act: Callable[[int, slice, np.ndarray], tuple[jax.Array, jax.Array]],
@@ -129,8 +138,7 @@ def drive(
     Yields:
         A `Move` of each simulator, in turn, `num_steps` times.
     """
-    ends = np.cumsum([environment.num_envs for environment in environments]).tolist()
-    rows = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+    rows = [rows for _, rows in rows_of(environments)]
     pending: list[tuple] = []
 
     def send(t: int, i: int, observation: np.ndarray) -> None:
@@ -167,6 +175,7 @@ def collect_on_host(
     num_steps: int,
     stagger_starts: bool = False,
     time_limit: int = 0,
+    before: Callable[[int, slice, np.ndarray], None] | None = None,
 ) -> tuple[TrainState, Rollout]:
     """Follow the policy for `num_steps` steps in every environment.
 
@@ -182,6 +191,8 @@ def collect_on_host(
         stagger_starts: see `staggered`; called once an update.
         time_limit: steps after which an episode is truncated, if not before; 0 leaves
             the environment's own limit.
+        before: `before(t, rows, observation)` is called when some environments are
+            about to be acted in.
 
     Returns:
         The state moved on, and a `Rollout` of numpy arrays.
@@ -191,6 +202,8 @@ def collect_on_host(
     keys = np.asarray(keys_of(act_key, 0, num_steps=num_steps, num_envs=num_envs))
 
     def act(t: int, rows: slice, observation: np.ndarray) -> tuple:
+        if before is not None:
+            before(t, rows, observation)
         return actor(
             state.policy_params,
             state.normalizer,

@@ -23,7 +23,7 @@ from trpo_jax.config import (
     split_hyper_parameters,
 )
 from trpo_jax.environments import SIMULATORS, check_name
-from trpo_jax.environments.spaces import Discrete, Space
+from trpo_jax.environments.spaces import Discrete
 from trpo_jax.presets import DEFAULT, preset_of
 
 REPORTS = 25  # to the host in a run, or more in a long one
@@ -115,11 +115,6 @@ def make_plan(
             f"action_repeat must be 1 for a simulator on the host; got "
             f"{config.action_repeat}: its own frame_skip may do it"
         )
-    if on_host and config.sampling == "vine":
-        raise ValueError(
-            "sampling must be single_path for a simulator on the host; got vine: it "
-            "branches from snapshots, which gymnax, brax and Playground can give"
-        )
     total_steps = preset.total_steps if total_steps is None else total_steps
     for name, value, rule in (
         ("total_steps", total_steps, STEPS),
@@ -168,17 +163,25 @@ def _batch_in_words(config: Config) -> str:
     return f"{names} x action_repeat = {numbers} x {config.action_repeat}"
 
 
-def complete(plan: Plan, action_space: Space) -> Plan:
+def complete(plan: Plan, environment: Any) -> Plan:
     """Return the plan with what could only be known once the environment was made.
 
     A vine tries no more actions than there are, and schedules have the length of the
     run.
 
     Raises:
-        ValueError: for uniform proposals of actions that are not discrete.
+        ValueError: for uniform proposals of actions that are not discrete, and for a
+            vine in an environment on the host that gives no snapshots.
     """
-    config = plan.config
+    config, action_space = plan.config, environment.action_space
     discrete = isinstance(action_space, Discrete)
+    branches = not plan.on_host or getattr(environment, "can_branch", False)
+    if config.sampling == "vine" and not branches:
+        raise ValueError(
+            f"sampling must be single_path in {environment.name}; got vine, which "
+            "branches from snapshots: those of gymnax, brax, Playground and "
+            "gymnasium:ALE can be had"
+        )
     if config.sampling == "vine" and not discrete and config.vine_proposal == "uniform":
         raise ValueError(
             "vine_proposal must be policy for continuous actions; got uniform"

@@ -165,20 +165,36 @@ def collect_with_snapshots(
     Returns:
         What `collect` returns, and `Snapshots`.
     """
+    times = pick_times(key, num_steps, num_snapshots, state.episode_return.shape[0])
+    return _follow(
+        state, environment, agent, num_steps, stagger_starts, time_limit, times
+    )
+
+
+def pick_times(
+    key: jax.Array, num_steps: int, num_snapshots: int, num_envs: int
+) -> jax.Array:
+    """Return at which steps states are kept, int32 `[M, B]`, one in each stretch.
+
+    Args:
+        key: consumed.
+        num_steps: static, T.
+        num_snapshots: static, M ≤ T.
+        num_envs: static, B.
+
+    Raises:
+        ValueError: when there are more than there are steps.
+    """
     check("num_snapshots", num_snapshots, COUNT)
     if num_snapshots > num_steps:
         raise ValueError(
             f"num_snapshots must be <= num_steps; got {num_snapshots} > {num_steps}"
         )
-    batch = state.episode_return.shape[0]
     bounds = -(-np.arange(num_snapshots + 1) * num_steps // num_snapshots)
-    first, length = bounds[:-1, None], np.diff(bounds)[:, None]
-    where = jax.random.uniform(key, (num_snapshots, batch))
-    offset = (where * length.astype(where.dtype)).astype(jnp.int32)
-    times = first.astype(jnp.int32) + jnp.minimum(offset, length.astype(jnp.int32) - 1)
-    return _follow(
-        state, environment, agent, num_steps, stagger_starts, time_limit, times
-    )
+    first, length = bounds[:-1, None].astype(np.int32), np.diff(bounds)[:, None]
+    where = jax.random.uniform(key, (num_snapshots, num_envs))
+    offset = (where * length.astype(np.float32)).astype(jnp.int32)
+    return first + jnp.minimum(offset, length.astype(np.int32) - 1)
 
 
 def _follow(

@@ -147,7 +147,7 @@ def run_plan(
     require_sound_compiler()
     with contextlib.ExitStack() as to_close:
         environment, make = _make(plan, environment)
-        plan = complete(plan, environment.action_space)
+        plan = complete(plan, environment)
         sinks = [_open_console(plan)] if progress else []
         for sink in sinks:
             to_close.callback(sink.close)

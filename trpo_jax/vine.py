@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from trpo_jax.batch import VineBatch
 from trpo_jax.config import Config
@@ -80,18 +81,24 @@ def collect_vine(
     action, log_prob, every = propose_actions(
         action_key, policy, environment.action_space, config
     )
+    branches = follow_branches(
+        branch_key, state, environment, agent, snapshots, action, config
+    )
     batch = VineBatch(
         observation=snapshots.observation,
         action=action,
-        action_value=follow_branches(
-            branch_key, state, environment, agent, snapshots, action, config
-        ),
+        action_value=branch_values(state, agent, branches, config),
         proposal_log_prob=log_prob,
         weight=jnp.ones(log_prob.shape[:2]),
         lesson=estimate_advantages(state, rollout, agent, config),
         every_action=every,
     )
     return trunk_state, rollout, batch
+
+
+def tries_every_action(action_space: Space, config: Config) -> bool:
+    """Return whether there are no more actions than a vine tries in a state."""
+    return isinstance(action_space, Discrete) and action_space.n <= config.vine_actions
 
 
 def propose_actions(
@@ -113,13 +120,12 @@ def propose_actions(
         ValueError: for uniform proposals of actions that are not discrete.
     """
     rows = jax.eval_shape(policy.entropy).shape
-    discrete = isinstance(action_space, Discrete)
-    if discrete and config.vine_actions >= action_space.n:
+    if tries_every_action(action_space, config):
         action = jnp.broadcast_to(jnp.arange(action_space.n), (*rows, action_space.n))
         return action, jnp.zeros(action.shape), True
     shape = (*rows, config.vine_actions)
     if config.vine_proposal == "uniform":
-        if not discrete:
+        if not isinstance(action_space, Discrete):
             raise ValueError(
                 "vine_proposal must be 'policy' for continuous actions; got 'uniform'"
             )
@@ -132,6 +138,25 @@ def propose_actions(
     return action, log_prob, False
 
 
+@struct.dataclass
+class Branches:
+    """What happened along branches; nothing after the end of an episode counts.
+
+    Attributes:
+        reward: `[H, M, B, K]`, 0 after the end.
+        length: `[M, B, K]` int32, steps until the end, H where there was none.
+        terminated: `[M, B, K]` bool, the episode ended, for good.
+        truncated: `[M, B, K]` bool, it was cut off.
+        observation: pytree of `[M, B, K, ...]`, the last; not normalised.
+    """
+
+    reward: jax.Array
+    length: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    observation: PyTree
+
+
 def follow_branches(
     key: jax.Array,
     state: TrainState,
@@ -140,23 +165,17 @@ def follow_branches(
     snapshots: Snapshots,
     action: PyTree,
     config: Config,
-) -> jax.Array:
-    """Estimate Q of each action by one rollout from its state.
-
-    Q̂ = Σₜ γᵗ rₜ, t < H, and γᴴ V(s_H) where the branch was left, if
-    `config.vine_bootstrap`; γᵗ V where a time limit cut it off before.
+) -> Branches:
+    """Follow one rollout for each action, from its state.
 
     Args:
         key: consumed.
-        state: its policy, critic and normaliser are used.
+        state: its policy and normaliser act.
         environment: a single environment.
-        agent: policy and critic.
+        agent: its policy acts.
         snapshots: `[M, B, ...]`.
         action: pytree of `[M, B, K, ...]`, the first of each branch.
         config: of the run.
-
-    Returns:
-        Q̂ `[M, B, K]`, in units of the scaled reward.
     """
     *states, num_actions = jax.tree.leaves(action)[0].shape[:3]
     num_states = states[0] * states[1]
@@ -176,9 +195,10 @@ def follow_branches(
     else:
         keys = jax.random.split(key, (config.vine_steps, rows, 2))
 
-    def step(carry: tuple, now: tuple) -> tuple[tuple, None]:
+    def step(carry: tuple, now: tuple) -> tuple[tuple, jax.Array]:
         t, keys = now
-        env_state, observation, playing, terminated, discount, total = carry
+        env_state, observation, length, terminated, truncated = carry
+        playing = ~(terminated | truncated)
         policy = agent.policy.apply(
             state.policy_params, normalize_observation(state.normalizer, observation)
         )
@@ -189,10 +209,6 @@ def follow_branches(
             env_state,
             jax.vmap(lambda action: shaped(environment, action))(chosen),
         )
-        reward = scale_reward(state.normalizer, after.reward)
-        total = total + jnp.where(playing, discount * reward, 0)
-        discount = jnp.where(playing, config.discount * discount, discount)
-        terminated = terminated | (playing & after.terminated)
         observation = jax.tree.map(
             lambda new, old: jnp.where(
                 jax.lax.expand_dims(playing, range(1, new.ndim)), new, old
@@ -200,25 +216,55 @@ def follow_branches(
             after.observation,
             observation,
         )
-        playing = playing & ~(after.terminated | after.truncated)
-        carry = after.env_state, observation, playing, terminated, discount, total
-        return carry, None
-
-    start = (
-        env_state,
-        observation,
-        jnp.ones(rows, bool),
-        jnp.zeros(rows, bool),
-        jnp.ones(rows),
-        jnp.zeros(rows),
-    )
-    (_, observation, playing, terminated, discount, total), _ = jax.lax.scan(
-        step, start, (jnp.arange(config.vine_steps), keys)
-    )
-    if config.vine_bootstrap:
-        value = agent.critic.apply(
-            state.critic_params, normalize_observation(state.normalizer, observation)
+        carry = (
+            after.env_state,
+            observation,
+            length + playing.astype(jnp.int32),
+            terminated | (playing & after.terminated),
+            truncated | (playing & after.truncated),
         )
-        goes_on = ~terminated if config.bootstrap_truncated else playing
-        total = total + jnp.where(goes_on, discount * value, 0)
-    return total.reshape(*states, num_actions)
+        return carry, jnp.where(playing, after.reward, 0)
+
+    never = jnp.zeros(rows, bool)
+    start = env_state, observation, jnp.zeros(rows, jnp.int32), never, never
+    carry, reward = jax.lax.scan(step, start, (jnp.arange(config.vine_steps), keys))
+    _, observation, length, terminated, truncated = jax.tree.map(
+        lambda leaf: leaf.reshape(*states, num_actions, *leaf.shape[1:]), carry
+    )
+    reward = reward.reshape(-1, *states, num_actions)
+    return Branches(reward, length, terminated, truncated, observation)
+
+
+def branch_values(
+    state: TrainState, agent: Agent, branches: Branches, config: Config
+) -> jax.Array:
+    """Return Q̂ `[M, B, K]` of the first action of each branch, in scaled reward.
+
+    Q̂ = Σₜ γᵗ rₜ, t < H, and γᴴ V(s_H) where the branch was left, if
+    `config.vine_bootstrap`; γᵗ V where a time limit cut it off before.
+
+    Args:
+        state: its critic and normaliser are used.
+        agent: its critic gives the values.
+        branches: `[M, B, K]` of them.
+        config: of the run.
+    """
+    weights = _power(config.discount, jnp.arange(config.vine_steps))
+    reward = scale_reward(state.normalizer, branches.reward)
+    total = jnp.tensordot(weights, reward, axes=1)
+    if not config.vine_bootstrap:
+        return total
+    value = agent.critic.apply(
+        state.critic_params,
+        normalize_observation(state.normalizer, branches.observation),
+    )
+    over = branches.terminated
+    if not config.bootstrap_truncated:
+        over = over | branches.truncated
+    return total + jnp.where(over, 0, _power(config.discount, branches.length) * value)
+
+
+def _power(base: float | jax.Array, exponent: jax.Array) -> jax.Array:
+    """Return base ** exponent in floats, for exponents of integers."""
+    exponent = exponent.astype(jnp.result_type(float))
+    return jnp.asarray(base, exponent.dtype) ** exponent

@@ -23,6 +23,7 @@ from trpo_jax.environments.host import (
     convert_observations,
     convert_space,
 )
+from trpo_jax.environments.snapshots import can_return, put_back, take_snapshot
 
 _PATIENCE = 5.0  # seconds for a worker to end before it is killed
 
@@ -161,6 +162,23 @@ class GymnasiumEnvironment:
         observation, _ = self._reset(options={"reset_mask": mask})
         self._resetting[mask] = False
         return self._convert(observation)[mask]
+
+    @property
+    def can_branch(self) -> bool:
+        """Whether the environments can return to a snapshot, see `snapshots`."""
+        return (
+            isinstance(self._vector, SyncVectorEnv)
+            and self._mode == AutoresetMode.SAME_STEP
+            and all(map(can_return, self._vector.envs))
+        )
+
+    def snapshot(self, i: int) -> Any:
+        """Return the state of environment i, to be returned to."""
+        return self._call(take_snapshot, self._vector.envs[i])
+
+    def restore(self, i: int, snapshot: Any) -> None:
+        """Return environment i to a snapshot."""
+        self._call(put_back, self._vector.envs[i], snapshot)
 
     def render(self) -> np.ndarray:
         """Return a picture of the first environment, uint8 `[H, W, 3]`.

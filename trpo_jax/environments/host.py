@@ -43,6 +43,9 @@ class HostEnvironment(Protocol):
     Stepping is in two halves, so that one batch simulates while the policy thinks about
     another.
 
+    A vine needs three members more: `can_branch`, true when `snapshot(i)` gives the
+    whole state of environment i and `restore(i, snapshot)` returns to it.
+
     Attributes:
         name: with its simulator, as `envpool:Hopper-v4`.
         observation_space: of one observation.
