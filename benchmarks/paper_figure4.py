@@ -1,0 +1,262 @@
+"""The paper's comparison (§8.1, figure 4): `python -m benchmarks.paper_figure4`.
+
+Single path, vine, natural gradient, maximum KL, empirical Fisher matrix, the
+cross-entropy method and CMA-ES: with a linear policy on a cart-pole, and with small
+networks on a swimmer, a hopper and a walker; the same number of simulator steps for
+all, five seeds. The scale is far below the paper's (`PAPER`). The step size of the
+natural gradient is the best of a few on another seed. One JSON a task and method goes
+to `benchmarks/results/paper_figure4/`; what is there already is left alone. Then the
+table is printed and the figure drawn.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.cart_pole import CartPole
+from benchmarks.evolution import cma, cross_entropy, evolve
+from benchmarks.returns import mean_return, write_json
+from trpo_jax.doctor import describe
+from trpo_jax.environments import make_environment
+from trpo_jax.environments.base import Environment
+from trpo_jax.networks import mlp_agent
+from trpo_jax.plotting import interquartile_mean
+from trpo_jax.training import train
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "paper_figure4"
+FIGURE = RESULTS.parent / "paper_figure4.png"
+SEEDS, TUNING_SEED, POINTS = 5, 1000, 40
+STEP_SIZES = (0.01, 0.03, 0.1, 0.3)
+PAPER = "200 iterations of 50K (swimmer) or 1M (hopper, walker) simulator steps"
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A task: where, for how many steps, with which network and batches."""
+
+    environment: str | type
+    total_steps: int
+    hidden_sizes: tuple[int, ...]
+    num_envs: int
+    num_steps: int
+    noise: float  # of the two methods without gradients
+
+    def make(self) -> Environment:
+        """Make its environment."""
+        if isinstance(self.environment, str):
+            return make_environment(self.environment)
+        return self.environment()
+
+
+TASKS = {
+    "cart-pole": Task(CartPole, 300_000, (), 16, 128, 1.0),
+    "swimmer": Task("gymnax:Swimmer-misc", 500_000, (30,), 16, 256, 0.3),
+    "hopper": Task("brax:hopper@spring", 500_000, (50,), 64, 64, 0.3),
+    "walker": Task("brax:walker2d@spring", 500_000, (50,), 64, 64, 0.3),
+}
+SHARED = {
+    "max_kl": 0.01,
+    "discount": 0.99,
+    "gae_lambda": 0.97,
+    "critic_hidden_sizes": (64, 64),
+}
+METHODS: dict[str, dict[str, Any]] = {
+    "single path": {},
+    "vine": {"sampling": "vine", "vine_actions": 4, "vine_steps": 16},
+    "natural gradient": {"method": "natural_gradient"},
+    "max KL": {"divergence": "max_kl"},
+    "empirical FIM": {"fisher": "empirical"},
+    "CEM": {},
+    "CMA": {},
+}
+
+
+def main(
+    tasks: tuple[str, ...] = tuple(TASKS), methods: tuple[str, ...] = tuple(METHODS)
+) -> None:
+    """Run what has no result yet; draw and print what there is.
+
+    Args:
+        tasks: to run.
+        methods: to run.
+    """
+    for task in tasks:
+        for method in methods:
+            if not path_of(task, method).exists():
+                write_json(path_of(task, method), measure(task, method))
+            print(task, method, "done", flush=True)
+    print(table())
+    draw()
+
+
+def path_of(task: str, method: str) -> pathlib.Path:
+    """Return the file of a task and a method."""
+    return RESULTS / task / f"{method.replace(' ', '-')}.json"
+
+
+def measure(task: str, method: str) -> dict:
+    """Train five seeds; natural gradients after a choice of step size."""
+    if method in ("CEM", "CMA"):
+        return without_gradients(task, method) | told(task, method, {})
+    values = values_of(task, method)
+    tried = {}
+    if method == "natural gradient":
+        for step_size in STEP_SIZES:
+            curve = by_gradient(task, values | {"step_size": step_size}, 1, TUNING_SEED)
+            tried[step_size] = np.nanmean(np.array(curve["episode_return"], float))
+        values["step_size"] = max(tried, key=tried.get)
+    return by_gradient(task, values, SEEDS, 0) | told(
+        task, method, values | ({"step_sizes_tried": tried} if tried else {})
+    )
+
+
+def told(task: str, method: str, values: dict) -> dict:
+    """Return what a reader needs to repeat a result."""
+    setting = dataclasses.asdict(TASKS[task])
+    setting["environment"] = TASKS[task].make().name
+    return {
+        "task": task,
+        "method": method,
+        "setting": setting,
+        "values": values,
+        "seeds": SEEDS,
+        "versions": describe(),
+    }
+
+
+def values_of(task: str, method: str) -> dict:
+    """Return the hyper-parameters of a method, with as many steps in an iteration."""
+    setting = TASKS[task]
+    values = SHARED | METHODS[method]
+    values |= {
+        "hidden_sizes": setting.hidden_sizes,
+        "num_envs": setting.num_envs,
+        "num_steps": setting.num_steps,
+    }
+    if values.get("sampling") == "vine":  # a quarter of the steps in the trunk
+        trunk = setting.num_steps // 4
+        branch = values["vine_actions"] * values["vine_steps"]
+        values["num_steps"] = trunk
+        values["vine_states"] = max(1, (setting.num_steps - trunk) // branch)
+    return values
+
+
+def by_gradient(task: str, values: dict, seeds: int, seed: int) -> dict:
+    """Train with a variant of the library's own update."""
+    where = TASKS[task].environment
+    result = train(
+        where if isinstance(where, str) else where(),
+        total_steps=TASKS[task].total_steps,
+        seeds=seeds,
+        seed=seed,
+        progress=False,
+        **values,
+    )
+    steps = result.plan.config.steps_per_iteration
+    parts = np.array_split(np.arange(result.plan.iterations), POINTS)
+    parts = [part for part in parts if len(part)]
+    metrics = result.metrics
+    return {
+        "environment_steps": [int((part[-1] + 1) * steps) for part in parts],
+        "episode_return": [
+            [mean_return(e[part], r[part]) for part in parts]
+            for e, r in zip(metrics.episodes, metrics.episode_return)
+        ],
+        "greedy": result.evaluation["greedy"]["mean_per_seed"],
+        "train_seconds": result.evaluation["seconds"]["train"],
+    }
+
+
+def without_gradients(task: str, method: str) -> dict:
+    """Search the parameters of the same policy."""
+    setting = TASKS[task]
+    environment = setting.make()
+    agent = mlp_agent(
+        environment.observation_space,
+        environment.action_space,
+        hidden_sizes=setting.hidden_sizes,
+    )
+    search = {"CEM": cross_entropy, "CMA": cma}[method](setting.noise)
+    found = evolve(
+        search, environment, agent, total_steps=setting.total_steps, seeds=SEEDS
+    )
+    grid = np.linspace(0, setting.total_steps, POINTS + 1)[1:]
+    steps, returns = found["environment_steps"].T, found["episode_return"].T
+    curves = []
+    for used, mean in zip(steps, returns, strict=True):
+        played = ~np.isnan(mean)
+        curve = np.interp(grid, used[played], mean[played])
+        curves.append([round(float(x), 2) for x in curve])
+    return {
+        "environment_steps": grid.astype(int).tolist(),
+        "episode_return": curves,
+        "greedy": found["greedy"].astype(float).tolist(),
+    }
+
+
+def results() -> dict[str, dict[str, dict]]:
+    """Return what is on disk, by task and method."""
+    return {
+        task: {
+            method: json.loads(path_of(task, method).read_text())
+            for method in METHODS
+            if path_of(task, method).exists()
+        }
+        for task in TASKS
+    }
+
+
+def table() -> str:
+    """Return the results as Markdown: greedy return of the last policy."""
+    lines = [
+        "| greedy return, IQM (worst to best) | " + " | ".join(TASKS) + " |",
+        "|---|" + "---|" * len(TASKS),
+    ]
+    found = results()
+    for method in METHODS:
+        cells = []
+        for task in TASKS:
+            if method not in found[task]:
+                cells.append("")
+                continue
+            greedy = np.array(found[task][method]["greedy"])
+            cells.append(
+                f"{interquartile_mean(greedy):.5g} ({greedy.min():.5g} to "
+                f"{greedy.max():.5g})"
+            )
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw() -> None:
+    """Draw the learning curves, a panel a task."""
+    found = results()
+    figure = Figure(figsize=(3.1 * len(TASKS), 3.1), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(TASKS), squeeze=False)[0]
+    for axes, (task, methods) in zip(panels, found.items()):
+        axes.set_title(task, fontsize=10)
+        axes.set_xlabel("thousand simulator steps", fontsize=8)
+        axes.tick_params(labelsize=8)
+        for i, (method, result) in enumerate(methods.items()):
+            returns = np.array(result["episode_return"], float)
+            steps = np.array(result["environment_steps"]) / 1000
+            middle = [
+                interquartile_mean(x[~np.isnan(x)]) if (~np.isnan(x)).any() else np.nan
+                for x in returns.T
+            ]
+            dashes = "--" if method in ("CEM", "CMA") else "-"
+            axes.plot(steps, middle, dashes, color=f"C{i}", lw=1.4, label=method)
+    panels[0].set_ylabel("mean return", fontsize=8)
+    panels[0].legend(fontsize=7)
+    figure.savefig(FIGURE)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
