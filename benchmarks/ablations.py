@@ -2,8 +2,8 @@
 
 The presets of Hopper and HalfCheetah with one change at a time, three seeds each,
 400,000 steps, 20 episodes of evaluation. One JSON a run goes to
-`benchmarks/results/ablations/`; what is there already is left alone. Then the table is
-printed and the figure drawn from those files.
+`benchmarks/results/ablations/`; what is there already is left alone. Then the table and
+the figure are made from those files.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from trpo_jax.presets import preset_of
 from trpo_jax.training import train
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "ablations"
-FIGURE = RESULTS.parent / "ablations.png"
+FIGURE, TABLE = RESULTS.parent / "ablations.png", RESULTS.parent / "ablations.md"
 ENVIRONMENTS = ("envpool:Hopper-v4", "envpool:HalfCheetah-v4")
 SEEDS = (20, 21, 22)  # neither tuned on nor in the table of returns
 STEPS = 400_000
@@ -90,6 +90,7 @@ def main(arguments: Arguments) -> None:
         if changes_something(environment, change)
         and not path_of(environment, change, seed).exists()
     )
+    TABLE.write_text(page())
     print(table())
     draw()
 
@@ -150,6 +151,20 @@ def table() -> str:
                 cells[-1] = "as the preset"
         lines.append(f"| {change} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def page() -> str:
+    """Return the table with what a reader has to know."""
+    then = [
+        f"{environment} had " + ", ".join(f"{k} = {v}" for k, v in values.items())
+        for environment, values in THEN.items()
+        if values
+    ]
+    return (
+        f"Greedy return after {STEPS:,} steps: mean (each of {len(SEEDS)} seeds). Made "
+        "by `python -m benchmarks.ablations`.\n"
+        f"The presets have changed since: {'; '.join(then)}.\n\n{table()}\n"
+    )
 
 
 def draw() -> None:
