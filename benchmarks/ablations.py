@@ -32,7 +32,12 @@ EPISODES = 20
 
 # Where a preset has changed since, for what the ablation showed too, the values it had.
 THEN: dict[str, dict[str, Any]] = {
-    "envpool:Hopper-v4": {"log_std_init": -0.5},
+    "envpool:Hopper-v4": {
+        "log_std_init": -0.5,
+        "max_kl": 0.04,
+        "max_kl_final": 0.05,
+        "stagger_starts": False,
+    },
     "envpool:HalfCheetah-v4": {},
 }
 

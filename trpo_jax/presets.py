@@ -184,10 +184,11 @@ PRESETS: dict[str, Preset] = {
         critic_minibatch_size=128,
     ),
     "Hopper-v*": _mujoco(
-        _EVIDENCE + "a longer horizon, a well-fitted critic, and steps that shrink; "
-        "with less noise to begin with some seeds only learn to stand",
-        max_kl=0.04,
-        max_kl_final=0.05,
+        _EVIDENCE + "a longer horizon, a well-fitted critic, staggered starts and "
+        "small steps; with less noise to begin with some seeds only learn to stand",
+        stagger_starts=True,
+        max_kl=0.02,
+        max_kl_final=0.25,
         discount=0.995,
         log_std_init=0.0,
         critic_epochs=20,
