@@ -29,7 +29,8 @@ def cross_entropy(noise: float) -> Callable:
     drawn from it; added noise that falls to nothing keeps it from closing too early.
 
     Args:
-        noise: standard deviation to begin with, and of what is added.
+        noise: standard deviation to begin with; a tenth of its variance is added, less
+            and less until half of the steps are used.
     """
 
     def begin(key: jax.Array, mean: jax.Array) -> tuple:

@@ -32,7 +32,7 @@ from trpo_jax.training import train
 RESULTS = pathlib.Path(__file__).parent / "results" / "paper_figure4"
 FIGURE = RESULTS.parent / "paper_figure4.png"
 SEEDS, TUNING_SEED, POINTS = 5, 1000, 40
-STEP_SIZES = (0.01, 0.03, 0.1, 0.3)
+STEP_SIZES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 PAPER = "200 iterations of 50K (swimmer) or 1M (hopper, walker) simulator steps"
 
 
@@ -60,15 +60,18 @@ TASKS = {
     "hopper": Task("brax:hopper@spring", 500_000, (50,), 64, 64, 0.3),
     "walker": Task("brax:walker2d@spring", 500_000, (50,), 64, 64, 0.3),
 }
-SHARED = {
+SHARED = {  # whatever the presets say; and no statistics that CEM and CMA lack
+    "normalize_observation": False,
+    "log_std_init": 0.0,
     "max_kl": 0.01,
+    "max_kl_final": 1.0,
     "discount": 0.99,
     "gae_lambda": 0.97,
     "critic_hidden_sizes": (64, 64),
 }
 METHODS: dict[str, dict[str, Any]] = {
     "single path": {},
-    "vine": {"sampling": "vine", "vine_actions": 4, "vine_steps": 16},
+    "vine": {"sampling": "vine", "vine_actions": 4},
     "natural gradient": {"method": "natural_gradient"},
     "max KL": {"divergence": "max_kl"},
     "empirical FIM": {"fisher": "empirical"},
@@ -139,11 +142,12 @@ def values_of(task: str, method: str) -> dict:
         "num_envs": setting.num_envs,
         "num_steps": setting.num_steps,
     }
-    if values.get("sampling") == "vine":  # a quarter of the steps in the trunk
-        trunk = setting.num_steps // 4
-        branch = values["vine_actions"] * values["vine_steps"]
-        values["num_steps"] = trunk
-        values["vine_states"] = max(1, (setting.num_steps - trunk) // branch)
+    if values.get("sampling") == "vine":  # half of the steps in the trunk
+        half = setting.num_steps // 2
+        length = 16 if half >= 64 else 8
+        values |= {"num_steps": half, "vine_steps": length}
+        values["vine_states"] = half // (4 * length)
+        assert values["vine_states"] * 4 * length == half  # as many as on a path
     return values
 
 

@@ -86,8 +86,9 @@ def measure(name: str) -> dict:
 
 def run(name: str, delay: int, way: str) -> tuple[Metrics, np.ndarray]:
     """Return metrics `[K, I]` of all seeds, and the steps at each iteration."""
-    environment = make_environment(name)
-    plan = complete(make_plan(name), environment)
+    plan = make_plan(name)
+    environment = make_environment(name, action_repeat=plan.config.action_repeat)
+    plan = complete(plan, environment)
     config, iterations = plan.config, plan.iterations
     agent = mlp_agent(
         environment.observation_space,

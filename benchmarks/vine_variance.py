@@ -86,7 +86,7 @@ def measure(name: str) -> dict:
     space = environment.action_space
     actions = min(4, space.n) if isinstance(space, Discrete) else 4
     values = ENVS * STATES * actions
-    of_vine = ENVS * STEPS + values * STEPS
+    of_vine = ENVS * STEPS + values * STEPS  # in actions
     pool, nearby = prepare(one, environment, agent, config)
 
     def vine(common: bool) -> tuple[Config, int]:
@@ -110,7 +110,7 @@ def measure(name: str) -> dict:
         estimate = estimator(pool, nearby, environment, agent, setting)
         gradient, value = jax.jit(lambda keys, f=estimate: jax.lax.map(f, keys))(keys)
         estimates[label] = summarize(np.asarray(gradient), np.asarray(value)) | {
-            "simulator_steps": simulated,
+            "simulator_steps": simulated * config.action_repeat,
             "action_values": simulated if setting.sampling == "single_path" else values,
         }
     return {
@@ -156,11 +156,11 @@ def estimator(
     agent: Agent,
     config: Config,
 ) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
-    """Return key ↦ (estimated gradient at π_old, estimated L at the nearby policy)."""
+    """Return key ↦ (estimated gradient, estimated gain of L at the nearby policy)."""
 
     def estimate(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         pick_key, key = jax.random.split(key)
-        chosen = jax.random.choice(pick_key, POOL, (config.num_envs,), replace=False)
+        chosen = jax.random.choice(pick_key, POOL, (config.num_envs,))
         fields = ("env_state", "observation", "episode_return", "episode_length")
         state = pool.replace(
             key=key,
@@ -182,8 +182,8 @@ def estimator(
             return agent.policy.apply(unflatten(flat), observation)
 
         objective = rows.surrogate(act(flat), standardized=False)
-        gradient = jax.grad(lambda flat: objective(act(flat)))(flat)
-        return gradient, objective(act(ravel_pytree(nearby)[0]))
+        value, gradient = jax.value_and_grad(lambda flat: objective(act(flat)))(flat)
+        return gradient, objective(act(ravel_pytree(nearby)[0])) - value
 
     return estimate
 
@@ -207,7 +207,10 @@ def summarize(gradient: np.ndarray, value: np.ndarray) -> dict:
             "ci95": np.percentile([noise(x[d]) for d in draws], [2.5, 97.5]).tolist(),
         }
         for what, x in (("gradient", gradient), ("surrogate", wide))
-    } | {"surrogate_mean": float(value.mean())}
+    } | {
+        "surrogate_mean": float(value.mean()),
+        "gradient_norm": float(np.linalg.norm(gradient.mean(axis=0))),
+    }
 
 
 def results() -> dict[str, dict]:

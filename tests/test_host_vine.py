@@ -7,7 +7,8 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
-from trpo_jax.host_rollout import make_actor
+from trpo_jax.environments.snapshots import put_back
+from trpo_jax.host_rollout import keys_of, make_actor
 from trpo_jax.host_vine import collect_vine_on_host, make_vine_actor
 from trpo_jax.networks import mlp_agent
 from trpo_jax.training import train
@@ -56,16 +57,19 @@ def setting(**values):
     )  # fmt: skip
 
 
-def collected(environment, config, seed=0):
+def collected(environments, config, seed=0):
+    if not isinstance(environments, list):
+        environments = [environments]
+    environment = environments[0]
     agent = mlp_agent(environment.observation_space, environment.action_space)
-    observation = environment.reset()
+    observation = np.concatenate([each.reset() for each in environments])
     keys = jax.random.split(jax.random.key(seed), 3)
     state = first_state(
         keys, (), observation, environment.observation_space, agent, config
     )
     act = make_actor(agent)
     actor = make_vine_actor(act, agent, environment.action_space, config)
-    after, rollout, found = collect_vine_on_host(state, [environment], actor, config)
+    after, rollout, found = collect_vine_on_host(state, environments, actor, config)
     return agent, state, after, rollout, found
 
 
@@ -140,6 +144,58 @@ def test_a_branch_of_one_step_is_that_step(bootstrap, limit):
             np.testing.assert_allclose(found.action_value[m, b, k], expected, rtol=1e-5)
             checked += 1
     assert checked == 6
+
+
+@pytest.mark.parametrize("common", [True, False])
+@pytest.mark.parametrize("bootstrap", [True, False])
+@pytest.mark.parametrize("parts", [[3], [1, 2]])
+def test_branches_are_a_loop_by_hand(parts, bootstrap, common, monkeypatch):
+    """Six steps with ends inside; one simulator or two give the same."""
+    config = setting(vine_bootstrap=bootstrap, common_random_numbers=common)
+    kept = {}
+    usual = GymnasiumEnvironment.snapshot
+
+    def snapshot(self, i):
+        found = usual(self, i)
+        kept[float(self._vector.envs[i].unwrapped.x)] = found
+        return found
+
+    monkeypatch.setattr(GymnasiumEnvironment, "snapshot", snapshot)
+    starts = np.cumsum([0, *parts]).tolist()
+    environments = [make(n, seed, 5) for n, seed in zip(parts, starts, strict=False)]
+    agent, state, _, _, found = collected(environments, config)
+    act = make_actor(agent)
+    branch_key = jax.random.split(state.key, 4)[3]
+    keys = np.asarray(keys_of(branch_key, 0, num_steps=6, num_envs=6 if common else 12))
+    ends = set()
+    for n, (m, b) in enumerate(np.ndindex(2, 3)):
+        here = found.observation[m, b]
+        first = next(kept[x] for x in kept if np.float32(x) == here[0])
+        for k in range(2):
+            one = gymnasium.wrappers.TimeLimit(Drift(), 5)
+            one.reset(seed=0)
+            put_back(one, first)
+            total, action = 0.0, int(found.action[m, b, k])
+            for t in range(6):
+                seen, reward, terminated, truncated, _ = one.step(action)
+                total += 0.5**t * reward
+                if terminated or truncated:
+                    break
+                if t < 5:
+                    row = keys[t + 1, n if common else 2 * n + k]
+                    action, _ = act(
+                        state.policy_params, state.normalizer, row[None], np.False_,
+                        seen[None],
+                    )  # fmt: skip
+                    action = int(action[0])
+            ends.add((terminated, truncated))
+            if bootstrap and not terminated:
+                value = float(agent.critic.apply(state.critic_params, seen))
+                total += 0.5 ** (t + 1) * value
+            np.testing.assert_allclose(
+                found.action_value[m, b, k], total, rtol=1e-4, atol=1e-5
+            )
+    assert (False, True) in ends
 
 
 def test_common_random_numbers_are_common():

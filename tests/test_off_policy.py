@@ -16,14 +16,14 @@ from trpo_jax.distributions import Categorical
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.tabular import TabularEnvironment
 from trpo_jax.networks import Agent, Network, mlp_agent
-from trpo_jax.normalization import normalize_observation
+from trpo_jax.normalization import Normalizer, normalize_observation
 from trpo_jax.off_policy import (
     combine,
     estimate_off_policy_advantages,
     shrink_max_kl,
     v_trace,
 )
-from trpo_jax.rollout import collect
+from trpo_jax.rollout import Rollout, collect
 from trpo_jax.trpo import Config, init
 from trpo_jax.update import absorb_statistics, estimate_advantages, update
 
@@ -149,6 +149,39 @@ def test_rows_of_weight_zero_may_hold_anything():
             for data in (masked, poisoned)
         )
     )
+
+
+def test_what_the_current_policy_never_does_is_no_poison():
+    agent = table_agent(None, jnp.zeros(2))
+    forbidding = jnp.array([[0.0, 1.0, -jnp.inf], [0.5, 0.0, 0.0]])
+    observation = jnp.array([[0], [0], [1]])
+    rollout = Rollout(
+        observation=observation,
+        action=jnp.array([[2], [1], [0]]),
+        log_prob=jnp.log(jnp.full((3, 1), 1 / 3)).at[1].set(-500.0),
+        reward=jnp.ones((3, 1)),
+        next_observation=observation,
+        terminated=jnp.zeros((3, 1), bool),
+        truncated=jnp.zeros((3, 1), bool),
+        weight=jnp.ones((3, 1)),
+        episode_return=jnp.zeros((3, 1)),
+        episode_length=jnp.zeros((3, 1), jnp.int32),
+        policy_version=jnp.int32(0),
+    )
+    state = started()[2].replace(
+        policy_params=forbidding, critic_params=jnp.zeros(2),
+        normalizer=Normalizer(None, None, None),
+    )  # fmt: skip
+    batch = estimate_off_policy_advantages(state, rollout, agent, Config())
+    assert all(jnp.all(jnp.isfinite(x)) for x in (batch.importance, batch.advantage))
+    rows = batch.rows()
+    surrogate = rows.surrogate(
+        Categorical(forbidding[rows.observation]), standardized=True
+    )
+    gradient = jax.grad(lambda x: surrogate(Categorical(x[rows.observation])))(
+        forbidding
+    )
+    assert jnp.all(jnp.isfinite(gradient))
 
 
 # --- on a finite process, where the truth is known -----------------------------------

@@ -9,11 +9,13 @@ from helpers import (
     assert_identical,
     gaussian_agent,
     is_finite,
+    problem_of,
     random_rows,
     softmax_agent,
 )
 from test_fisher import matrix_of
 
+from trpo_jax.batch import VineBatch
 from trpo_jax.distributions import Scores
 from trpo_jax.environments import make_environment
 from trpo_jax.fisher import fisher_vector_product, row_curvature
@@ -118,6 +120,42 @@ def test_an_empirical_step_keeps_the_constraint(kind):
     new, info = improve(apply, params, rows, Config(fisher="empirical"))
     assert info.status == Status.ACCEPTED
     assert jnp.mean(divergences(apply, params, new, rows)) <= 0.01 * (1 + 1e-3)
+
+
+def batches(kind):
+    """The three kinds of batch, 12 states each."""
+    apply, params, rows = example(kind, n=12, dtype=jnp.float64)
+    rows = rows.replace(weight=jnp.arange(12.0) / 4)
+    yield apply, params, rows
+    yield apply, params, rows.replace(importance=jnp.linspace(0.2, 3, 12))
+    policy = apply(params, rows.observation)
+    action = jax.vmap(policy.sample, out_axes=1)(jax.random.split(jax.random.key(1), 3))
+    proposal = jax.random.normal(jax.random.key(2), (12, 3), jnp.float64)
+    yield (
+        apply,
+        params,
+        VineBatch(rows.observation, action, proposal, proposal, rows.weight, rows),
+    )
+
+
+@each_agent
+def test_the_update_multiplies_by_the_empirical_matrix(kind, x64, monkeypatch):
+    """Σ w share ∇log π ∇log πᵀ / Σ w, and the damping, for every kind of batch."""
+    for apply, params, rows in batches(kind):
+        config = Config(fisher="empirical", cg_damping=0.5)
+        agent = AGENTS[kind]
+        product = problem_of(monkeypatch, agent, params, rows, config).product
+        policy = apply(params, rows.observation)
+        share = np.asarray(rows.share(policy)).reshape(12, -1)
+
+        def log_prob(p, apply=apply, rows=rows):
+            return rows.log_prob(apply(p, rows.observation)).reshape(12, -1)
+
+        scores = np.asarray(jax.jacobian(log_prob)(params)).reshape(*share.shape, -1)
+        weight = np.asarray(rows.weight / jnp.sum(rows.weight))
+        dense = np.einsum("n,nk,nki,nkj->ij", weight, share, scores, scores)
+        dense += 0.5 * np.eye(len(dense))
+        assert_close(matrix_of(product, params), jnp.asarray(dense), 1e-8, 1e-10)
 
 
 def bowl(method, **values):

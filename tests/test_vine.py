@@ -6,16 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import Clock, assert_close, assert_identical, linear_critic, softmax_agent
+from helpers import (
+    Clock,
+    ClockState,
+    assert_close,
+    assert_identical,
+    linear_critic,
+    softmax_agent,
+)
 
 from trpo_jax import tabular
-from trpo_jax.batch import VineBatch
+from trpo_jax.batch import Batch, VineBatch
 from trpo_jax.distributions import Categorical, DiagonalGaussian
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.environments.tabular import TabularEnvironment
 from trpo_jax.networks import Agent, Network, mlp_agent
-from trpo_jax.normalization import init_normalizer
+from trpo_jax.normalization import Moments, init_moments, init_normalizer
 from trpo_jax.rollout import Snapshots, collect, collect_with_snapshots
 from trpo_jax.state import TrainState
 from trpo_jax.trpo import Config, init, train_step
@@ -368,6 +375,85 @@ def test_shares_by_hand():
     np.testing.assert_allclose(gain(other), 3 - 4, rtol=1e-6)  # of Q: 3, and V = 4
 
 
+@pytest.mark.parametrize("level", [0.0, 0.1, 100.0, -7e5])
+@pytest.mark.parametrize("every", [True, False])
+@pytest.mark.parametrize("standardized", [True, False])
+def test_equal_action_values_are_no_gradient(level, every, standardized):
+    logits = jax.random.normal(jax.random.key(0), (50, 3))
+    batch = VineBatch(
+        observation=None,
+        action=jnp.broadcast_to(jnp.arange(3), (50, 3)),
+        action_value=jnp.full((50, 3), level),
+        proposal_log_prob=jnp.log(jnp.full((50, 3), 0.3)),
+        weight=jnp.ones(50),
+        lesson=None,
+        every_action=every,
+    )
+    surrogate = batch.surrogate(Categorical(logits), standardized=standardized)
+    gradient = jax.grad(lambda x: surrogate(Categorical(x)))(logits)
+    assert jnp.all(gradient == 0)
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_what_the_policy_forbids_does_not_count(every):
+    logits = jnp.array([[0.0, 1.0, -jnp.inf], [0.0, 0.0, 0.0]])
+    batch = VineBatch(
+        observation=None,
+        action=jnp.broadcast_to(jnp.arange(3), (2, 3)),
+        action_value=jnp.array([[1.0, 2.0, jnp.nan], [1.0, 2.0, 3.0]]),
+        proposal_log_prob=jnp.log(jnp.full((2, 3), 1 / 3)),
+        weight=jnp.ones(2),
+        lesson=None,
+        every_action=every,
+    )
+    surrogate = batch.surrogate(Categorical(logits), standardized=True)
+    gradient = jax.grad(lambda x: surrogate(Categorical(x)))(logits)
+    assert jnp.all(jnp.isfinite(gradient))
+    assert gradient[0, 1] > 0 > gradient[0, 0]
+
+
+def test_rows_of_weight_zero_may_hold_anything():
+    lesson = Batch(jnp.ones((1, 2)), jnp.ones((1, 2)), *[jnp.ones((1, 2))] * 3)
+    batch = VineBatch(
+        observation=jnp.ones((3, 2, 4)),
+        action=jnp.zeros((3, 2, 2), jnp.int32),
+        action_value=jnp.ones((3, 2, 2)).at[1, 0].set(jnp.nan),
+        proposal_log_prob=jnp.zeros((3, 2, 2)),
+        weight=jnp.ones((3, 2)).at[1, 0].set(0.0),
+        lesson=lesson,
+    )
+    rows = batch.rows()
+    assert rows.action_value.shape == (6, 2)
+    assert jnp.all(rows.action_value[2] == 0)
+    assert rows.lesson.advantage.shape == (2,)
+
+
+def test_rewards_are_scaled_and_observations_normalised():
+    """Clock with γ = 0.5, one step: Q̂ = r / σ + γ V((s − μ) / √variance)."""
+    normalizer = init_normalizer(
+        jnp.zeros((1, 2)), with_observation=True, with_reward=True
+    )
+    normalizer = normalizer.replace(
+        observation=Moments(
+            jnp.float32(9), jnp.array([0.5, 1.0]), jnp.array([4.0, 9.0])
+        ),
+        discounted_return=init_moments().replace(variance=jnp.float32(16.0)),
+    )
+    critic = {"slope": jnp.array([2.0, 3.0]), "offset": jnp.float32(0.5)}
+    state = state_of(jnp.zeros((2, 2)), critic).replace(normalizer=normalizer)
+    start = ClockState(jnp.full((1, 1), 0.25), jnp.full((1, 1), 1.0))
+    config = Config(
+        num_envs=1, sampling="vine", vine_states=1, vine_steps=1, discount=0.5
+    )
+    value = values_of(
+        jax.random.key(0), state, Clock(), softmax_agent(),
+        Snapshots(start, jnp.stack(start, axis=-1)), jnp.zeros((1, 1, 2), jnp.int32),
+        config,
+    )  # fmt: skip
+    after = 2 * (0.25 - 0.5) / 2 + 3 * (2.0 - 1.0) / 3 + 0.5
+    np.testing.assert_allclose(value, 1.25 / 4 + 0.5 * after, rtol=1e-5)
+
+
 # --- together -------------------------------------------------------------------------
 
 
@@ -429,6 +515,11 @@ def test_every_step_of_the_simulator_is_counted():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        (
+            {"vine_actions": 1},
+            "vine_actions must be >= 2, to have something to compare",
+        ),
+        ({"training_time_limit": 9}, "training_time_limit must be 0 where a vine"),
         ({"vine_states": 129}, "vine_states must be <= num_steps; got 129 with"),
         ({"vine_steps": 2**27}, r"must be < 2\*\*31; got 16 x 8 x 4 x 134217728"),
         (

@@ -76,10 +76,13 @@ class Batch:
         if self.importance is not None:
             advantage = self.importance * advantage
         old_log_prob = self.log_prob(old)
+        possible = jnp.isfinite(old_log_prob)  # another policy's action may not be
 
         def surrogate(policy: Any) -> jax.Array:
-            ratio = jnp.exp(self.log_prob(policy) - old_log_prob)
-            return weighted_mean(ratio * advantage, self.weight)
+            log_prob = jnp.where(possible, self.log_prob(policy), 0)
+            ratio = jnp.exp(log_prob - jnp.where(possible, old_log_prob, 0))
+            gain = jnp.where(possible, ratio, 0) * advantage
+            return weighted_mean(gain, self.weight)
 
         return surrogate
 
@@ -126,7 +129,9 @@ class VineBatch:
         log_prob = self.log_prob(policy)
         if self.every_action:
             return jnp.exp(log_prob)
-        return jax.nn.softmax(log_prob - self.proposal_log_prob, axis=-1)
+        logits = log_prob - self.proposal_log_prob
+        possible = jnp.any(jnp.isfinite(logits), axis=-1, keepdims=True)
+        return jax.nn.softmax(jnp.where(possible, logits, 0), axis=-1)
 
     def surrogate(self, old: Any, *, standardized: bool) -> Callable[[Any], jax.Array]:
         """Return the function L: distribution of all rows → scalar, to be maximised.
@@ -134,19 +139,24 @@ class VineBatch:
         L = Σₙ wₙ Σₖ share(aₖ|sₙ) (Q̂ₙₖ − V̂ₙ) / Σₙ wₙ   (Schulman et al. 2015, eq. 15 f.)
 
         V̂ₙ, the mean of Q̂ under π_old, changes no gradient, since shares sum to 1; it
-        keeps sums small.
+        keeps sums small. As in `standardize`, values that differ by no more than
+        rounding are equal, and actions that a policy never takes do not count.
 
         Args:
             old: π_old for every row.
             standardized: give the advantages a mean square of 1.
         """
         share = self.share(old)
-        value = jnp.sum(share * self.action_value, axis=-1, keepdims=True)
-        advantage = self.action_value - value
+        action_value = jnp.where(share > 0, self.action_value, 0)
+        value = jnp.sum(share * action_value, axis=-1, keepdims=True)
+        advantage = jnp.where(share > 0, action_value - value, 0)
+        square = jnp.sum(share * advantage**2, axis=-1)
+        deviation = jnp.sqrt(weighted_mean(square, self.weight))
+        largest = jnp.max(jnp.abs(action_value))
+        flat = deviation <= 32 * jnp.finfo(deviation.dtype).eps * largest
+        advantage = jnp.where(flat, 0, advantage)
         if standardized:
-            square = jnp.sum(share * advantage**2, axis=-1)
-            deviation = jnp.sqrt(weighted_mean(square, self.weight))
-            advantage = advantage / jnp.where(deviation > 0, deviation, 1)
+            advantage = advantage / jnp.where(flat, 1, deviation)
 
         def surrogate(policy: Any) -> jax.Array:
             gain = jnp.sum(self.share(policy) * advantage, axis=-1)

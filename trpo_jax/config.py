@@ -131,7 +131,8 @@ class Config(_Checked):
     vine_proposal: Proposal = _structure("policy", one_of(Proposal))
     """Where the actions tried come from: the policy, or all alike (discrete only)."""
     common_random_numbers: bool = _structure(True, FLAG)
-    """Let the branches of one state share their random numbers (§5.2)."""
+    """Let the branches of one state share their random numbers (§5.2). Simulators on
+    the host return with theirs, so there False is for the policy's alone."""
     action_repeat: int = _structure(1, COUNT)
     """Simulator steps each action is held; all of them count as environment steps.
     `train` sees to it; with the functions, give them an environment that does."""
@@ -151,7 +152,7 @@ class Config(_Checked):
     or a step along the plain gradient, without one (policy_gradient)."""
     step_size: float = _number(0.0, NON_NEGATIVE)
     """Of the two methods without a line search, as a multiple of F⁻¹g or of g; 0 means
-    as far as δ reaches in the quadratic model of the KL."""
+    as far as δ reaches in the quadratic model of the KL, damping included."""
     divergence: Divergence = _structure("mean_kl", one_of(Divergence))
     """What δ bounds: KL(π_old ‖ π) averaged over the states of the batch (§4, eq. 12)
     or its maximum over them (eq. 11)."""
@@ -210,6 +211,16 @@ class Config(_Checked):
             raise ValueError(
                 "vine_states must be <= num_steps; got "
                 f"{self.vine_states} with num_steps {self.num_steps}"
+            )
+        if self.sampling == "vine" and self.training_time_limit:
+            raise ValueError(
+                "training_time_limit must be 0 where a vine branches; got "
+                f"{self.training_time_limit}"
+            )
+        if self.sampling == "vine" and self.vine_actions < 2:
+            raise ValueError(
+                "vine_actions must be >= 2, to have something to compare; got "
+                f"{self.vine_actions}"
             )
         if self.branch_steps >= 2**31:
             raise ValueError(

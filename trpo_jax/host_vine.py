@@ -115,7 +115,6 @@ def collect_vine_on_host(
         actor.act,
         num_steps=config.num_steps,
         stagger_starts=config.stagger_starts,
-        time_limit=config.training_time_limit,
         before=keep,
     )
     where_it_stood = [environment.snapshot(i) for environment, i in owner]
@@ -158,8 +157,7 @@ def _follow(
     truncated = np.zeros(branches, bool)
     last = np.repeat(seen, num_actions, axis=0)
     for start in range(0, branches, len(owner)):
-        # The last group is filled up with repetitions of its last branch.
-        group = np.minimum(start + np.arange(len(owner)), branches - 1)
+        group = start + np.arange(len(owner))
         for (environment, i), branch in zip(owner, group, strict=True):
             environment.restore(i, states[branch // num_actions])
         here = last[group]

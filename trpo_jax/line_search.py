@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.config import COUNT_OR_ZERO, OPEN_UNIT, check
+from trpo_jax.rows import all_finite
 
 PyTree = Any
 
@@ -162,10 +163,12 @@ def full_step(
         As of `line_search`, for one try.
     """
     candidate = jax.tree.map(jnp.add, params, step)
-    moved = jnp.any(jnp.stack([jnp.any(s != 0) for s in jax.tree.leaves(step)]))
+    pairs = zip(jax.tree.leaves(candidate), jax.tree.leaves(params))
+    moved = jnp.any(jnp.stack([jnp.any(new != old) for new, old in pairs]))
     improvement = objective(candidate) - objective(params)
     distance = divergence(candidate)
     finite = jnp.isfinite(improvement) & jnp.isfinite(distance)
+    finite = finite & all_finite(candidate)
     taken = finite & moved
     verdict = jnp.select(
         [taken, ~finite], [Verdict.ACCEPTED, Verdict.NON_FINITE], Verdict.NO_IMPROVEMENT

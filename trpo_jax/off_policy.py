@@ -25,6 +25,8 @@ from trpo_jax.state import TrainState
 
 PyTree = Any
 
+_FAR = 40.0  # largest |log π/β|: such a row has the weight of all, or none
+
 
 def v_trace(
     log_ratio: jax.Array,
@@ -138,7 +140,8 @@ def estimate_off_policy_advantages(
         config: discount and λ.
         rho_clip: ρ̄ of `v_trace`.
         trace_clip: c̄ of `v_trace`.
-        importance_clip: largest π_old/β in the surrogate; unbiased when ∞.
+        importance_clip: largest π_old/β in the surrogate. The gradient is unbiased
+            when all three are ∞, or with λ = 0 and a perfect critic when this one is.
 
     Returns:
         A `Batch`.
@@ -164,7 +167,8 @@ def estimate_off_policy_advantages(
     after = normalize_observation(state.normalizer, rollout.next_observation)
     policy = agent.policy.apply(state.policy_params, observation)
     log_ratio = policy.log_prob(rollout.action) - rollout.log_prob
-    log_ratio = jnp.where(valid, log_ratio, 0)
+    # Foreign data may hold what π never does, and a ratio beyond what floats hold.
+    log_ratio = jnp.clip(jnp.where(valid, log_ratio, 0), -_FAR, _FAR)
     value = agent.critic.apply(state.critic_params, observation)
     ended = rollout.terminated | rollout.truncated
     advantage, value_target = v_trace(

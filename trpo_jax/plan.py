@@ -128,11 +128,8 @@ def make_plan(
     )
     if seed + seeds > 2**31:
         raise ValueError(f"seed + seeds must be <= 2147483648; got {seed} + {seeds}")
-    if total_steps < config.steps_per_iteration:
-        raise ValueError(
-            f"total_steps must be >= one batch, {_batch_in_words(config)} = "
-            f"{config.steps_per_iteration}; got {total_steps}"
-        )
+    if config.sampling == "single_path":  # otherwise when the actions are known
+        _require_one_batch(total_steps, config)
     if total_steps // config.steps_per_iteration >= 2**31:
         raise ValueError(
             "total_steps must be < 2**31 iterations of num_envs x num_steps x "
@@ -149,6 +146,19 @@ def make_plan(
         network=network_config,
         output_dir=None if output_dir is None else free_directory(output_dir),
     )
+
+
+def _require_one_batch(total_steps: int, config: Config) -> None:
+    """Refuse a budget that not even one iteration fits in.
+
+    Raises:
+        ValueError: with what an iteration is made of.
+    """
+    if total_steps < config.steps_per_iteration:
+        raise ValueError(
+            f"total_steps must be >= one batch, {_batch_in_words(config)} = "
+            f"{config.steps_per_iteration}; got {total_steps}"
+        )
 
 
 def _batch_in_words(config: Config) -> str:
@@ -190,6 +200,7 @@ def complete(plan: Plan, environment: Any) -> Plan:
         tried = min(config.vine_actions, action_space.n)
         config = dataclasses.replace(config, vine_actions=tried)
         plan = dataclasses.replace(plan, config=config)
+    _require_one_batch(plan.total_steps, config)
     if not config.max_kl_final == config.critic_learning_rate_final == 1:
         length = config.schedule_iterations or plan.iterations
         config = dataclasses.replace(config, schedule_iterations=length)

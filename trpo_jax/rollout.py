@@ -230,7 +230,7 @@ def _follow(
     none_yet = None
     if times is not None:
         none_yet = jax.tree.map(
-            lambda leaf: jnp.zeros((len(times), *leaf.shape), leaf.dtype),
+            lambda leaf: jnp.broadcast_to(leaf, (len(times), *leaf.shape)),  # or keys
             Snapshots(state.env_state, state.observation),
         )
 

@@ -2,7 +2,8 @@
 
 Everything in sections 2 and 3 of Schulman et al. 2015 as functions of two arrays, a
 process and a policy, without a sample and without a network. Pure: `jit`, `vmap` over
-processes and policies, `grad`. Use float64 (`jax_enable_x64`) to see inequalities hold
+processes and policies, `grad` of values and bounds (the steps that search for a
+multiplier are constants to it). Use float64 (`jax_enable_x64`) to see inequalities hold
 to the last digits.
 
 Shapes: `S` states, `A` actions; a policy is `[S, A]`, rows that sum to 1.

@@ -132,8 +132,8 @@ def trust_region_step(
 
     Without the search it is the natural policy gradient (Kakade 2002), and without F
     the plain one (`config.method`): θ + β x or θ + β g, β the step size given, or as
-    above where it is 0. Nothing then bounds the divergence, and only a step that is not
-    finite is refused.
+    above where it is 0. Nothing then bounds the divergence; refused are only steps that
+    are not finite, move nothing, or have no positive curvature.
 
     Args:
         surrogate: to be maximised, parameters → scalar.

@@ -72,7 +72,6 @@ def collect_vine(
         num_steps=config.num_steps,
         num_snapshots=config.vine_states,
         stagger_starts=config.stagger_starts,
-        time_limit=config.training_time_limit,
     )
     policy = agent.policy.apply(
         state.policy_params,

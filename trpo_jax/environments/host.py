@@ -44,7 +44,8 @@ class HostEnvironment(Protocol):
     another.
 
     A vine needs three members more: `can_branch`, true when `snapshot(i)` gives the
-    whole state of environment i and `restore(i, snapshot)` returns to it.
+    whole state of environment i and `restore(i, snapshot)` puts it into any environment
+    of the run, not just its own; `valid` must then be True always.
 
     Attributes:
         name: with its simulator, as `envpool:Hopper-v4`.
