@@ -10,7 +10,7 @@ table is printed and the figure drawn.
 """
 
 import dataclasses
-import json
+import functools
 import pathlib
 from typing import Any
 
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.cart_pole import CartPole
 from benchmarks.evolution import cma, cross_entropy, evolve
-from benchmarks.returns import mean_return, write_json
+from benchmarks.returns import mean_return, middle_of, read_all, write_json
 from trpo_jax.doctor import describe
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.base import Environment
@@ -207,11 +207,7 @@ def without_gradients(task: str, method: str) -> dict:
 def results() -> dict[str, dict[str, dict]]:
     """Return what is on disk, by task and method."""
     return {
-        task: {
-            method: json.loads(path_of(task, method).read_text())
-            for method in METHODS
-            if path_of(task, method).exists()
-        }
+        task: read_all(tuple(METHODS), functools.partial(path_of, task))
         for task in TASKS
     }
 
@@ -251,10 +247,7 @@ def draw() -> None:
         for i, (method, result) in enumerate(methods.items()):
             returns = np.array(result["episode_return"], float)
             steps = np.array(result["environment_steps"]) / 1000
-            middle = [
-                interquartile_mean(x[~np.isnan(x)]) if (~np.isnan(x)).any() else np.nan
-                for x in returns.T
-            ]
+            middle = middle_of(returns)
             dashes = "--" if method in ("CEM", "CMA") else "-"
             axes.plot(steps, middle, dashes, color=f"C{i}", lw=1.4, label=method)
     panels[0].set_ylabel("mean return", fontsize=8)

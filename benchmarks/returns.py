@@ -17,7 +17,7 @@ import pathlib
 import queue
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -194,6 +194,34 @@ def write_json(path: pathlib.Path, content: dict) -> None:
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     unfinished.replace(path)
+
+
+def measure_missing(
+    names: Sequence[str],
+    path_of: Callable[[str], pathlib.Path],
+    measure: Callable[[str], dict],
+) -> None:
+    """Measure what has no file yet, one after the other."""
+    for name in names:
+        if not path_of(name).exists():
+            write_json(path_of(name), measure(name))
+        print(name, "done", flush=True)
+
+
+def read_all(
+    names: Sequence[str], path_of: Callable[[str], pathlib.Path]
+) -> dict[str, dict]:
+    """Return what is on disk, by name."""
+    paths = {name: path_of(name) for name in names}
+    return {
+        n: json.loads(path.read_text()) for n, path in paths.items() if path.exists()
+    }
+
+
+def middle_of(returns: np.ndarray) -> list[float]:
+    """Return the interquartile mean over the seeds of `[K, points]`, without NaN."""
+    columns = [column[~np.isnan(column)] for column in returns.T]
+    return [interquartile_mean(x) if x.size else np.nan for x in columns]
 
 
 def last_episodes(metrics: object, count: int = LAST) -> list[float | None]:

@@ -12,6 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trpo_jax import tabular
+from trpo_jax.batch import Batch
+from trpo_jax.distributions import Categorical
+from trpo_jax.trpo import Config
+from trpo_jax.trust_region import improve_policy
 
 
 def draw(seed, states=5, actions=3, discount=0.9, policies=1):
@@ -246,3 +250,46 @@ def test_steps_of_the_penalty_are_tiny_beside_those_of_a_trust_region(x64):
     _, by_region = tabular.trust_region(mdp, policy, 0.01)
     assert by_penalty.max_kl < 1e-4
     assert by_region.local_gain > 10 * by_penalty.local_gain
+
+
+def test_the_sampled_step_approaches_the_exact_natural_step(x64):
+    """Âs of one step and an exact critic, actions and states sampled: the error of
+    the step falls as the square root of the batch grows."""
+    mdp, policy = draw(5, states=4, discount=0.8)
+    logits, shape = jnp.log(policy), policy.shape
+    delta, damping = 1e-4, 0.1
+    weight = tabular.visitation(mdp, policy)
+    weight = weight / weight.sum()
+
+    gradient = jax.grad(lambda x: tabular.expected_return(mdp, jax.nn.softmax(x)))
+    g = np.asarray(gradient(logits)).ravel() * (1 - mdp.discount)
+    fisher = np.zeros((g.size, g.size))  # of a table: a block for each state
+    for s in range(len(policy)):
+        rows = slice(s * shape[1], (s + 1) * shape[1])
+        p = np.asarray(policy[s])
+        fisher[rows, rows] = weight[s] * (np.diag(p) - np.outer(p, p))
+    x = np.linalg.solve(fisher + damping * np.eye(g.size), g)
+    scale = np.sqrt(2 * delta / (x @ (fisher + damping * np.eye(g.size)) @ x))
+    exact = scale * x.reshape(shape)
+
+    config = Config(
+        max_kl=delta, cg_damping=damping, cg_iterations=30, cg_tolerance=0.0
+    )
+
+    def error(rows):
+        state_key, action_key, next_key = jax.random.split(jax.random.key(rows), 3)
+        s = jax.random.categorical(state_key, jnp.log(weight), shape=(rows,))
+        a = jax.random.categorical(action_key, logits[s])
+        after = jax.random.categorical(next_key, jnp.log(mdp.transition[s, a]))
+        value = tabular.state_value(mdp, policy)
+        sampled = mdp.reward[s, a] + mdp.discount * value[after] - value[s]
+        batch = Batch(s, a, sampled, sampled, jnp.ones(rows))
+        new, info = improve_policy(
+            jax.random.key(0), lambda x, s: Categorical(x[s]), logits, batch, config
+        )
+        assert bool(info.search.accepted)
+        return np.linalg.norm(new - logits - exact) / np.linalg.norm(exact)
+
+    errors = [error(rows) for rows in (1_000, 32_000, 1_000_000)]
+    assert errors[2] < 0.03
+    assert errors[2] < errors[1] < errors[0]

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from trpo_jax.batch import Batch
 from trpo_jax.config import NON_NEGATIVE, Config, check
 from trpo_jax.networks import Agent
-from trpo_jax.normalization import normalize_observation, scale_reward
+from trpo_jax.normalization import normalize_observation
 from trpo_jax.rollout import Rollout
-from trpo_jax.rows import only_valid
 from trpo_jax.state import TrainState
+from trpo_jax.update import valued
 
 PyTree = Any
 
@@ -154,30 +154,17 @@ def estimate_off_policy_advantages(
             state, info = update(state, batch, agent, near)
             state = absorb_statistics(state, rollout, config)
     """
-    valid = rollout.weight > 0
-    rollout = rollout.replace(
-        reward=jnp.where(valid, rollout.reward, 0),
-        log_prob=jnp.where(valid, rollout.log_prob, 0),
-        action=only_valid(valid, rollout.action),
-        observation=only_valid(valid, rollout.observation),
-        next_observation=only_valid(valid, rollout.next_observation),
-        terminated=rollout.terminated | ~valid,
+    rollout, *arguments = valued(state, rollout, agent, config)
+    policy = agent.policy.apply(
+        state.policy_params,
+        normalize_observation(state.normalizer, rollout.observation),
     )
-    observation = normalize_observation(state.normalizer, rollout.observation)
-    after = normalize_observation(state.normalizer, rollout.next_observation)
-    policy = agent.policy.apply(state.policy_params, observation)
     log_ratio = policy.log_prob(rollout.action) - rollout.log_prob
     # Foreign data may hold what π never does, and a ratio beyond what floats hold.
-    log_ratio = jnp.clip(jnp.where(valid, log_ratio, 0), -_FAR, _FAR)
-    value = agent.critic.apply(state.critic_params, observation)
-    ended = rollout.terminated | rollout.truncated
+    log_ratio = jnp.where(rollout.weight > 0, jnp.clip(log_ratio, -_FAR, _FAR), 0)
     advantage, value_target = v_trace(
         log_ratio,
-        scale_reward(state.normalizer, rollout.reward),
-        jnp.where(valid, value, 0),
-        agent.critic.apply(state.critic_params, after),
-        rollout.terminated if config.bootstrap_truncated else ended,
-        rollout.truncated,
+        *arguments,
         discount=config.discount,
         gae_lambda=config.gae_lambda,
         rho_clip=rho_clip,

@@ -11,16 +11,23 @@ Symbols: η expected return, ρ discounted visitation, L local approximation of 
 C penalty coefficient, ε largest advantage.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-_HALVINGS = 56  # of an interval of logarithms: to the last digits of float64
+from trpo_jax.tilt import (
+    LOG_RANGE,
+    bisect,
+    gap_of,
+    multiplier,
+    tilt_of_kl,
+    tilt_of_multiplier,
+    tilted,
+)
+
 _COARSE_HALVINGS = 40  # of the KL of Algorithm 1, where the objective is flat
-_LOG_RANGE = 80.0  # ±, of multipliers; e^80 is still a float32
 _LOG_MAX_KL = 4.0  # a step of Algorithm 1 is sought up to e^4 = 55 nats
 
 
@@ -243,16 +250,16 @@ def algorithm_1(mdp: MDP, policy: jax.Array) -> tuple[jax.Array, Improvement]:
         >>> bool(gain >= info.guaranteed_gain > 0)
         True
     """
-    gap, weight = _gap(advantage(mdp, policy)), visitation(mdp, policy)
+    gap, weight = gap_of(advantage(mdp, policy)), visitation(mdp, policy)
     coefficient = penalty_coefficient(mdp, policy)
 
     def slope_exceeds_penalty(log_kl: jax.Array) -> jax.Array:
-        tilt = _tilt_of_kl(policy, gap, jnp.exp(log_kl))
-        return weight @ _multiplier(policy, gap, tilt) > coefficient
+        tilt = tilt_of_kl(policy, gap, jnp.exp(log_kl))
+        return weight @ multiplier(policy, gap, tilt) > coefficient
 
-    lowest = jnp.full((), -_LOG_RANGE, policy.dtype)
-    log_kl = _bisect(slope_exceeds_penalty, lowest, _LOG_MAX_KL, _COARSE_HALVINGS)
-    new = _tilted(policy, gap, _tilt_of_kl(policy, gap, jnp.exp(log_kl)))
+    lowest = jnp.full((), -LOG_RANGE, policy.dtype)
+    log_kl = bisect(slope_exceeds_penalty, lowest, _LOG_MAX_KL, _COARSE_HALVINGS)
+    new = tilted(policy, gap, tilt_of_kl(policy, gap, jnp.exp(log_kl)))
     guaranteed = lower_bound(mdp, policy, new) - expected_return(mdp, policy)
     return new, _improvement(mdp, policy, new, guaranteed)
 
@@ -279,23 +286,23 @@ def trust_region(
         π̃, and an `Improvement`; nothing bounds η(π̃) unless δ is small, and
         `guaranteed_gain`, by eq. 9, is usually negative.
     """
-    gap, weight = _gap(advantage(mdp, policy)), visitation(mdp, policy)
+    gap, weight = gap_of(advantage(mdp, policy)), visitation(mdp, policy)
     if divergence == "max_kl":
-        tilt = _tilt_of_kl(policy, gap, max_kl)
+        tilt = tilt_of_kl(policy, gap, max_kl)
     elif divergence == "mean_kl":
 
         def within(cheapness: jax.Array) -> jax.Array:  # log 1/μ
-            tilt = _tilt_of_multiplier(policy, gap, -cheapness)
-            distance = kl(policy, _tilted(policy, gap, tilt))
+            tilt = tilt_of_multiplier(policy, gap, -cheapness)
+            distance = kl(policy, tilted(policy, gap, tilt))
             return weight @ distance <= max_kl * jnp.sum(weight)
 
-        lowest = jnp.full((), -_LOG_RANGE, policy.dtype)
-        tilt = _tilt_of_multiplier(policy, gap, -_bisect(within, lowest, _LOG_RANGE))
+        lowest = jnp.full((), -LOG_RANGE, policy.dtype)
+        tilt = tilt_of_multiplier(policy, gap, -bisect(within, lowest, LOG_RANGE))
     else:
         raise ValueError(
             f"divergence must be 'mean_kl' or 'max_kl'; got {divergence!r}"
         )
-    new = _tilted(policy, gap, tilt)
+    new = tilted(policy, gap, tilt)
     guaranteed = lower_bound(mdp, policy, new) - expected_return(mdp, policy)
     return new, _improvement(mdp, policy, new, guaranteed)
 
@@ -316,76 +323,3 @@ def _improvement(
         max_kl=jnp.max(distance),
         mean_kl=weight @ distance / jnp.sum(weight),
     )
-
-
-# The rational tilt of `algorithm_1`, in two variables that stay exact where ν is huge:
-# gap g(a) = maxₐ A − A(a), and tilt s = 1 / (ν − maxₐ A), so that q ∝ p / (1 + s g).
-
-
-def _gap(values: jax.Array) -> jax.Array:
-    return jnp.max(values, axis=1, keepdims=True) - values
-
-
-def _tilted(policy: jax.Array, gap: jax.Array, tilt: jax.Array) -> jax.Array:
-    """Return q `[S, A]` of tilts `[S]`; what is positive stays so, if only just."""
-    new = policy / (1 + tilt[:, None] * gap)
-    new = new / jnp.sum(new, axis=1, keepdims=True)
-    return jnp.maximum(new, jnp.finfo(new.dtype).tiny)
-
-
-def _multiplier(policy: jax.Array, gap: jax.Array, tilt: jax.Array) -> jax.Array:
-    """Return μ `[S]`, what a nat is worth to each state; it falls as the tilt grows."""
-    return 1 / (tilt * jnp.sum(policy / (1 + tilt[:, None] * gap), axis=1))
-
-
-def _tilt_of_kl(
-    policy: jax.Array, gap: jax.Array, max_kl: float | jax.Array
-) -> jax.Array:
-    """Return the largest tilt `[S]` within a KL."""
-
-    def within(log_tilt: jax.Array) -> jax.Array:
-        x = jnp.exp(log_tilt)[:, None] * gap
-        # Σ p log(p / q), in terms that lose nothing where q is close to p.
-        normalizer = jnp.log1p(-jnp.sum(policy * (x / (1 + x)), axis=1))
-        return jnp.sum(policy * jnp.log1p(x), axis=1) + normalizer <= max_kl
-
-    lowest = jnp.full(len(policy), -_LOG_RANGE, policy.dtype)
-    return jnp.exp(_bisect(within, lowest, _LOG_RANGE))
-
-
-def _tilt_of_multiplier(
-    policy: jax.Array, gap: jax.Array, log_multiplier: jax.Array
-) -> jax.Array:
-    """Return the tilt `[S]` at which a nat is worth the same in every state."""
-
-    def worth_more(log_tilt: jax.Array) -> jax.Array:
-        worth = _multiplier(policy, gap, jnp.exp(log_tilt))
-        return jnp.log(worth) > log_multiplier
-
-    lowest = jnp.full(len(policy), -_LOG_RANGE, policy.dtype)
-    return jnp.exp(_bisect(worth_more, lowest, _LOG_RANGE))
-
-
-def _bisect(
-    holds: Callable, low: jax.Array, high: float, halvings: int = _HALVINGS
-) -> jax.Array:
-    """Return where a predicate that holds below and fails above stops holding.
-
-    Args:
-        holds: maps numbers like `low` to bools of that shape.
-        low: where it holds, any shape.
-        high: of the interval.
-        halvings: of the interval.
-
-    Returns:
-        Like `low`: numbers at which it holds, or `low`.
-    """
-
-    def halve(_: int, interval: tuple) -> tuple:
-        low, high = interval
-        middle = (low + high) / 2
-        below = holds(middle)
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-    interval = low, jnp.full_like(low, high)
-    return jax.lax.fori_loop(0, halvings, halve, interval)[0]

@@ -61,9 +61,35 @@ def estimate_advantages(
             batch = batch.replace(advantage=batch.advantage + bonus)
             state, info = update(state, batch, agent, config)
     """
+    rollout, *arguments = valued(state, rollout, agent, config)
+    advantage, value_target = advantages(
+        *arguments, discount=config.discount, gae_lambda=config.gae_lambda
+    )
+    return Batch(
+        observation=rollout.observation,
+        action=rollout.action,
+        advantage=advantage,
+        value_target=value_target,
+        weight=rollout.weight,
+    )
+
+
+def valued(
+    state: TrainState, rollout: Rollout, agent: Agent, config: Config
+) -> tuple[Rollout, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Return what estimators of advantages take, whatever rows of weight 0 hold.
+
+    Args: as of `estimate_advantages`.
+
+    Returns:
+        The rollout with zeros in rows of weight 0, at which episodes end; and, all
+        `[T, B]`: scaled rewards, values acted on and led to, and both flags.
+    """
     valid = rollout.weight > 0
     rollout = rollout.replace(
         reward=jnp.where(valid, rollout.reward, 0),
+        log_prob=jnp.where(valid, rollout.log_prob, 0),
+        action=only_valid(valid, rollout.action),
         observation=only_valid(valid, rollout.observation),
         next_observation=only_valid(valid, rollout.next_observation),
         terminated=rollout.terminated | ~valid,
@@ -74,21 +100,13 @@ def estimate_advantages(
         return agent.critic.apply(state.critic_params, observation)
 
     ended = rollout.terminated | rollout.truncated
-    advantage, value_target = advantages(
+    return (
+        rollout,
         scale_reward(state.normalizer, rollout.reward),
         jnp.where(valid, value(rollout.observation), 0),
         value(rollout.next_observation),
         rollout.terminated if config.bootstrap_truncated else ended,
         rollout.truncated,
-        discount=config.discount,
-        gae_lambda=config.gae_lambda,
-    )
-    return Batch(
-        observation=rollout.observation,
-        action=rollout.action,
-        advantage=advantage,
-        value_target=value_target,
-        weight=rollout.weight,
     )
 
 
