@@ -8,7 +8,6 @@ is left alone. Then the table is printed and the figure drawn.
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -19,7 +18,7 @@ import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.returns import mean_return, write_json
+from benchmarks.returns import mean_return, measure_missing, middle_of, read_all
 from trpo_jax.doctor import describe
 from trpo_jax.environments import make_environment
 from trpo_jax.metrics import Metrics, summarize
@@ -46,10 +45,7 @@ def main(environments: tuple[str, ...] = ENVIRONMENTS) -> None:
     Args:
         environments: to train in.
     """
-    for name in environments:
-        if not path_of(name).exists():
-            write_json(path_of(name), measure(name))
-        print(name, "done")
+    measure_missing(environments, path_of, measure)
     print(table())
     draw()
 
@@ -141,15 +137,6 @@ def run(name: str, delay: int, way: str) -> tuple[Metrics, np.ndarray]:
     return metrics, config.steps_per_iteration * np.arange(1, iterations + 1)
 
 
-def results() -> dict[str, dict]:
-    """Return what is on disk, by environment."""
-    return {
-        name: json.loads(path_of(name).read_text())
-        for name in ENVIRONMENTS
-        if path_of(name).exists()
-    }
-
-
 def of_curve(curve: dict) -> np.ndarray:
     """Return the returns of a curve, `[K, points]`, NaN where no episode ended."""
     return np.array(curve["episode_return"], float)
@@ -158,7 +145,7 @@ def of_curve(curve: dict) -> np.ndarray:
 def table() -> str:
     """Return the results as Markdown: mean return of the whole training, IQM."""
     lines = []
-    for name, result in results().items():
+    for name, result in read_all(tuple(ENVIRONMENTS), path_of).items():
         lines += [
             f"| {name}: return over the whole training, IQM of {SEEDS} seeds | "
             + " | ".join(f"delay {delay}" for delay in DELAYS)
@@ -179,7 +166,7 @@ def table() -> str:
 
 def draw() -> None:
     """Draw learning curves, a row an environment, a panel a delay."""
-    found = results()
+    found = read_all(tuple(ENVIRONMENTS), path_of)
     figure = Figure(
         figsize=(2.3 * len(DELAYS), 2.3 * len(found)), dpi=100, layout="constrained"
     )
@@ -191,8 +178,7 @@ def draw() -> None:
                 curve = result["curves"][f"{way}, {delay}"]
                 returns = of_curve(curve)
                 steps = np.array(curve["environment_steps"]) / 1000
-                middle = [interquartile_mean(x[~np.isnan(x)]) if (~np.isnan(x)).any()
-                          else np.nan for x in returns.T]  # fmt: skip
+                middle = middle_of(returns)
                 axes.plot(steps, middle, color=f"C{i}", lw=1.5, label=way)
                 low, high = np.nanmin(returns, axis=0), np.nanmax(returns, axis=0)
                 axes.fill_between(steps, low, high, color=f"C{i}", alpha=0.15, lw=0)

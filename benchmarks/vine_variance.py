@@ -10,7 +10,6 @@ table is printed and the figure drawn.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +22,7 @@ from jax.flatten_util import ravel_pytree
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.returns import write_json
+from benchmarks.returns import measure_missing, read_all
 from trpo_jax.doctor import describe
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Discrete
@@ -60,10 +59,7 @@ def main(environments: tuple[str, ...] = tuple(ENVIRONMENTS)) -> None:
     Args:
         environments: to measure.
     """
-    for name in environments:
-        if not path_of(name).exists():
-            write_json(path_of(name), measure(name))
-        print(name, "done")
+    measure_missing(environments, path_of, measure)
     print(table())
     draw()
 
@@ -213,15 +209,6 @@ def summarize(gradient: np.ndarray, value: np.ndarray) -> dict:
     }
 
 
-def results() -> dict[str, dict]:
-    """Return what is on disk, by environment."""
-    return {
-        name: json.loads(path_of(name).read_text())
-        for name in ENVIRONMENTS
-        if path_of(name).exists()
-    }
-
-
 def table() -> str:
     """Return the results on disk as Markdown."""
     lines = [
@@ -229,7 +216,7 @@ def table() -> str:
         "| noise of L |",
         "|---|---|---|---|---|---|",
     ]
-    for name, result in results().items():
+    for name, result in read_all(tuple(ENVIRONMENTS), path_of).items():
         for label, estimate in result["estimates"].items():
             noises = (
                 f"{estimate[what]['noise']:.3g} [{estimate[what]['ci95'][0]:.3g}, "
@@ -245,7 +232,7 @@ def table() -> str:
 
 def draw() -> None:
     """Draw the noise of every estimator, a panel for each environment."""
-    found = results()
+    found = read_all(tuple(ENVIRONMENTS), path_of)
     figure = Figure(figsize=(2.9 * len(found), 2.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(found), squeeze=False)[0]
