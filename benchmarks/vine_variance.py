@@ -21,6 +21,7 @@ import tyro
 from jax.flatten_util import ravel_pytree
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.returns import measure_missing, read_all
 from trpo_jax.doctor import describe
@@ -233,7 +234,9 @@ def table() -> str:
 def draw() -> None:
     """Draw the noise of every estimator, a panel for each environment."""
     found = read_all(tuple(ENVIRONMENTS), path_of)
-    figure = Figure(figsize=(2.9 * len(found), 2.6), dpi=100, layout="constrained")
+    figure = Figure(
+        figsize=(2.2 + 2.4 * len(found), 2.6), dpi=100, layout="constrained"
+    )
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(found), squeeze=False)[0]
     for axes, (name, result) in zip(panels, found.items()):
@@ -244,6 +247,12 @@ def draw() -> None:
             axes.plot([low, high], [-i, -i], color=f"C{i}", lw=2)
             axes.plot(estimate["noise"], -i, "o", color=f"C{i}")
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        ends = [e["gradient"]["ci95"] for e in result["estimates"].values()]
+        axes.set_xlim(
+            10 ** np.floor(np.log10(np.min(ends))),
+            10 ** np.ceil(np.log10(np.max(ends))),
+        )
         axes.set_yticks([-i for i in range(len(NAMES))], NAMES, fontsize=8)
         axes.set_ylim(-len(NAMES) + 0.5, 0.5)
         axes.tick_params(labelsize=8)
