@@ -1,0 +1,324 @@
+"""What an accelerator does: `python -m benchmarks.accelerator [PART ...]`.
+
+* `checks`: the self-check of `trpo-jax doctor`, and at each precision of matrix
+  products how symmetric a Fisher product is and what residual a solve really leaves.
+* `update`: milliseconds of both halves of an update on 65,536 states, 17-64-64-6.
+* `environments`: training steps a second on CartPole-v1 by the number of environments,
+  and where the time of an iteration goes.
+* `seeds`: 1024 agents of CartPole-v1, 500,000 steps each, and how well they do.
+* `ant`: three seeds of 50 million steps of `brax:ant@spring`.
+
+Compilation apart. The JSON is written after each part, so that a call that is cut off
+leaves what it has measured.
+"""
+
+import dataclasses
+import json
+import pathlib
+import statistics
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jax.flatten_util import ravel_pytree
+
+from benchmarks.runs import curve_of
+from trpo_jax.batch import Batch
+from trpo_jax.config import Config
+from trpo_jax.conjugate_gradient import cg_solve
+from trpo_jax.critic import init_critic_optimizer
+from trpo_jax.doctor import describe, self_check
+from trpo_jax.environments import make_environment
+from trpo_jax.environments.spaces import Box
+from trpo_jax.fisher import fisher_vector_product
+from trpo_jax.networks import Agent, mlp_agent
+from trpo_jax.normalization import init_normalizer
+from trpo_jax.plan import complete, make_plan
+from trpo_jax.programs import compile_programs
+from trpo_jax.rollout import collect
+from trpo_jax.state import TrainState
+from trpo_jax.training import run_chunks, seeds_of, train
+from trpo_jax.trpo import init
+from trpo_jax.update import CRITIC_OPTIMIZER, fit, improve
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "accelerator.json"
+ROWS, REPEATS = 65_536, 20
+WIDE = {  # CartPole-v1 with large batches
+    "num_steps": 64,
+    "critic_minibatch_size": 16_384,
+    "critic_epochs": 2,
+    "hidden_sizes": (64, 64),
+}
+ANT = {  # δ from eight settings at 10M steps with 1024 environments, one seed each
+    "num_envs": 4096,
+    "num_steps": 16,
+    "max_kl": 0.1,
+    "max_kl_final": 0.1,
+    "discount": 0.97,
+    "gae_lambda": 0.9,
+    "critic_minibatch_size": 4096,
+    "critic_epochs": 4,
+    "fisher_fraction": 0.25,
+}
+
+
+def seconds_of(function: Callable[..., Any], *args: Any) -> float:
+    """Return the median time of a compiled function that has run before."""
+    function = jax.jit(function)
+    jax.block_until_ready(function(*args))
+    taken = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*args))
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def checks() -> dict:
+    """Compare products and solves at each precision."""
+    agent, state, batch = problem()
+    params = state.policy_params
+    flat, unflatten = ravel_pytree(params)
+    vectors = jax.random.normal(jax.random.key(7), (2, flat.size))
+
+    def product_of(observation: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        product = fisher_vector_product(
+            lambda params: agent.policy.apply(params, observation), params, damping=0.1
+        )
+        return lambda vector: ravel_pytree(product(unflatten(vector)))[0]
+
+    def solve(rows: Batch, u: jax.Array, v: jax.Array) -> dict[str, jax.Array]:
+        def act(params: Any) -> Any:
+            return agent.policy.apply(params, rows.observation)
+
+        surrogate = rows.surrogate(act(params), standardized=True)
+        gradient = jax.grad(lambda flat: surrogate(act(unflatten(flat))))(flat)
+        product = product_of(rows.observation)
+        x, info = cg_solve(product, gradient, iterations=10, tolerance=0.0)
+        size = jnp.sqrt(u @ product(u)) * jnp.sqrt(v @ product(v))
+        return {
+            "gradient": gradient,
+            "x": x,
+            "residual_carried": info.residual,
+            "asymmetry": jnp.abs(v @ product(u) - u @ product(v)) / size,
+        }
+
+    found = {}
+    rows = batch.rows()
+    for precision in ("default", "high", "highest"):
+        with jax.default_matmul_precision(precision):
+            one = jax.jit(solve)(rows, *vectors)
+        with jax.default_matmul_precision("highest"):
+            image = jax.jit(lambda o, x: product_of(o)(x))(rows.observation, one["x"])
+        left = jnp.linalg.norm(one["gradient"] - image)
+        found[precision] = {
+            "asymmetry": float(one["asymmetry"]),
+            "residual_carried": float(one["residual_carried"]),
+            "residual_true": float(left / jnp.linalg.norm(one["gradient"])),
+        }
+    return {
+        "self_check": {check.name: check.passed for check in self_check()},
+        "precision": found,
+    }
+
+
+def problem(rows: int = ROWS) -> tuple[Agent, TrainState, Batch]:
+    """Return an agent and as many rows of random data, 17 numbers in and 6 out."""
+    space = Box.uniform((17,), -1.0, 1.0)
+    agent = mlp_agent(space, Box.uniform((6,), -1.0, 1.0), hidden_sizes=(64, 64))
+    keys = jax.random.split(jax.random.key(0), 5)
+    observation = jax.random.normal(keys[0], (rows, 1, 17))
+    policy_params = agent.policy.init(keys[1], observation[0, 0])
+    critic_params = agent.critic.init(keys[2], observation[0, 0])
+    nothing = init_normalizer(
+        observation[:1], with_observation=False, with_reward=False
+    )
+    policy = agent.policy.apply(policy_params, observation)
+    batch = Batch(
+        observation=observation,
+        action=policy.sample(keys[3]),
+        advantage=jax.random.normal(keys[4], (rows, 1)),
+        value_target=jnp.sin(observation.sum(-1)),
+        weight=jnp.ones((rows, 1)),
+    )
+    optimizer = init_critic_optimizer(CRITIC_OPTIMIZER, critic_params)
+    state = TrainState(
+        policy_params, critic_params, optimizer, nothing, None, None, None, None,
+        jax.random.key(1), jnp.int32(0),
+    )  # fmt: skip
+    return agent, state, batch
+
+
+def update_times() -> dict:
+    """Time both halves of an update."""
+    agent, state, batch = problem()
+    found = {}
+    for fraction in (1.0, 0.1):
+        config = Config(fisher_fraction=fraction, critic_minibatch_size=4096)
+
+        def first(state: TrainState, batch: Batch, config: Config = config) -> Any:
+            return improve(state, batch, agent, config)
+
+        found[f"policy, ms, {fraction:g} of the rows in products"] = 1e3 * seconds_of(
+            first, state, batch
+        )
+    moved, lesson, improved = jax.jit(first)(state, batch)
+    found["status"] = int(improved.policy.status)
+    found["kl"] = float(improved.policy.kl)
+    for size in (256, 4096):
+        config = Config(critic_minibatch_size=size, critic_epochs=1)
+
+        def second(state: TrainState, lesson: Any, config: Config = config) -> Any:
+            return fit(state, lesson, agent, config)
+
+        found[f"critic, ms, one epoch of {size}"] = 1e3 * seconds_of(
+            second, moved, lesson
+        )
+    return found
+
+
+def trained(environment: str, **values: Any) -> dict:
+    """Train once with compiled programs and return how long it took and how well."""
+    simulator = make_environment(environment)
+    plan = complete(make_plan(environment, **values), simulator)
+    agent = mlp_agent(
+        simulator.observation_space,
+        simulator.action_space,
+        **dataclasses.asdict(plan.network),
+    )
+    start = time.perf_counter()
+    programs = compile_programs(plan, simulator, agent)
+    compiled = time.perf_counter()
+    states = programs.init(seeds_of(plan))
+    jax.block_until_ready(programs.chunk(states, np.int32(1)))
+    began = time.perf_counter()
+    states = programs.init(seeds_of(plan))
+    states, metrics, _ = run_chunks(plan, programs, states, [])
+    seconds = time.perf_counter() - began
+    greedy = programs.evaluate(seeds_of(plan), states).episode_return[:, 0].mean(axis=1)
+    programs.close()
+    steps = plan.iterations * plan.config.steps_per_iteration * plan.seeds
+    return {
+        "values": values,
+        "compile_seconds": round(compiled - start, 2),
+        "train_seconds": round(seconds, 3),
+        "iterations": plan.iterations,
+        "steps": steps,
+        "steps_per_second": round(steps / seconds),
+        "greedy": {
+            "mean": float(np.mean(greedy)),
+            "percentiles_1_10_50": np.percentile(greedy, [1, 10, 50]).tolist(),
+        },
+        "accepted": float(np.mean(metrics.status == 0)),
+    }
+
+
+def environments() -> dict:
+    """Vary the number of environments; look inside one iteration."""
+    found: dict[str, Any] = {
+        str(count): trained(
+            "CartPole-v1",
+            total_steps=max(200 * 64 * count, 1_000_000),
+            num_envs=count,
+            evaluation_episodes=100,
+            **WIDE,
+        )
+        for count in (16, 256, 4096, 65_536)
+    }
+    found["inside one iteration of 4096, ms"] = inside(4096)
+    return found
+
+
+def inside(count: int) -> dict:
+    """Time the parts of an iteration alone."""
+    environment = make_environment("CartPole-v1")
+    plan = make_plan("CartPole-v1", num_envs=count, total_steps=64 * count, **WIDE)
+    plan = complete(plan, environment)
+    config = plan.config
+    agent = mlp_agent(
+        environment.observation_space,
+        environment.action_space,
+        **dataclasses.asdict(plan.network),
+    )
+    state = jax.jit(lambda key: init(key, environment, agent, config))(
+        jax.random.key(0)
+    )
+
+    def first(state: TrainState) -> Any:
+        return collect(state, environment, agent, num_steps=config.num_steps)
+
+    state, rollout = jax.jit(first)(state)
+
+    def second(state: TrainState, rollout: Any) -> Any:
+        return improve(state, rollout, agent, config)
+
+    moved, lesson, _ = jax.jit(second)(state, rollout)
+    return {
+        "collect": 1e3 * seconds_of(first, state),
+        "improve": 1e3 * seconds_of(second, state, rollout),
+        "fit": 1e3 * seconds_of(lambda s, x: fit(s, x, agent, config), moved, lesson),
+    }
+
+
+def seeds() -> dict:
+    """Train 1024 agents side by side."""
+    return trained(
+        "CartPole-v1", total_steps=500_000, seeds=1024, evaluation_episodes=10
+    )
+
+
+def ant() -> dict:
+    """Train three ants side by side, 50 million steps each."""
+    result = train(
+        "brax:ant@spring", total_steps=50_000_000, seeds=3, progress=False,
+        evaluation_episodes=128, **ANT,
+    )  # fmt: skip
+    return curve_of(result, 50) | {
+        "values": ANT,
+        "seeds": 3,
+        "seconds": result.evaluation["seconds"],
+        "greedy": result.evaluation["greedy"],
+        "sampled": result.evaluation["sampled"],
+    }
+
+
+PARTS = {
+    "checks": checks,
+    "update": update_times,
+    "environments": environments,
+    "seeds": seeds,
+    "ant": ant,
+}
+
+
+def main(
+    parts: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(PARTS),
+    output: pathlib.Path = RESULTS,
+) -> None:
+    """Measure and write.
+
+    Args:
+        parts: of the benchmark.
+        output: file for the JSON; parts that are not measured now stay in it.
+    """
+    result = json.loads(output.read_text()) if output.exists() else {}
+    result["command"] = "python -m benchmarks.accelerator"
+    result["versions"] = describe()
+    for part in parts:
+        start = time.perf_counter()
+        result[part] = PARTS[part]()
+        print(
+            part,
+            f"{time.perf_counter() - start:.1f} s",
+            json.dumps(result[part]),
+            flush=True,
+        )
+        output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
