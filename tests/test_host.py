@@ -17,7 +17,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from helpers import assert_close, softmax_agent
 
-from trpo_jax.checkpoint import load_policy
+from trpo_jax.policy_file import load_policy
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.host import (
     HostStep,

@@ -19,7 +19,7 @@ import trpo_jax.camera as camera
 import trpo_jax.drawings as drawings
 import trpo_jax.video as video
 import trpo_jax.watching as watching
-from trpo_jax.checkpoint import SavedPolicy
+from trpo_jax.policy_file import SavedPolicy
 from trpo_jax.distributions import Categorical
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.action_repeat import ActionRepeat

@@ -1,5 +1,6 @@
 """The programs of a run, compiled before the clock of training starts."""
 
+import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,9 @@ class Programs(NamedTuple):
         evaluate: seeds `[K]` and states → an `Evaluation` of arrays `[K, 2, E]`, greedy
             first and then sampled.
         gather: states → one pytree, whose arrays lead with the K seeds.
+        scatter: seeds `[K]` and such a pytree → states; on the host the simulators
+            start new episodes.
+        template: such a pytree of shapes.
         close: let go of threads and simulators.
     """
 
@@ -55,6 +59,8 @@ class Programs(NamedTuple):
     chunk: Callable[[Groups, np.int32], tuple[Groups, np.ndarray]]
     evaluate: Callable[[np.ndarray, Groups], Evaluation]
     gather: Callable[[Groups], TrainState]
+    scatter: Callable[[np.ndarray, TrainState], Groups]
+    template: TrainState
     close: Callable[[], None]
 
 
@@ -132,10 +138,12 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
             together = ((states,) * groups,)
             jobs.append(pool.submit(compile_for, ONCE, gather, *together))
     compiled = [job.result() for job in jobs]
-    return _side_by_side(plan.seeds, size, groups, compiled)
+    return _side_by_side(plan.seeds, size, groups, compiled, states)
 
 
-def _side_by_side(seeds: int, size: int, groups: int, compiled: list) -> Programs:
+def _side_by_side(
+    seeds: int, size: int, groups: int, compiled: list, of_group: TrainState
+) -> Programs:
     """Run programs of one group for all groups at once, a thread each."""
     init, chunk, evaluate, *gather = compiled
     pool = ThreadPoolExecutor(groups)
@@ -166,7 +174,21 @@ def _side_by_side(seeds: int, size: int, groups: int, compiled: list) -> Program
     def gather_all(states: Groups) -> TrainState:
         return gather[0](states) if gather else states[0]
 
-    return Programs(init_all, chunk_all, evaluate_all, gather_all, pool.shutdown)
+    def scatter_all(all_seeds: np.ndarray, tree: TrainState) -> Groups:
+        rows = divide(np.arange(len(all_seeds)))
+        return tuple(
+            jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), tree)
+            for rows in rows
+        )
+
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape[1:]), leaf.dtype),
+        of_group,
+    )
+    return Programs(
+        init_all, chunk_all, evaluate_all, gather_all, scatter_all, template,
+        functools.partial(pool.shutdown, wait=False),
+    )  # fmt: skip
 
 
 def stream(seed: int | jax.Array, number: int) -> jax.Array:

@@ -12,12 +12,12 @@ from safetensors.numpy import load_file, save_file
 from trpo_jax import (
     Config,
     NetworkConfig,
-    checkpoint,
+    policy_file,
     init,
     load_policy,
     make_environment,
 )
-from trpo_jax.checkpoint import save_policy
+from trpo_jax.policy_file import save_policy
 from trpo_jax.environments import full_name
 from trpo_jax.networks import mlp_agent
 from trpo_jax.normalization import normalize_observation
@@ -224,7 +224,7 @@ def test_a_description_that_does_not_fit_is_refused_by_name(
     description |= {field: value}
     del description["sha256"]  # and sign it again, as somebody with our code might
     numbers = load_file(saved[2])
-    description["sha256"] = checkpoint._checksum(numbers, description)
+    description["sha256"] = policy_file._checksum(numbers, description)
     header["__metadata__"]["trpo_jax"] = json.dumps(description)
     path = tmp_path / "policy.safetensors"
     path.write_bytes(rebuilt(header, data))
