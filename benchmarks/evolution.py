@@ -85,12 +85,16 @@ def evolve(
     *,
     total_steps: int,
     seeds: int,
+    seed: int = 0,
 ) -> dict:
-    """Search until every seed has used its steps; those of unfinished episodes too.
+    """Search until no seed has the steps for one more generation.
+
+    A generation that turns out to need more than are left is thrown away.
 
     Returns:
         Steps and mean return of each generation and seed, `[G, K]`, and the return
-        of 100 greedy episodes with the last mean, `[K]`.
+        of 100 greedy episodes with the last mean, `[K]`. Returns are those of greedy
+        policies.
     """
     begin, ask, tell, mean_of = method
     observation = observation_shapes(environment)
@@ -127,25 +131,25 @@ def evolve(
         key = jax.random.key(seed + 10_000)
         return jnp.mean(play(key, mean_of(state), 100).episode_return)
 
-    which = np.arange(seeds, dtype=np.uint32)
+    which = (seed + np.arange(seeds)).astype(np.uint32)
     state = start(which)
-    used = np.zeros(seeds)
+    used, searching = np.zeros(seeds), np.full(seeds, True)
     steps, returns = [], []
-    while used.min() < total_steps:
+    while searching.any():
         after, mean, spent = generation(
             which, state, np.full(seeds, len(steps)), used.astype(np.float32)
         )
-        over = used >= total_steps  # such a seed waits for the others
+        searching = searching & (used + np.asarray(spent) <= total_steps)
         state = jax.tree.map(
-            lambda new, old, over=over: jnp.where(
-                over.reshape(-1, *[1] * (new.ndim - 1)), old, new
+            lambda new, old, kept=searching: jnp.where(
+                kept.reshape(-1, *[1] * (new.ndim - 1)), new, old
             ),
             after,
             state,
         )
-        used = np.where(over, used, used + np.asarray(spent))
+        used = np.where(searching, used + np.asarray(spent), used)
         steps.append(used.copy())
-        returns.append(np.where(over, np.nan, np.asarray(mean)))
+        returns.append(np.where(searching, np.asarray(mean), np.nan))
     return {
         "environment_steps": np.array(steps),
         "episode_return": np.array(returns),

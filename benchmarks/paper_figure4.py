@@ -4,7 +4,9 @@ Single path, vine, natural gradient, maximum KL, empirical Fisher matrix, the
 cross-entropy method and CMA-ES: with a linear policy on a cart-pole, and with small
 networks on a swimmer, a hopper and a walker; the same number of simulator steps for
 all, five seeds. The scale is far below the paper's (`PAPER`). The step size of the
-natural gradient is the best of a few on another seed. One JSON a task and method goes
+natural gradient and the first spread of the two methods without gradients are the best
+of a few on another seed. Curves are returns while learning: of sampled actions, but of
+greedy policies for those two. One JSON a task and method goes
 to `benchmarks/results/paper_figure4/`; what is there already is left alone. Then the
 table is printed and the figure drawn.
 """
@@ -21,7 +23,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.cart_pole import CartPole
 from benchmarks.evolution import cma, cross_entropy, evolve
-from benchmarks.returns import mean_return, middle_of, read_all, write_json
+from benchmarks.returns import middle_of, read_all, write_json
+from benchmarks.runs import curve_of, vine_of_as_many_steps
 from trpo_jax.doctor import describe
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.base import Environment
@@ -32,7 +35,8 @@ from trpo_jax.training import train
 RESULTS = pathlib.Path(__file__).parent / "results" / "paper_figure4"
 FIGURE = RESULTS.parent / "paper_figure4.png"
 SEEDS, TUNING_SEED, POINTS = 5, 1000, 40
-STEP_SIZES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+STEP_SIZES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # and on, while larger is better
+SPREADS = (0.1, 0.3, 1.0, 3.0)
 PAPER = "200 iterations of 50K (swimmer) or 1M (hopper, walker) simulator steps"
 
 
@@ -45,7 +49,6 @@ class Task:
     hidden_sizes: tuple[int, ...]
     num_envs: int
     num_steps: int
-    noise: float  # of the two methods without gradients
 
     def make(self) -> Environment:
         """Make its environment."""
@@ -55,10 +58,10 @@ class Task:
 
 
 TASKS = {
-    "cart-pole": Task(CartPole, 300_000, (), 16, 128, 1.0),
-    "swimmer": Task("gymnax:Swimmer-misc", 500_000, (30,), 16, 256, 0.3),
-    "hopper": Task("brax:hopper@spring", 500_000, (50,), 64, 64, 0.3),
-    "walker": Task("brax:walker2d@spring", 500_000, (50,), 64, 64, 0.3),
+    "cart-pole": Task(CartPole, 300_000, (), 16, 128),
+    "swimmer": Task("gymnax:Swimmer-misc", 500_000, (30,), 16, 256),
+    "hopper": Task("brax:hopper@spring", 500_000, (50,), 64, 64),
+    "walker": Task("brax:walker2d@spring", 500_000, (50,), 64, 64),
 }
 SHARED = {  # whatever the presets say; and no statistics that CEM and CMA lack
     "normalize_observation": False,
@@ -104,19 +107,31 @@ def path_of(task: str, method: str) -> pathlib.Path:
 
 
 def measure(task: str, method: str) -> dict:
-    """Train five seeds; natural gradients after a choice of step size."""
+    """Train five seeds, after a choice on another one where there is one to make."""
     if method in ("CEM", "CMA"):
-        return without_gradients(task, method) | told(task, method, {})
+        tried = {x: mean_of(without_gradients(task, method, x, 1, TUNING_SEED))
+                 for x in SPREADS}  # fmt: skip
+        spread = max(tried, key=tried.get)
+        found = without_gradients(task, method, spread, SEEDS, 0)
+        return found | told(task, method, {"spread": spread, "tried": tried})
     values = values_of(task, method)
-    tried = {}
-    if method == "natural gradient":
-        for step_size in STEP_SIZES:
-            curve = by_gradient(task, values | {"step_size": step_size}, 1, TUNING_SEED)
-            tried[step_size] = np.nanmean(np.array(curve["episode_return"], float))
-        values["step_size"] = max(tried, key=tried.get)
-    return by_gradient(task, values, SEEDS, 0) | told(
-        task, method, values | ({"step_sizes_tried": tried} if tried else {})
-    )
+    if method != "natural gradient":
+        return by_gradient(task, values, SEEDS, 0) | told(task, method, values)
+    sizes, tried = list(STEP_SIZES), {}
+    while sizes:
+        size = sizes.pop(0)
+        values["step_size"] = size
+        tried[size] = mean_of(by_gradient(task, values, 1, TUNING_SEED))
+        if not sizes and max(tried, key=tried.get) == size:
+            sizes.append(float(f"{size * 10 / 3:.1g}"))  # 10, 30, 100, ...
+    values["step_size"] = max(tried, key=tried.get)
+    found = by_gradient(task, values, SEEDS, 0)
+    return found | told(task, method, values | {"tried": tried})
+
+
+def mean_of(found: dict) -> float:
+    """Return the mean return over the whole of a training."""
+    return float(np.nanmean(np.array(found["episode_return"], float)))
 
 
 def told(task: str, method: str, values: dict) -> dict:
@@ -142,12 +157,10 @@ def values_of(task: str, method: str) -> dict:
         "num_envs": setting.num_envs,
         "num_steps": setting.num_steps,
     }
-    if values.get("sampling") == "vine":  # half of the steps in the trunk
-        half = setting.num_steps // 2
-        length = 16 if half >= 64 else 8
-        values |= {"num_steps": half, "vine_steps": length}
-        values["vine_states"] = half // (4 * length)
-        assert values["vine_states"] * 4 * length == half  # as many as on a path
+    if values.get("sampling") == "vine":
+        values |= vine_of_as_many_steps(
+            setting.num_envs, setting.num_steps, values["vine_actions"], branch=16
+        )
     return values
 
 
@@ -162,22 +175,15 @@ def by_gradient(task: str, values: dict, seeds: int, seed: int) -> dict:
         progress=False,
         **values,
     )
-    steps = result.plan.config.steps_per_iteration
-    parts = np.array_split(np.arange(result.plan.iterations), POINTS)
-    parts = [part for part in parts if len(part)]
-    metrics = result.metrics
-    return {
-        "environment_steps": [int((part[-1] + 1) * steps) for part in parts],
-        "episode_return": [
-            [mean_return(e[part], r[part]) for part in parts]
-            for e, r in zip(metrics.episodes, metrics.episode_return)
-        ],
+    return curve_of(result, POINTS) | {
         "greedy": result.evaluation["greedy"]["mean_per_seed"],
         "train_seconds": result.evaluation["seconds"]["train"],
     }
 
 
-def without_gradients(task: str, method: str) -> dict:
+def without_gradients(
+    task: str, method: str, spread: float, seeds: int, seed: int
+) -> dict:
     """Search the parameters of the same policy."""
     setting = TASKS[task]
     environment = setting.make()
@@ -186,9 +192,14 @@ def without_gradients(task: str, method: str) -> dict:
         environment.action_space,
         hidden_sizes=setting.hidden_sizes,
     )
-    search = {"CEM": cross_entropy, "CMA": cma}[method](setting.noise)
+    search = {"CEM": cross_entropy, "CMA": cma}[method](spread)
     found = evolve(
-        search, environment, agent, total_steps=setting.total_steps, seeds=SEEDS
+        search,
+        environment,
+        agent,
+        total_steps=setting.total_steps,
+        seeds=seeds,
+        seed=seed,
     )
     grid = np.linspace(0, setting.total_steps, POINTS + 1)[1:]
     steps, returns = found["environment_steps"].T, found["episode_return"].T
@@ -200,6 +211,7 @@ def without_gradients(task: str, method: str) -> dict:
     return {
         "environment_steps": grid.astype(int).tolist(),
         "episode_return": curves,
+        "steps_used": found["environment_steps"][-1].astype(int).tolist(),
         "greedy": found["greedy"].astype(float).tolist(),
     }
 
@@ -236,10 +248,10 @@ def table() -> str:
 
 def draw() -> None:
     """Draw the learning curves, a panel a task."""
-    found = results()
-    figure = Figure(figsize=(3.1 * len(TASKS), 3.1), dpi=100, layout="constrained")
+    found = {task: methods for task, methods in results().items() if methods}
+    figure = Figure(figsize=(3.1 * len(found), 3.1), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(TASKS), squeeze=False)[0]
+    panels = figure.subplots(1, len(found), squeeze=False)[0]
     for axes, (task, methods) in zip(panels, found.items()):
         axes.set_title(task, fontsize=10)
         axes.set_xlabel("thousand simulator steps", fontsize=8)
@@ -248,8 +260,11 @@ def draw() -> None:
             returns = np.array(result["episode_return"], float)
             steps = np.array(result["environment_steps"]) / 1000
             middle = middle_of(returns)
+            ended = ~np.isnan(middle)  # some episode has
             dashes = "--" if method in ("CEM", "CMA") else "-"
-            axes.plot(steps, middle, dashes, color=f"C{i}", lw=1.4, label=method)
+            axes.plot(
+                steps[ended], middle[ended], dashes, color=f"C{i}", lw=1.4, label=method
+            )
     panels[0].set_ylabel("mean return", fontsize=8)
     panels[0].legend(fontsize=7)
     figure.savefig(FIGURE)

@@ -25,31 +25,39 @@ def curve_of(result: TrainResult, points: int) -> dict:
 
 
 def vine_of_as_many_steps(
-    num_steps: int, actions: int, longest: int
+    num_envs: int, num_steps: int, actions: int, branch: int
 ) -> dict[str, object]:
     """Return values for a vine with no more simulator steps than a single path.
 
-    Half of them are in the trunk, the others in branches, which are shorter where the
-    half leaves no room for those of one state.
+    Half of the environments follow trunks, as long as the path's; what the other half
+    would have used goes into branches, as many states as that is enough for.
 
     Args:
+        num_envs: of the single path.
         num_steps: of the single path, in each environment.
         actions: K, tried in each state.
-        longest: steps of a branch at most, a power of two.
+        branch: steps of a branch.
+
+    Raises:
+        ValueError: when it is not enough for one state of each trunk.
 
     Example:
-        >>> vine = vine_of_as_many_steps(128, 4, 16)
-        >>> vine["num_steps"], vine["vine_states"], vine["vine_steps"]
-        (64, 1, 16)
+        >>> vine = vine_of_as_many_steps(16, 128, 4, 16)
+        >>> vine["num_envs"], vine["vine_states"]
+        (8, 2)
     """
-    half = num_steps // 2
-    length = longest
-    while length * actions > half:
-        length //= 2
+    trunks = num_envs // 2
+    states = (num_envs - trunks) * num_steps // max(trunks, 1) // (actions * branch)
+    if not trunks or not states:
+        raise ValueError(
+            f"{num_envs} x {num_steps} steps are too few for trunks and branches of "
+            f"{actions} x {branch}"
+        )
     return {
         "sampling": "vine",
-        "num_steps": half,
+        "num_envs": trunks,
+        "num_steps": num_steps,
         "vine_actions": actions,
-        "vine_states": half // (length * actions),
-        "vine_steps": length,
+        "vine_states": states,
+        "vine_steps": branch,
     }

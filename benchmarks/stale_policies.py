@@ -143,23 +143,25 @@ def of_curve(curve: dict) -> np.ndarray:
 
 
 def table() -> str:
-    """Return the results as Markdown: mean return of the whole training, IQM."""
+    """Return the results as Markdown: mean return, all the way and in the last third."""
     lines = []
     for name, result in read_all(tuple(ENVIRONMENTS), path_of).items():
         lines += [
-            f"| {name}: return over the whole training, IQM of {SEEDS} seeds | "
+            f"| {name}: return, all the way / in the last third; IQM of {SEEDS} seeds | "
             + " | ".join(f"delay {delay}" for delay in DELAYS)
             + " |",
             "|---|" + "---|" * len(DELAYS),
         ]
         for way in WAYS:
-            cells = [
-                interquartile_mean(
-                    np.nanmean(of_curve(result["curves"][f"{way}, {delay}"]), axis=1)
+            cells = []
+            for delay in DELAYS:
+                returns = of_curve(result["curves"][f"{way}, {delay}"])
+                whole, end = (
+                    interquartile_mean(np.nanmean(returns[:, first:], axis=1))
+                    for first in (0, -(POINTS // 3))
                 )
-                for delay in DELAYS
-            ]
-            lines.append(f"| {way} | " + " | ".join(f"{x:.0f}" for x in cells) + " |")
+                cells.append(f"{whole:.0f} / {end:.0f}")
+            lines.append(f"| {way} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 

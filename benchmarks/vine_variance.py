@@ -4,7 +4,12 @@ A policy is trained for a while and then held still, while the gradient of the s
 and its value at a nearby policy are estimated again and again, from single paths and
 from vines with and without common random numbers: once from equally many action values,
 once from equally many steps of the simulator. The noise of an estimate is its
-variance over the squared norm of its mean. One JSON an environment goes to
+variance over the squared norm of its mean.
+
+Estimators differ in what they are right about on average, too: a single path trusts the
+critic after few steps, as λ says, a branch after all of its steps. So single paths are
+there with λ = 1 as well, and every mean is compared with that of far longer paths with
+λ = 1, by the cosine of the angle between them. One JSON an environment goes to
 `benchmarks/results/vine_variance/`; what is there already is left alone. Then the
 table is printed and the figure drawn.
 """
@@ -39,16 +44,20 @@ from trpo_jax.vine import collect_vine
 RESULTS = pathlib.Path(__file__).parent / "results" / "vine_variance"
 FIGURE = RESULTS.parent / "vine_variance.png"
 ENVIRONMENTS = {  # steps of training before anything is measured, and repetitions
-    "CartPole-v1": (20_480, 200),
-    "Pendulum-v1": (40_000, 200),
-    "Breakout-MinAtar": (500_000, 100),
-    "brax:hopper@spring": (200_000, 50),
+    "CartPole-v1": (20_480, 400),
+    "Pendulum-v1": (40_000, 400),
+    "Breakout-MinAtar": (500_000, 400),
+    "brax:hopper@spring": (200_000, 100),
 }
+ENDLESS = 1e9  # drawn for a noise without a bound
 POOL, WARM_UP = 1024, 200  # environments at random moments of their episodes
 ENVS, STATES, STEPS = 16, 8, 16  # B, M and H of the vine; its trunks have H steps too
+LONGER = 8  # times the steps of the others, in the paths of the reference
 NAMES = (
     "single path, as many Q-values",
+    "single path, λ = 1, as many Q-values",
     "single path, as many steps",
+    "single path, λ = 1, as many steps",
     "vine, own random numbers",
     "vine, common random numbers",
 )
@@ -91,22 +100,34 @@ def measure(name: str) -> dict:
             config, sampling="vine", common_random_numbers=common
         ), of_vine
 
-    def path(steps: int) -> tuple[Config, int]:  # as long, but more of them
-        return dataclasses.replace(config, num_envs=steps // STEPS), steps
+    def path(steps: int, **values: float) -> tuple[Config, int]:  # as long, but more
+        return dataclasses.replace(config, num_envs=steps // STEPS, **values), steps
 
-    settings = dict(
-        zip(
-            NAMES,
-            (path(values), path(of_vine), vine(False), vine(True)),
-            strict=True,
-        )
+    all_ways = (
+        path(values),
+        path(values, gae_lambda=1.0),
+        path(of_vine),
+        path(of_vine, gae_lambda=1.0),
+        vine(False),
+        vine(True),
     )
+    settings = dict(zip(NAMES, all_ways, strict=True))
     keys = jax.random.split(jax.random.key(5), repetitions)
+
+    def repeated(setting: Config, keys: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+        one = estimator(pool, nearby, environment, agent, setting)
+        found = jax.jit(lambda keys: jax.lax.map(one, keys))(keys)
+        return tuple(map(np.asarray, found))
+
+    reference, _ = repeated(
+        dataclasses.replace(path(of_vine, gae_lambda=1.0)[0], num_steps=LONGER * STEPS),
+        jax.random.split(jax.random.key(6), repetitions // 2),
+    )
     estimates = {}
     for label, (setting, simulated) in settings.items():
-        estimate = estimator(pool, nearby, environment, agent, setting)
-        gradient, value = jax.jit(lambda keys, f=estimate: jax.lax.map(f, keys))(keys)
-        estimates[label] = summarize(np.asarray(gradient), np.asarray(value)) | {
+        gradient, value = repeated(setting, keys)
+        estimates[label] = summarize(gradient, value) | {
+            "cosine": cosine(gradient, reference),
             "simulator_steps": simulated * config.action_repeat,
             "action_values": simulated if setting.sampling == "single_path" else values,
         }
@@ -186,56 +207,83 @@ def estimator(
 
 
 def summarize(gradient: np.ndarray, value: np.ndarray) -> dict:
-    """Return noise of the gradient and of L, with 95 % bootstrap intervals."""
+    """Return noise of the gradient and of L, with 95 % bootstrap intervals.
+
+    None stands for a mean that is not told from zero, whose noise has no bound.
+    """
     rng = np.random.default_rng(0)
-    count = len(value)
-    draws = rng.integers(count, size=(500, count))
+    draws = rng.integers(len(value), size=(500, len(value)))
 
-    def noise(x: np.ndarray) -> float:
-        """Variance over the squared mean, of which its own noise is taken off."""
+    def noise(x: np.ndarray, resampled: int = 0) -> float:
+        """Return the variance over the squared mean, what noise adds to it taken off.
+
+        A mean of n draws adds variance / n; one of draws from those, twice that.
+        """
         variance = x.var(axis=0, ddof=1).sum()
-        square = (x.mean(axis=0) ** 2).sum() - variance / len(x)
-        return float(variance / max(square, 1e-12))
+        square = (x.mean(axis=0) ** 2).sum() - (1 + resampled) * variance / len(x)
+        return float(variance / square) if square > 0 else np.inf
 
-    wide = value[:, None]
+    def finite(x: float) -> float | None:
+        return float(x) if np.isfinite(x) else None
+
+    def told(x: np.ndarray) -> dict:
+        ends = np.percentile(
+            [noise(x[rows], 1) for rows in draws], [2.5, 97.5], method="nearest"
+        )
+        return {"noise": finite(noise(x)), "ci95": [finite(end) for end in ends]}
+
     return {
-        what: {
-            "noise": noise(x),
-            "ci95": np.percentile([noise(x[d]) for d in draws], [2.5, 97.5]).tolist(),
-        }
-        for what, x in (("gradient", gradient), ("surrogate", wide))
-    } | {
+        "gradient": told(gradient),
+        "surrogate": told(value[:, None]),
         "surrogate_mean": float(value.mean()),
         "gradient_norm": float(np.linalg.norm(gradient.mean(axis=0))),
     }
+
+
+def cosine(draws: np.ndarray, reference: np.ndarray) -> float | None:
+    """Return that of the angle between two means, what noise adds to them taken off."""
+
+    def square(x: np.ndarray) -> float:
+        return (x.mean(axis=0) ** 2).sum() - x.var(axis=0, ddof=1).sum() / len(x)
+
+    squares = square(draws) * square(reference)
+    if square(draws) <= 0 or square(reference) <= 0:
+        return None
+    return float(draws.mean(axis=0) @ reference.mean(axis=0) / np.sqrt(squares))
 
 
 def table() -> str:
     """Return the results on disk as Markdown."""
     lines = [
         "| environment | estimator | Q-values | simulator steps | noise of gradient "
-        "| noise of L |",
-        "|---|---|---|---|---|---|",
+        "| noise of L | cosine to the reference |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, result in read_all(tuple(ENVIRONMENTS), path_of).items():
         for label, estimate in result["estimates"].items():
             noises = (
-                f"{estimate[what]['noise']:.3g} [{estimate[what]['ci95'][0]:.3g}, "
-                f"{estimate[what]['ci95'][1]:.3g}]"
+                f"{written(estimate[what]['noise'])} "
+                f"[{', '.join(map(written, estimate[what]['ci95']))}]"
                 for what in ("gradient", "surrogate")
             )
             lines.append(
                 f"| {name} | {label} | {estimate['action_values']} | "
-                f"{estimate['simulator_steps']} | {' | '.join(noises)} |"
+                f"{estimate['simulator_steps']} | {' | '.join(noises)} | "
+                f"{written(estimate['cosine']).replace('∞', '–')} |"
             )
     return "\n".join(lines)
+
+
+def written(noise: float | None) -> str:
+    """Return a noise in three digits."""
+    return "∞" if noise is None else f"{noise:.3g}"
 
 
 def draw() -> None:
     """Draw the noise of every estimator, a panel for each environment."""
     found = read_all(tuple(ENVIRONMENTS), path_of)
     figure = Figure(
-        figsize=(2.2 + 2.4 * len(found), 2.6), dpi=100, layout="constrained"
+        figsize=(2.6 + 2.4 * len(found), 2.8), dpi=100, layout="constrained"
     )
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(found), squeeze=False)[0]
@@ -243,12 +291,18 @@ def draw() -> None:
         axes.set_title(name, fontsize=10)
         for i, label in enumerate(NAMES):
             estimate = result["estimates"][label]["gradient"]
-            low, high = estimate["ci95"]
+            low, high = (ENDLESS if end is None else end for end in estimate["ci95"])
             axes.plot([low, high], [-i, -i], color=f"C{i}", lw=2)
-            axes.plot(estimate["noise"], -i, "o", color=f"C{i}")
+            if estimate["noise"] is not None:
+                axes.plot(estimate["noise"], -i, "o", color=f"C{i}")
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
-        ends = [e["gradient"]["ci95"] for e in result["estimates"].values()]
+        ends = [
+            end
+            for estimate in result["estimates"].values()
+            for end in estimate["gradient"]["ci95"]
+            if end is not None
+        ]
         axes.set_xlim(
             10 ** np.floor(np.log10(np.min(ends))),
             10 ** np.ceil(np.log10(np.max(ends))),

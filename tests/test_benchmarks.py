@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import ablations, returns
+from benchmarks import ablations, returns, runs
+from trpo_jax.trpo import Config
 
 
 def metrics(episodes, episode_return):
@@ -107,3 +108,19 @@ def test_a_change_that_the_preset_has_already_is_not_run():
     assert ablations.changes_something("envpool:Hopper-v4", ablations.PRESET)
     assert not ablations.changes_something("envpool:Hopper-v4", "γ = 0.995")
     assert ablations.changes_something("envpool:Hopper-v4", "γ = 0.99")
+
+
+@pytest.mark.parametrize(
+    "path", [(16, 64, 2, 4), (6, 67, 4, 4), (64, 32, 4, 4), (7, 9, 2, 2)]
+)
+def test_a_vine_has_no_more_steps_than_the_path_and_hardly_fewer(path):
+    num_envs, num_steps, actions, branch = path
+    values = runs.vine_of_as_many_steps(*path)
+    steps = Config(**values).steps_per_iteration
+    one_state_more = values["num_envs"] * actions * branch
+    assert steps <= num_envs * num_steps < steps + one_state_more
+
+
+def test_too_short_a_path_for_a_vine_is_refused():
+    with pytest.raises(ValueError, match="4 x 6 steps are too few"):
+        runs.vine_of_as_many_steps(4, 6, 4, 4)

@@ -198,13 +198,62 @@ def test_branches_are_a_loop_by_hand(parts, bootstrap, common, monkeypatch):
     assert (False, True) in ends
 
 
-def test_common_random_numbers_are_common():
-    """With the noise shared, the better action is better by 1 in the first step."""
-    config = setting(vine_steps=1, vine_bootstrap=False)
-    *_, found = collected(make(3), config)
-    np.testing.assert_allclose(
-        found.action_value[..., 1] - found.action_value[..., 0], 1, rtol=1e-5
-    )
+class Echo(gymnasium.Env):
+    """The first action of a branch changes nothing; each later one is its reward."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = np.zeros(2)  # steps since it was restored; steps of the episode
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        reward = float(action) if self.state[0] > 0 else 0.0
+        self.state += 1
+        return np.zeros(1, np.float32), reward, False, False, {}
+
+    def clone_state(self, include_rng):
+        return self.state  # not a copy
+
+    def restore_state(self, state):
+        self.state = state
+        self.state[0] = 0
+
+
+@pytest.mark.parametrize("common", [True, False])
+def test_common_random_numbers_are_common(common):
+    vector = SyncVectorEnv([Echo] * 4, autoreset_mode=AutoresetMode.SAME_STEP)
+    environment = GymnasiumEnvironment(vector, seed=0, max_episode_steps=100)
+    config = setting(num_envs=4, common_random_numbers=common, vine_bootstrap=False)
+    *_, found = collected(environment, config)
+    first, second = np.moveaxis(np.asarray(found.action_value), -1, 0)
+    if common:  # the policy decides alike after either action
+        np.testing.assert_array_equal(first, second)
+        assert len(np.unique(first)) > 3  # but not after every state
+    else:
+        assert np.mean(first == second) < 0.5
+
+
+def test_a_state_that_is_shared_with_its_environment_is_copied():
+    vector = SyncVectorEnv([Echo], autoreset_mode=AutoresetMode.SAME_STEP)
+    environment = GymnasiumEnvironment(vector, seed=0, max_episode_steps=100)
+    environment.reset()
+    inner = vector.envs[0].unwrapped
+
+    def play(steps):
+        for _ in range(steps):
+            environment.send(np.ones(1, int))
+            environment.receive()
+        return inner.state[1]
+
+    play(3)
+    kept = environment.snapshot(0)
+    assert play(2) == 5
+    for _ in range(2):
+        environment.restore(0, kept)
+        assert play(2) == 5
 
 
 def test_it_learns_through_the_command_s_own_path():

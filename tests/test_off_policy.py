@@ -313,6 +313,31 @@ def test_the_corrected_gradient_is_unbiased_and_the_uncorrected_is_not():
     assert np.any(np.abs(uncorrected - truth) > 10 * error + 2e-3)
 
 
+@pytest.mark.parametrize("clip", [1.0, jnp.inf])
+def test_without_a_critic_all_three_clips_matter(clip):
+    """λ = 1 and a critic that knows nothing: the first step of long episodes."""
+    mdp, policy, _, agent, _, state, rollout = foreign_data()
+    config = Config(
+        num_envs=4096, discount=1.0, gae_lambda=1.0, scale_reward=False,
+        normalize_observation=False, standardize_advantage=False,
+    )  # fmt: skip
+    ignorant = state.replace(critic_params=jnp.zeros(len(policy)))
+    batch = estimate_off_policy_advantages(
+        ignorant, rollout, agent, config,
+        rho_clip=clip, trace_clip=clip, importance_clip=clip,
+    )  # fmt: skip
+    first = jax.tree.map(lambda leaf: leaf[0], batch)
+    # Of (π/β) Â ∇log π the part that belongs to each state and action.
+    each = np.zeros((first.weight.size, *policy.shape))
+    rows = np.arange(first.weight.size)
+    each[rows, first.observation, first.action] = first.importance * first.advantage
+    mean, error = each.mean(0), each.std(0) / np.sqrt(len(each))
+    start = np.bincount(first.observation, minlength=len(policy)) / len(rows)
+    truth = start[:, None] * np.asarray(policy * tabular.action_value(mdp, policy))
+    wrong = np.abs(mean - truth) > 5 * error + 5e-3
+    assert wrong.any() if clip == 1 else not wrong.any()
+
+
 # --- several rollouts, and how far to trust them -------------------------------------
 
 
@@ -335,6 +360,20 @@ def test_combining_weighs_batches():
     alone, _ = update(state, half, agent, config)
     with_nothing, _ = update(state, first, agent, config)
     assert_close(alone.policy_params, with_nothing.policy_params, 1e-3, 1e-5)
+
+
+def test_a_weight_of_three_is_a_batch_that_is_there_three_times():
+    agent, config, state, rollout = started()
+    batch = estimate_advantages(state, rollout, agent, config)
+    first = jax.tree.map(lambda leaf: leaf[:16], batch)
+    second = jax.tree.map(lambda leaf: leaf[16:48], batch)
+    weighted, _ = update(state, combine([first, second], [0.5, 1.5]), agent, config)
+    repeated, _ = update(
+        state, combine([first, second, second, second], [1.0] * 4), agent, config
+    )
+    plain, _ = update(state, combine([first, second], [1.0, 1.0]), agent, config)
+    assert_close(weighted.policy_params, repeated.policy_params, 1e-2, 1e-5)
+    assert differ(weighted.policy_params, plain.policy_params)
 
 
 @pytest.mark.parametrize("count", [(1, 2), (0, 0)])

@@ -532,3 +532,21 @@ def test_every_step_of_the_simulator_is_counted():
 def test_a_vine_that_cannot_be_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Config(**({"sampling": "vine"} | values))
+
+
+def test_the_products_have_as_many_rows_as_on_a_single_path():
+    """`fisher_fraction` is of the states visited, of which few branch."""
+    agent = softmax_agent()
+    config = Config(
+        num_envs=4, num_steps=20, sampling="vine", vine_states=5, vine_steps=2, **PLAIN
+    )
+
+    def collected(key):
+        return collect_vine(init(key, Clock(), agent, config), Clock(), agent, config)
+
+    _, _, batch = jax.eval_shape(collected, jax.random.key(0))
+    rows = jax.eval_shape(VineBatch.rows, batch)
+    assert rows.weight.shape == (20,)
+    assert rows.fraction_in_products(0.1) == 0.4  # 8 of 20, as 8 of 80
+    assert rows.fraction_in_products(0.5) == 1
+    assert rows.lesson.fraction_in_products(0.1) == 0.1

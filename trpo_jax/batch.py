@@ -48,6 +48,10 @@ class Batch:
         """What the critic learns from: the batch itself."""
         return self
 
+    def fraction_in_products(self, fraction: float) -> float:
+        """Return the fraction of the rows in the Fisher products: the one asked for."""
+        return fraction
+
     def log_prob(self, policy: Any) -> jax.Array:
         """Return log π(a|s), `[T, B]`, of the actions under a distribution."""
         return policy.log_prob(self.action)
@@ -113,6 +117,15 @@ class VineBatch:
         """Return the batch with one leading axis, and zeros in rows of weight 0."""
         alone = _rows(self.replace(lesson=None), self.weight)
         return alone.replace(lesson=self.lesson.rows())
+
+    def fraction_in_products(self, fraction: float) -> float:
+        """Return the fraction of the rows in the Fisher products.
+
+        It is one of all states that were visited, of which far fewer branch: as many
+        rows as on a single path, as long as there are so many.
+        """
+        visited, branching = self.lesson.weight.size, self.weight.size
+        return min(1.0, fraction * visited / branching)
 
     def log_prob(self, policy: Any) -> jax.Array:
         """Return log π(aₖ|s), `[M, B, K]`, of the actions under a distribution."""

@@ -140,8 +140,10 @@ def estimate_off_policy_advantages(
         config: discount and λ.
         rho_clip: ρ̄ of `v_trace`.
         trace_clip: c̄ of `v_trace`.
-        importance_clip: largest π_old/β in the surrogate. The gradient is unbiased
-            when all three are ∞, or with λ = 0 and a perfect critic when this one is.
+        importance_clip: largest π_old/β in the surrogate. For states of β, the gradient
+            is unbiased when all three are ∞, λ is 1 and episodes end within the
+            rollout, or with λ = 0 and a perfect critic when this one is. Ratios beyond
+            e^±40 count as that.
 
     Returns:
         A `Batch`.
@@ -150,8 +152,7 @@ def estimate_off_policy_advantages(
         A policy that is updated from the rollouts of an earlier one::
 
             batch = estimate_off_policy_advantages(state, rollout, agent, config)
-            near = shrink_max_kl(config, state.iteration - rollout.policy_version)
-            state, info = update(state, batch, agent, near)
+            state, info = update(state, batch, agent, config)
             state = absorb_statistics(state, rollout, config)
     """
     rollout, *arguments = valued(state, rollout, agent, config)
@@ -186,7 +187,9 @@ def shrink_max_kl(
 ) -> Config:
     """Return the configuration with δ / (1 + rate · staleness).
 
-    The older the data, the less a step on them is to be trusted.
+    The older the data, the less a step on them is to be trusted; but smaller steps
+    learn more slowly. In `benchmarks/stale_policies.py` they help corrected batches on
+    CartPole-v1 and cost a good part of the return on Pendulum-v1.
 
     Args:
         config: of the run.

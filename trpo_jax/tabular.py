@@ -110,8 +110,16 @@ def local_return(mdp: MDP, policy: jax.Array, new: jax.Array) -> jax.Array:
         policy: π.
         new: π̃.
     """
-    gain = visitation(mdp, policy)[:, None] * new * advantage(mdp, policy)
-    return expected_return(mdp, policy) + jnp.sum(gain)
+    return expected_return(mdp, policy) + local_gain(mdp, policy, new)
+
+
+def local_gain(mdp: MDP, policy: jax.Array, new: jax.Array) -> jax.Array:
+    """Return L_π(π̃) − η(π), without the rounding of a difference.
+
+    Args: as of `local_return`.
+    """
+    gain = (new - policy) * advantage(mdp, policy)  # of which that of π is 0
+    return visitation(mdp, policy) @ jnp.sum(gain, axis=1)
 
 
 def total_variation(policy: jax.Array, new: jax.Array) -> jax.Array:
@@ -120,9 +128,23 @@ def total_variation(policy: jax.Array, new: jax.Array) -> jax.Array:
 
 
 def kl(policy: jax.Array, new: jax.Array) -> jax.Array:
-    """Return KL(π ‖ π̃) in nats in every state, `[S]`."""
-    ratio = jnp.where(policy > 0, policy, 1) / jnp.where(policy > 0, new, 1)
-    return jnp.sum(policy * jnp.log(ratio), axis=1)
+    """Return KL(π ‖ π̃) in nats in every state, `[S]`.
+
+    Σ p log(p/q) as Σ p (x − log(1 + x)) with x = q/p − 1, whose terms are not negative:
+    nothing cancels where the policies are close, as those of Algorithm 1 are. Both rows
+    must sum to 1.
+    """
+    possible = policy > 0
+    old = jnp.where(possible, policy, 1)
+    x = jnp.where(possible, (new - policy) / old, 0)
+    near = x > -0.5
+    log = jnp.where(
+        near,
+        jnp.log1p(jnp.where(near, x, 0)),
+        jnp.log(jnp.where(near, 1, new) / old),  # however small
+    )
+    terms = jnp.where(possible, policy * (x - log), new)
+    return jnp.sum(terms, axis=1)
 
 
 def penalty_coefficient(mdp: MDP, policy: jax.Array) -> jax.Array:
@@ -142,8 +164,7 @@ def lower_bound(mdp: MDP, policy: jax.Array, new: jax.Array) -> jax.Array:
         >>> bool(lower_bound(mdp, old, new) <= expected_return(mdp, new))
         True
     """
-    penalty = penalty_coefficient(mdp, policy) * jnp.max(kl(policy, new))
-    return local_return(mdp, policy, new) - penalty
+    return expected_return(mdp, policy) + _guaranteed_gain(mdp, policy, new)
 
 
 def total_variation_bound(mdp: MDP, policy: jax.Array, new: jax.Array) -> jax.Array:
@@ -260,8 +281,7 @@ def algorithm_1(mdp: MDP, policy: jax.Array) -> tuple[jax.Array, Improvement]:
     lowest = jnp.full((), -LOG_RANGE, policy.dtype)
     log_kl = bisect(slope_exceeds_penalty, lowest, _LOG_MAX_KL, _COARSE_HALVINGS)
     new = tilted(policy, gap, tilt_of_kl(policy, gap, jnp.exp(log_kl)))
-    guaranteed = lower_bound(mdp, policy, new) - expected_return(mdp, policy)
-    return new, _improvement(mdp, policy, new, guaranteed)
+    return new, _improvement(mdp, policy, new, _guaranteed_gain(mdp, policy, new))
 
 
 def trust_region(
@@ -303,8 +323,13 @@ def trust_region(
             f"divergence must be 'mean_kl' or 'max_kl'; got {divergence!r}"
         )
     new = tilted(policy, gap, tilt)
-    guaranteed = lower_bound(mdp, policy, new) - expected_return(mdp, policy)
-    return new, _improvement(mdp, policy, new, guaranteed)
+    return new, _improvement(mdp, policy, new, _guaranteed_gain(mdp, policy, new))
+
+
+def _guaranteed_gain(mdp: MDP, policy: jax.Array, new: jax.Array) -> jax.Array:
+    """Return L_π(π̃) − η(π) − C maxₛ KL(π ‖ π̃)."""
+    penalty = penalty_coefficient(mdp, policy) * jnp.max(kl(policy, new))
+    return local_gain(mdp, policy, new) - penalty
 
 
 def _one_minus_discounted_chain(mdp: MDP, policy: jax.Array) -> jax.Array:
@@ -318,7 +343,7 @@ def _improvement(
 ) -> Improvement:
     weight, distance = visitation(mdp, policy), kl(policy, new)
     return Improvement(
-        local_gain=local_return(mdp, policy, new) - expected_return(mdp, policy),
+        local_gain=local_gain(mdp, policy, new),
         guaranteed_gain=guaranteed_gain,
         max_kl=jnp.max(distance),
         mean_kl=weight @ distance / jnp.sum(weight),

@@ -93,7 +93,8 @@ def improve_policy(
     def curvature(direction: jax.Array) -> jax.Array:
         return over_rows(row_curvature(act, flat, direction))
 
-    some = subsample_rows(key, rows, config.fisher_fraction)
+    fraction = rows.fraction_in_products(config.fisher_fraction)
+    some = subsample_rows(key, rows, fraction)
 
     def of_some(flat: jax.Array) -> Any:
         policy = act(flat, some.observation)

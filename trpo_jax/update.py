@@ -60,6 +60,7 @@ def estimate_advantages(
             bonus = my_novelty(batch.observation)
             batch = batch.replace(advantage=batch.advantage + bonus)
             state, info = update(state, batch, agent, config)
+            state = absorb_statistics(state, rollout, config)
     """
     rollout, *arguments = valued(state, rollout, agent, config)
     advantage, value_target = advantages(
@@ -124,8 +125,11 @@ def update(
 
     Args:
         state: its normaliser and critic are those that acted.
-        rollout: transitions, whose advantages are then estimated by the critic and
-            whose statistics the normaliser takes in, or a finished batch of any kind.
+        rollout: transitions of this state's own policy, whose advantages are then
+            estimated by the critic and whose statistics the normaliser takes in, or a
+            finished batch of any kind, after which `absorb_statistics` is for you to
+            call. What another policy collected, an earlier one too, goes through
+            `estimate_off_policy_advantages` first.
         agent: policy and critic.
         config: of the run.
 

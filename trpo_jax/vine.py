@@ -46,7 +46,8 @@ def collect_vine(
 
     Returns:
         The state with the trunks moved on, the trunks' `Rollout`, and a `VineBatch`
-        `[M, B]` for `update`; action values in units of the scaled reward.
+        `[M, B]` for `update`, after which `absorb_statistics` lets the normaliser take
+        in the trunks; action values in units of the scaled reward.
 
     Raises:
         ValueError: for uniform proposals of actions that are not discrete.
