@@ -143,11 +143,11 @@ def of_curve(curve: dict) -> np.ndarray:
 
 
 def table() -> str:
-    """Return the results as Markdown: mean return, all the way and in the last third."""
+    """Return the results as Markdown: return all the way, and in the last third."""
     lines = []
     for name, result in read_all(tuple(ENVIRONMENTS), path_of).items():
         lines += [
-            f"| {name}: return, all the way / in the last third; IQM of {SEEDS} seeds | "
+            f"| {name}: return, all the way / last third; IQM of {SEEDS} seeds | "
             + " | ".join(f"delay {delay}" for delay in DELAYS)
             + " |",
             "|---|" + "---|" * len(DELAYS),
