@@ -293,6 +293,9 @@ def _read_arrays(
             raise ValueError(f"{ARRAYS} is larger than what it is to hold")
     if _fingerprint(path) != manifest["arrays"]:
         raise ValueError(f"{ARRAYS} has changed since it was written")
+    with _open(path) as file:
+        file.seek(8)
+        json.loads(file.read(header), object_pairs_hook=_without_repetition)
     arrays = {}
     with safe_open(path, framework="numpy") as file:
         if set(file.keys()) != set(expected):
@@ -305,6 +308,13 @@ def _read_arrays(
             if arrays[name].dtype != leaf.dtype:
                 raise ValueError(f"{name} in {ARRAYS} has the wrong type")
     return arrays
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"{ARRAYS} holds a name twice")
+    return found
 
 
 def _open(path: pathlib.Path) -> Any:

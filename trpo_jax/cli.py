@@ -171,7 +171,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     except (RuntimeError, MemoryError, OverflowError) as error:  # none is bad input
         line = " ".join(str(error).split()) or type(error).__name__
-        print(f"trpo-jax: {line[:300]}", file=sys.stderr)
+        notes = getattr(error, "__notes__", [])
+        print("\n".join([f"trpo-jax: {line[:500]}", *notes]), file=sys.stderr)
         sys.exit(1)
 
 

@@ -15,7 +15,9 @@ from trpo_jax.plan import Plan
 from trpo_jax.programs import Groups, Programs
 from trpo_jax.results import rows_of
 from trpo_jax.signals import note_signals
+from trpo_jax.trust_region import NON_FINITE, Status
 
+PATIENCE = 20  # iterations in a row that a seed may spoil
 PACE = 2.0  # seconds after which a chunk is to end, so that whoever waits for one can
 EVERY_SECONDS = 60.0  # between checkpoints whose iterations nobody chose
 _DIRECTORY = "checkpoints"
@@ -83,9 +85,37 @@ def run_chunks(
             _tell(sinks, rows_of(plan, done, logs[-1]))
             done += count
             stopped = received() or keeper.after(done, states, logs)
-    if not isinstance(stopped, SimulatorError | OSError):
+            stopped = stopped or _spoilt(plan, logs)
+    if not isinstance(stopped, SimulatorError | OSError):  # of a full disk
         stopped = keeper.finish(done, states, logs) or stopped
     return Outcome(states, np.concatenate(logs), stopped)
+
+
+class SpoiltError(RuntimeError):
+    """One iteration after the other had numbers that are not finite."""
+
+
+def _spoilt(plan: Plan, logs: list[np.ndarray]) -> SpoiltError | None:
+    """Return an error when a seed has had nothing else for `PATIENCE` iterations."""
+    last = np.concatenate(logs[-PATIENCE:])[-PATIENCE:]
+    status = last[..., Metrics._fields.index("status")]
+    bad = np.all(np.isin(status, NON_FINITE), axis=0)
+    if len(last) < PATIENCE or not bad.any():
+        return None
+    k = int(np.argmax(bad))
+    row = Metrics(*last[-1, k])
+    said = Status(int(row.status)).name.lower().replace("_", " ")
+    where = ""
+    if row.fault_step >= 0:
+        where = (
+            f" (environment {int(row.fault_environment)}, step {int(row.fault_step)} of "
+            "the last one)"
+        )
+    return SpoiltError(
+        f"seed {plan.seed + k} had {PATIENCE} iterations in a row with a {said}{where}; "
+        "look at what the environment gives there, or try a smaller max_kl, "
+        "a smaller critic_learning_rate, or normalize_observation and scale_reward"
+    )
 
 
 class _Pace:

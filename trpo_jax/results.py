@@ -105,7 +105,14 @@ def write_results(
 
 def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
     """Turn a log `[I, K, M]` of `Metrics` into rows: integers as such, None for NaN."""
-    whole = {"episodes", "status", "backtracks", "cg_iterations"}
+    whole = {
+        "episodes",
+        "status",
+        "backtracks",
+        "cg_iterations",
+        "fault_step",
+        "fault_environment",
+    }
 
     def convert(name: str, x: float) -> float | int | None:
         if not np.isfinite(x):
