@@ -12,15 +12,15 @@ from safetensors.numpy import load_file, save_file
 from trpo_jax import (
     Config,
     NetworkConfig,
-    policy_file,
     init,
     load_policy,
     make_environment,
+    policy_file,
 )
-from trpo_jax.policy_file import save_policy
 from trpo_jax.environments import full_name
 from trpo_jax.networks import mlp_agent
 from trpo_jax.normalization import normalize_observation
+from trpo_jax.policy_file import save_policy
 
 SEEDS = 3
 CASES = {

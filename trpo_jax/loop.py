@@ -108,12 +108,12 @@ def _spoilt(plan: Plan, logs: list[np.ndarray]) -> SpoiltError | None:
     where = ""
     if row.fault_step >= 0:
         where = (
-            f" (environment {int(row.fault_environment)}, step {int(row.fault_step)} of "
-            "the last one)"
+            f" (environment {int(row.fault_environment)}, step {int(row.fault_step)} "
+            "of the last one)"
         )
     return SpoiltError(
-        f"seed {plan.seed + k} had {PATIENCE} iterations in a row with a {said}{where}; "
-        "look at what the environment gives there, or try a smaller max_kl, "
+        f"seed {plan.seed + k} had {PATIENCE} iterations in a row with a {said}{where}"
+        "; look at what the environment gives there, or try a smaller max_kl, "
         "a smaller critic_learning_rate, or normalize_observation and scale_reward"
     )
 

@@ -13,9 +13,6 @@ import shutil
 import sys
 import tempfile
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-
 import jax
 import numpy as np
 
@@ -58,6 +55,7 @@ def laid_out(whole, run, done):
 
 
 def main(cuts):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before there are threads
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -85,4 +83,5 @@ def main(cuts):
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     main(int(sys.argv[1]))
