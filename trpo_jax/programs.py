@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -138,6 +138,7 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
             together = ((states,) * groups,)
             jobs.append(pool.submit(compile_for, ONCE, gather, *together))
     compiled = [job.result() for job in jobs]
+    require_memory(compiled, groups)
     return _side_by_side(plan.seeds, size, groups, compiled, states)
 
 
@@ -204,6 +205,55 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def require_memory(compiled: Sequence[Any], at_once: int = 1) -> None:
+    """Refuse programs that need more memory than there is, before one of them runs.
+
+    Args:
+        compiled: of which one runs at a time.
+        at_once: times, side by side.
+
+    Raises:
+        ValueError: with what is needed and what there is.
+    """
+    needed = at_once * max(map(_bytes_of, compiled))
+    free = free_memory()
+    if free is not None and needed > free:
+        raise ValueError(
+            f"this run needs about {needed / 2**30:.1f} GiB of memory, "
+            f"{free / 2**30:.1f} GiB are free: take smaller num_envs, num_steps, "
+            "hidden_sizes, or fewer seeds"
+        )
+
+
+def _bytes_of(compiled: Any) -> int:
+    """Return what a program holds at most, as its compiler says."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return 0
+    return (
+        found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        + found.temp_size_in_bytes
+        - found.alias_size_in_bytes
+    )
+
+
+def free_memory() -> int | None:
+    """Return the bytes free where programs run, or None where nobody tells."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" not in stats:
+            return None
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def compile_for(options: dict[str, Any], function: Any, *args: Any) -> Any:
