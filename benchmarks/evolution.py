@@ -5,7 +5,7 @@ policy, played greedily; the fitness of a parameter vector is the return of one 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,23 +22,37 @@ POPULATION, ELITE = 40, 10
 AS_IT_IS = Normalizer(None, None, None)
 
 
-def cross_entropy(noise: float) -> Callable:
+class Search(NamedTuple):
+    """A search for parameters; its state is any pytree.
+
+    Attributes:
+        begin: key, mean and spread to begin with → state.
+        ask: key and state → population `[POPULATION, P]` and state.
+        tell: population, fitness, state and the share of the steps that are used →
+            state.
+        mean_of: state → parameters `[P]`.
+    """
+
+    begin: Callable[..., Any]
+    ask: Callable[..., Any]
+    tell: Callable[..., Any]
+    mean_of: Callable[[Any], jax.Array]
+
+
+def cross_entropy() -> Search:
     """Return the cross-entropy method (Rubinstein 1999; Szita & Lőrincz 2006).
 
     A Gaussian with a diagonal covariance is fitted to the best quarter of what was
-    drawn from it; added noise that falls to nothing keeps it from closing too early.
-
-    Args:
-        noise: standard deviation to begin with; a tenth of its variance is added, less
-            and less until half of the steps are used.
+    drawn from it; a tenth of the first variance is added, less and less until half of
+    the steps are used, so that it does not close too early.
     """
 
-    def begin(key: jax.Array, mean: jax.Array) -> tuple:
+    def begin(key: jax.Array, mean: jax.Array, spread: jax.Array) -> tuple:
         del key
-        return mean, jnp.full_like(mean, noise)
+        return mean, jnp.full_like(mean, spread), spread
 
     def ask(key: jax.Array, state: tuple) -> tuple[jax.Array, tuple]:
-        mean, deviation = state
+        mean, deviation, _ = state
         drawn = jax.random.normal(key, (POPULATION, len(mean)))
         return mean + deviation * drawn, state
 
@@ -46,57 +60,67 @@ def cross_entropy(noise: float) -> Callable:
         population: jax.Array, fitness: jax.Array, state: tuple, progress: jax.Array
     ) -> tuple:
         best = population[jnp.argsort(-fitness)[:ELITE]]
-        extra = noise * jnp.maximum(0.0, 1 - 2 * progress)
-        return jnp.mean(best, axis=0), jnp.sqrt(jnp.var(best, axis=0) + extra**2 / 10)
+        extra = state[2] * jnp.maximum(0.0, 1 - 2 * progress)
+        deviation = jnp.sqrt(jnp.var(best, axis=0) + extra**2 / 10)
+        return jnp.mean(best, axis=0), deviation, state[2]
 
-    return begin, ask, tell, lambda state: state[0]
+    return Search(begin, ask, tell, lambda state: state[0])
 
 
-def cma(noise: float) -> Callable:
-    """Return CMA-ES (Hansen & Ostermeier 1996), with this step size to begin with."""
+def cma() -> Search:
+    """Return CMA-ES (Hansen & Ostermeier 1996)."""
 
-    def strategy(mean: jax.Array) -> tuple:
+    def strategy(mean: jax.Array, spread: jax.Array) -> tuple:
         algorithm = CMA_ES(POPULATION, mean)
-        return algorithm, algorithm.default_params.replace(std_init=noise)
+        return algorithm, algorithm.default_params.replace(std_init=spread)
 
-    def begin(key: jax.Array, mean: jax.Array) -> Any:
-        algorithm, params = strategy(mean)
-        return algorithm.init(key, mean, params)
+    def begin(key: jax.Array, mean: jax.Array, spread: jax.Array) -> tuple:
+        algorithm, params = strategy(mean, spread)
+        return algorithm.init(key, mean, params), spread
 
-    def ask(key: jax.Array, state: Any) -> tuple[jax.Array, Any]:
-        algorithm, params = strategy(state.mean)
-        return algorithm.ask(key, state, params)
+    def ask(key: jax.Array, state: tuple) -> tuple[jax.Array, tuple]:
+        algorithm, params = strategy(state[0].mean, state[1])
+        population, inner = algorithm.ask(key, state[0], params)
+        return population, (inner, state[1])
 
     def tell(
-        population: jax.Array, fitness: jax.Array, state: Any, progress: jax.Array
-    ) -> Any:
+        population: jax.Array, fitness: jax.Array, state: tuple, progress: jax.Array
+    ) -> tuple:
         del progress
-        algorithm, params = strategy(state.mean)
+        algorithm, params = strategy(state[0].mean, state[1])
         key = jax.random.key(0)  # of the metrics only
-        return algorithm.tell(key, population, -fitness, state, params)[0]
+        inner = algorithm.tell(key, population, -fitness, state[0], params)[0]
+        return inner, state[1]
 
-    return begin, ask, tell, lambda state: state.mean
+    return Search(begin, ask, tell, lambda state: state[0].mean)
 
 
 def evolve(
-    method: Callable,
+    search: Search,
     environment: Environment,
     agent: Agent,
     *,
     total_steps: int,
-    seeds: int,
-    seed: int = 0,
+    seeds: np.ndarray,
+    spread: np.ndarray,
 ) -> dict:
-    """Search until no seed has the steps for one more generation.
+    """Search, K times side by side, until none has the steps for one more generation.
 
     A generation that turns out to need more than are left is thrown away.
 
+    Args:
+        search: how.
+        environment: a single environment.
+        agent: its policy's parameters are sought.
+        total_steps: of the simulator, each.
+        seeds: uint32 `[K]`.
+        spread: float32 `[K]`, standard deviation to begin with.
+
     Returns:
-        Steps and mean return of each generation and seed, `[G, K]`, and the return
+        Steps and mean return of each generation and search, `[G, K]`, and the return
         of 100 greedy episodes with the last mean, `[K]`. Returns are those of greedy
         policies.
     """
-    begin, ask, tell, mean_of = method
     observation = observation_shapes(environment)
     observation = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), observation)
     example = agent.policy.init(jax.random.key(0), observation)
@@ -109,35 +133,34 @@ def evolve(
 
     @jax.jit
     @jax.vmap
-    def start(seed: jax.Array) -> Any:
+    def start(seed: jax.Array, spread: jax.Array) -> Any:
         policy_key, key = jax.random.split(jax.random.key(seed))
         flat = ravel_pytree(agent.policy.init(policy_key, observation))[0]
-        return begin(key, flat)
+        return search.begin(key, flat, spread)
 
     @jax.jit
     @jax.vmap
     def generation(seed: jax.Array, state: Any, number: jax.Array, used: jax.Array):
         key = jax.random.fold_in(jax.random.key(seed), number)
         ask_key, play_key = jax.random.split(key)
-        population, state = ask(ask_key, state)
+        population, state = search.ask(ask_key, state)
         played = jax.vmap(lambda flat: play(play_key, flat, 1))(population)
         fitness = played.episode_return[:, 0]
-        state = tell(population, fitness, state, used / total_steps)
+        state = search.tell(population, fitness, state, used / total_steps)
         return state, jnp.mean(fitness), jnp.sum(played.episode_length)
 
     @jax.jit
     @jax.vmap
     def judge(seed: jax.Array, state: Any) -> jax.Array:
         key = jax.random.key(seed + 10_000)
-        return jnp.mean(play(key, mean_of(state), 100).episode_return)
+        return jnp.mean(play(key, search.mean_of(state), 100).episode_return)
 
-    which = (seed + np.arange(seeds)).astype(np.uint32)
-    state = start(which)
-    used, searching = np.zeros(seeds), np.full(seeds, True)
+    state = start(seeds, spread)
+    used, searching = np.zeros(len(seeds)), np.full(len(seeds), True)
     steps, returns = [], []
     while searching.any():
         after, mean, spent = generation(
-            which, state, np.full(seeds, len(steps)), used.astype(np.float32)
+            seeds, state, np.full(len(seeds), len(steps)), used.astype(np.float32)
         )
         searching = searching & (used + np.asarray(spent) <= total_steps)
         state = jax.tree.map(
@@ -153,5 +176,5 @@ def evolve(
     return {
         "environment_steps": np.array(steps),
         "episode_return": np.array(returns),
-        "greedy": np.asarray(judge(which, state)),
+        "greedy": np.asarray(judge(seeds, state)),
     }

@@ -30,8 +30,8 @@ FIGURE = RESULTS.parent / "vine_learning.png"
 ENVIRONMENTS = {  # simulator steps a seed
     "CartPole-v1": 100_000,
     "Pendulum-v1": 200_000,
-    "Breakout-MinAtar": 500_000,
-    "brax:hopper@spring": 300_000,
+    "Breakout-MinAtar": 300_000,
+    "brax:hopper@spring": 200_000,
 }
 WAYS = {
     "single path": {},

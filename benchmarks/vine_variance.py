@@ -44,10 +44,10 @@ from trpo_jax.vine import collect_vine
 RESULTS = pathlib.Path(__file__).parent / "results" / "vine_variance"
 FIGURE = RESULTS.parent / "vine_variance.png"
 ENVIRONMENTS = {  # steps of training before anything is measured, and repetitions
-    "CartPole-v1": (20_480, 400),
-    "Pendulum-v1": (40_000, 400),
-    "Breakout-MinAtar": (500_000, 400),
-    "brax:hopper@spring": (200_000, 100),
+    "CartPole-v1": (20_480, 200),
+    "Pendulum-v1": (40_000, 200),
+    "Breakout-MinAtar": (500_000, 200),
+    "brax:hopper@spring": (200_000, 60),
 }
 ENDLESS = 1e9  # drawn for a noise without a bound
 POOL, WARM_UP = 1024, 200  # environments at random moments of their episodes
