@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
@@ -22,6 +22,7 @@ from trpo_jax.config import (
     Config,
     NetworkConfig,
     check,
+    one_of,
 )
 from trpo_jax.environments import SIMULATORS, full_name, known_names
 from trpo_jax.environments.host import SimulatorError
@@ -300,6 +301,8 @@ def _refused_value(message: str, fields: dict[str, dataclasses.Field]) -> str | 
 
     def words(flag: str) -> str:
         rule = fields[flag].metadata.get("rule")
+        if rule is None and get_origin(fields[flag].type) is Literal:
+            rule = one_of(fields[flag].type)
         return rule.words if rule else "an integer"
 
     if found := re.match(r"Error parsing __.*?: (\w.* must .*)", message):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trpo_jax import signals
 from trpo_jax.config import (
     COUNT,
     COUNT_OR_ZERO,
@@ -271,7 +272,8 @@ def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
     try:
         yield path
     finally:
-        with contextlib.suppress(OSError):  # when there is something in them
+        # Whoever is impatient interrupts this, too.
+        with signals.ignored(), contextlib.suppress(OSError):  # if it holds something
             path.rmdir()
             if made:
                 path.parent.rmdir()

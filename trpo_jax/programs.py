@@ -223,7 +223,7 @@ def require_memory(compiled: Sequence[Any], at_once: int = 1) -> None:
         raise ValueError(
             f"this run needs about {needed / 2**30:.1f} GiB of memory, "
             f"{free / 2**30:.1f} GiB are free: take smaller num_envs, num_steps, "
-            "hidden_sizes, or fewer seeds"
+            "hidden_sizes, or fewer seeds or evaluation_episodes"
         )
 
 

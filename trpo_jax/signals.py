@@ -49,3 +49,16 @@ def note_signals() -> Iterator[Callable[[], BaseException | None]]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def ignored() -> Iterator[None]:
+    """Be deaf to SIGINT for a moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
