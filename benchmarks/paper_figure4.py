@@ -266,7 +266,7 @@ def draw() -> None:
         for i, (method, result) in enumerate(methods.items()):
             returns = np.array(result["episode_return"], float)
             steps = np.array(result["environment_steps"]) / 1000
-            middle = middle_of(returns)
+            middle = np.array(middle_of(returns))
             ended = ~np.isnan(middle)  # some episode has
             dashes = "--" if method in ("CEM", "CMA") else "-"
             axes.plot(
