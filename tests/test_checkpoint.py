@@ -1,297 +1,157 @@
-import itertools
+"""Checkpoints: what goes in comes out, and only that; faults are in `faults/`."""
+
 import json
-import struct
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_identical
-from safetensors.numpy import load_file, save_file
 
-from trpo_jax import (
-    Config,
-    NetworkConfig,
-    checkpoint,
-    init,
-    load_policy,
-    make_environment,
+from trpo_jax import checkpoint
+from trpo_jax.checkpoint import CheckpointError, restore, save, steps_in
+
+KINDS = (
+    "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "float16",
+    "bfloat16", "float32",
+)  # fmt: skip
+
+
+def tree_of_everything():
+    rng = np.random.default_rng(0)
+    numbers = {kind: jnp.asarray(rng.integers(0, 2, (2, 3)), kind) for kind in KINDS}
+    numbers["float32"] = jnp.array([[0.1, -0.0, np.nan], [np.inf, 1e-45, 3e38]])
+    return {
+        "numbers": numbers,
+        "scalar": jnp.int32(7),
+        "nothing": jnp.zeros((0, 4)),
+        "none": None,
+        "nested": ({"a": jnp.arange(3)}, [jnp.ones(2)]),
+        "keys": jax.random.split(jax.random.key(3), (2, 2)),
+        "other_keys": jax.random.key(1, impl="rbg"),
+        "numpy": np.arange(4.0)[::2].astype(np.float32),  # not contiguous
+    }
+
+
+@pytest.mark.parametrize("shapes_only", [True, False])
+def test_every_kind_of_leaf_comes_back_bit_for_bit(shapes_only, tmp_path):
+    tree = tree_of_everything()
+    save(tmp_path, tree, step=3)
+    like = jax.eval_shape(lambda: tree) if shapes_only else tree
+    found = restore(tmp_path, like)
+    assert found.step == 3
+    assert found.skipped == ()
+    assert_identical(found.tree, tree)
+    for leaf, old in zip(
+        jax.tree.leaves(found.tree), jax.tree.leaves(tree), strict=True
+    ):
+        assert leaf.dtype == old.dtype
+        if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            assert np.asarray(leaf).tobytes() == np.asarray(old).tobytes()
+    draws = [jax.random.uniform(x["other_keys"]) for x in (found.tree, tree)]
+    assert draws[0] == draws[1]
+
+
+def test_the_newest_is_restored_and_as_many_stay_as_are_to(tmp_path):
+    for step in (5, 40, 300, 7):
+        save(tmp_path, {"x": jnp.float32(step)}, step=step)
+    assert steps_in(tmp_path) == [5, 7, 40, 300]
+    save(tmp_path, {"x": jnp.float32(301)}, step=301, keep=2)
+    assert steps_in(tmp_path) == [300, 301]
+    assert restore(tmp_path, {"x": jnp.float32(0)}).tree["x"] == 301
+
+
+def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
+    save(tmp_path, {"x": jnp.float32(1)}, step=9)
+    save(tmp_path, {"x": jnp.float32(2)}, step=9)
+    assert restore(tmp_path, {"x": jnp.float32(0)}).tree["x"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["000000000009"]
+
+
+def test_litter_of_a_crash_is_removed_and_never_read(tmp_path):
+    litter = tmp_path / ".unfinished-0123"
+    litter.mkdir()
+    (litter / checkpoint.ARRAYS).write_bytes(b"half")
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        restore(tmp_path, {})
+    save(tmp_path, {"x": jnp.float32(1)}, step=1)
+    assert steps_in(tmp_path) == [1]
+    assert not litter.exists()
+
+
+def test_a_template_may_depend_on_the_step(tmp_path):
+    save(tmp_path, jnp.arange(4), step=4)
+    assert restore(tmp_path, jnp.arange).tree.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("like", "needles"),
+    [
+        ({"w": jnp.zeros((2, 3))}, ["w.shape", "[2, 2]", "[2, 3]"]),
+        ({"w": jnp.zeros((2, 2), jnp.int32)}, ["w.dtype", "'float32'", "'int32'"]),
+        ({"v": jnp.zeros((2, 2))}, ["v: nothing", "w: {", "nothing now"]),
+        ({"w": jnp.zeros((2, 2)), "b": jnp.zeros(1)}, ["b: nothing"]),
+        ({"w": jax.random.key(0)}, ["key<fry>"]),
+    ],
+    ids=["shape", "dtype", "name", "more", "key"],
 )
-from trpo_jax.checkpoint import save_policy
-from trpo_jax.environments import full_name
-from trpo_jax.networks import mlp_agent
-from trpo_jax.normalization import normalize_observation
-
-SEEDS = 3
-CASES = {
-    "discrete": ("CartPole-v1", NetworkConfig(hidden_sizes=(5,)), True),
-    "linear": ("probe:policy", NetworkConfig(hidden_sizes=()), False),
-    "continuous": (
-        "Pendulum-v1",
-        NetworkConfig(
-            hidden_sizes=(4, 3),
-            critic_hidden_sizes=(2,),
-            activation="relu",
-            log_std_init=-0.7,
-        ),
-        True,
-    ),
-    "state_dependent": (
-        "probe:continuous",
-        NetworkConfig(hidden_sizes=(4,), state_dependent_std=True),
-        True,
-    ),
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Nothing here depends on how well a program is optimised."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-def make_agent(environment, network):
-    return mlp_agent(
-        environment.observation_space,
-        environment.action_space,
-        hidden_sizes=network.hidden_sizes,
-        critic_hidden_sizes=network.critic_hidden_sizes,
-        activation=network.activation,
-        log_std_init=network.log_std_init,
-        state_dependent_std=network.state_dependent_std,
-    )
-
-
-def filled(tree, offset):
-    """The same shapes with numbers that are all different, and positive."""
-    leaves, structure = jax.tree.flatten(tree)
-    rng = np.random.default_rng(offset)
-    return jax.tree.unflatten(
-        structure,
-        [jnp.asarray(rng.uniform(0.1, 1, leaf.shape), leaf.dtype) for leaf in leaves],
-    )
-
-
-def make_state(name, network, normalized):
-    environment = make_environment(name)
-    agent = make_agent(environment, network)
-    config = Config(num_envs=2, normalize_observation=normalized)
-    keys = jax.random.split(jax.random.key(0), SEEDS)
-    state = jax.jit(
-        jax.vmap(lambda key: init(key, environment, agent, config)),
-    )(keys)
-    return agent, state.replace(
-        policy_params=filled(state.policy_params, 1),
-        normalizer=filled(state.normalizer, 2),
-    )
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """Agent, state and file of the first case."""
-    path = tmp_path_factory.mktemp("policy") / "policy.safetensors"
-    name, network, normalized = CASES["discrete"]
-    agent, state = make_state(name, network, normalized)
-    save_policy(path, state, name, network)
-    return agent, state, path
-
-
-def parsed(content):
-    """Header and raw bytes of a safetensors file, by its specification."""
-    (size,) = struct.unpack("<Q", content[:8])
-    return json.loads(content[8 : 8 + size]), content[8 + size :]
-
-
-def rebuilt(header, data):
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_a_policy_read_back_acts_as_the_one_that_was_saved(case, tmp_path):
-    name, network, normalized = CASES[case]
-    agent, state = make_state(name, network, normalized)
-    save_policy(tmp_path / "policy.safetensors", state, name, network)
-    back = load_policy(tmp_path)
-
-    assert back.environment.name == full_name(name)
-    assert_identical(back.policy_params, state.policy_params)
-    assert_identical(back.normalizer.observation, state.normalizer.observation)
-    assert (back.normalizer.observation is not None) == normalized
-
-    def act(agent, params, normalizer):
-        def one(params, normalizer):
-            policy = agent.policy.apply(
-                params, normalize_observation(normalizer, observation)
-            )
-            return policy, policy.mode(), policy.sample(jax.random.key(4))
-
-        return jax.jit(jax.vmap(one))(params, normalizer)
-
-    size = make_environment(name).observation_space.shape
-    numbers = np.random.default_rng(3).normal(size=(6, *size))
-    observation = jnp.asarray(numbers, jnp.float32)
-    assert_identical(
-        act(back.agent, back.policy_params, back.normalizer),
-        act(
-            agent,
-            state.policy_params,
-            state.normalizer.replace(discounted_return=None, return_so_far=None),
-        ),
-    )
-
-
-def test_the_file_and_its_directory_are_the_same_policy(saved):
-    _, _, path = saved
-    by_file, by_directory = load_policy(str(path)), load_policy(path.parent)
-    assert_identical(by_file.policy_params, by_directory.policy_params)
-
-
-def test_the_file_is_a_json_header_and_raw_numbers_with_no_code(saved):
-    _, state, path = saved
-    header, data = parsed(path.read_bytes())
-    description = json.loads(header.pop("__metadata__")["trpo_jax"])
-    assert description["environment"] == "CartPole-v1"
-    assert description["network"]["hidden_sizes"] == [5]
-
-    covered = sorted(entry["data_offsets"] for entry in header.values())
-    assert covered[0][0] == 0
-    assert covered[-1][1] == len(data)
-    assert all(a[1] == b[0] for a, b in itertools.pairwise(covered))
-
-    found = sorted(data[slice(*entry["data_offsets"])] for entry in header.values())
-    expected = jax.tree.leaves((state.policy_params, state.normalizer.observation))
-    assert found == sorted(np.asarray(leaf).tobytes() for leaf in expected)
-    for entry in header.values():
-        assert entry["dtype"] == "F32"
-        assert entry["shape"][0] == SEEDS
-
-
-def refused(path, *needles):
-    """A broken file is named, whatever is wrong with it."""
-    with pytest.raises(ValueError) as error:
-        load_policy(path)
-    for needle in (str(path), *needles):
+def test_another_structure_is_refused_with_what_differs(like, needles, tmp_path):
+    save(tmp_path, {"w": jnp.ones((2, 2))}, step=1)
+    with pytest.raises(CheckpointError) as error:
+        restore(tmp_path, like)
+    for needle in ("belongs to something else", *needles):
         assert needle in str(error.value)
 
 
-@pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.99])
-def test_a_truncated_file_is_refused_by_name(part, saved, tmp_path):
-    content = saved[2].read_bytes()
-    path = tmp_path / "policy.safetensors"
-    path.write_bytes(content[: int(part * len(content))])
-    refused(path)
+def test_another_description_is_refused_with_both_values(tmp_path):
+    description = {"config": {"max_kl": 0.01, "seeds": 2}, "environment": "a"}
+    save(tmp_path, jnp.ones(1), step=1, description=description)
+    restore(tmp_path, jnp.ones(1), description=description)
+    other = {"config": {"max_kl": 0.02, "seeds": 2, "new": None}, "environment": "b"}
+    with pytest.raises(CheckpointError) as error:
+        restore(tmp_path, jnp.ones(1), description=other)
+    for needle in (
+        "config.max_kl: 0.01 in the checkpoint, 0.02 now",
+        "environment: 'a' in the checkpoint, 'b' now",
+        "config.new: nothing in the checkpoint, None now",
+    ):
+        assert needle in str(error.value)
+    assert "seeds" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"hello", b"\x80\x04K\x01.", b"\xff" * 100, b"\0" * 100, b"PK\x03\x04" * 30],
-    ids=["text", "pickle", "ones", "zeros", "zip"],
+    ("field", "value"), [("format", 2), ("trpo_jax", "0.0.1"), ("format", True)]
 )
-def test_a_file_of_another_kind_is_refused_by_name(content, tmp_path):
-    path = tmp_path / "policy.safetensors"
-    path.write_bytes(content)
-    refused(path)
+def test_another_version_is_refused(field, value, tmp_path):
+    folder = save(tmp_path, jnp.ones(1), step=1)
+    change_manifest(folder, {field: value})
+    with pytest.raises(CheckpointError, match=f"{field}: {value!r} in the checkpoint"):
+        restore(tmp_path, jnp.ones(1))
 
 
-@pytest.mark.parametrize("metadata", [None, {"trpo_jax": "{}"}], ids=str)
-def test_weights_of_another_program_are_refused_by_name(metadata, tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_file({"w": np.zeros(3, np.float32)}, path, metadata)
-    refused(path, "trpo_jax")
+def change_manifest(folder, values):
+    """Change what a manifest says, and seal it again as our own code would."""
+    path = folder / checkpoint.MANIFEST
+    manifest = json.loads(path.read_text())
+    del manifest["sha256"]
+    path.write_text(checkpoint._sealed(manifest | values))
+
+
+def test_leaves_of_one_name_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="same name"):
+        save(tmp_path, {"a/b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, step=1)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "needle"),
+    ("values", "message"),
     [
-        ("environment", "CartPole-v9", "CartPole-v9"),
-        ("network", "{", ""),
-        ("network", {"hidden_sizes": [6]}, "shape"),
-        ("network", {"hidden_sizes": [5], "depth": 3}, "depth"),
-        ("network", {"hidden_sizes": [0]}, "hidden_sizes"),
-        ("network", [], ""),
-        ("network", {"hidden_sizes": [5], "activation": "tahn"}, "tahn"),
-        ("environment", "Acrobot-v1", "shape"),
+        ({"step": -1}, "step must be"),
+        ({"step": 1.5}, "step must be"),
+        ({"step": 1, "keep": 0}, "keep must be"),
     ],
 )
-def test_a_description_that_does_not_fit_is_refused_by_name(
-    field, value, needle, saved, tmp_path
-):
-    header, data = parsed(saved[2].read_bytes())
-    description = json.loads(header["__metadata__"]["trpo_jax"])
-    description |= {field: value}
-    del description["sha256"]  # and sign it again, as somebody with our code might
-    numbers = load_file(saved[2])
-    description["sha256"] = checkpoint._checksum(numbers, description)
-    header["__metadata__"]["trpo_jax"] = json.dumps(description)
-    path = tmp_path / "policy.safetensors"
-    path.write_bytes(rebuilt(header, data))
-    refused(path, needle)
-
-
-def test_a_changed_description_is_noticed(saved, tmp_path):
-    content = saved[2].read_bytes()
-    assert content.count(b"tanh") == 1
-    path = tmp_path / "policy.safetensors"
-    path.write_bytes(content.replace(b"tanh", b"relu"))
-    refused(path, "checksum")
-
-
-def test_a_saved_policy_acts_greedily_for_any_of_its_seeds(saved):
-    agent, state, path = saved
-    policy = load_policy(path)
-    size = policy.environment.observation_space.shape
-    observation = jnp.ones((3, *size))
-    for seed in range(len(jax.tree.leaves(state.policy_params)[0])):
-        params, normalizer = jax.tree.map(
-            lambda leaf, seed=seed: leaf[seed],
-            (state.policy_params, state.normalizer),
-        )
-        seen = normalize_observation(normalizer, observation)
-        expected = agent.policy.apply(params, seen).mode()
-        assert_identical(policy.act(observation, seed=seed), expected)
-    assert policy.act(observation[0]).shape == ()
-
-
-def test_actions_are_held_as_in_training(saved, tmp_path):
-    name, network, _ = CASES["discrete"]
-    path = tmp_path / "policy.safetensors"
-    save_policy(path, saved[1], name, network, action_repeat=4)
-    raw, held = make_environment(name), load_policy(path).environment
-    assert held.max_episode_steps == -(-raw.max_episode_steps // 4)
-
-
-def test_a_missing_array_is_refused_by_name(saved, tmp_path):
-    _, state, _ = saved
-    name, network, _ = CASES["discrete"]
-    params = jax.tree.map(lambda leaf: leaf, state.policy_params)
-    module = next(iter(params["params"].values()))
-    del module[next(iter(module))]
-    path = tmp_path / "policy.safetensors"
-    save_policy(path, state.replace(policy_params=params), name, network)
-    refused(path, "missing")
-
-
-def test_a_changed_number_is_noticed(saved, tmp_path):
-    content = bytearray(saved[2].read_bytes())
-    content[-3] ^= 0x40
-    path = tmp_path / "policy.safetensors"
-    path.write_bytes(content)
-    refused(path)
-
-
-def test_no_file_is_said_with_its_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"policy\.safetensors"):
-        load_policy(tmp_path)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        load_policy(tmp_path / "nowhere")
-
-
-def test_the_policy_of_your_own_agent_says_that_only_you_can_rebuild_it(
-    saved, tmp_path
-):
-    path = tmp_path / "policy.safetensors"
-    save_policy(path, saved[1], "CartPole-v1", None)
-    refused(path, "your own")
+def test_bad_numbers_are_refused(values, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        save(tmp_path / "new", jnp.ones(1), **values)
+    assert not (tmp_path / "new").exists()

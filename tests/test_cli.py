@@ -29,6 +29,9 @@ RUN_FLAGS = (
     "--seed",
     "--output-dir",
     "--evaluation-episodes",
+    "--checkpoint-every",
+    "--keep",
+    "--on-checkpoint-error",
 )
 
 
@@ -95,6 +98,13 @@ BAD_VALUES = [
     ],
     (["--hidden-sizes", "wide"], ["--hidden-sizes", "must be", "'wide'"]),
     (["--activation", "tahn"], ["--activation", "tanh", "'tahn'"]),
+    (["--checkpoint-every", "-1"], ["--checkpoint-every must be", ">= 0", "-1"]),
+    (["--keep", "0"], ["--keep must be an integer >= 1", "0"]),
+    (["--keep", "few"], ["--keep must be an integer", "'few'"]),
+    (
+        ["--on-checkpoint-error", "panic"],
+        ["--on-checkpoint-error must be one of continue, stop", "'panic'"],
+    ),
     (["--total-steps", "100"], ["--total-steps must be", "= 1024", "100"]),
     (["--total-steps", "1e5"], ["--total-steps", "must be an integer", "1e5"]),
     (["--max-kll", "0.1"], ["--max-kll", "nearest: --max-kl"]),
@@ -130,6 +140,11 @@ BAD_LINES = [
     (["watch", "busy", "--output", "no/agent.gif"], ["a directory that exists", "no/"]),
     (["plot", "busy", "--output", "runs.jpg"], [".png", "runs.jpg"]),
     (["plot", "busy", "--output", "no/runs.png"], ["a directory that exists", "no/"]),
+    (["resume"], ["run is missing", "trpo-jax resume runs/"]),
+    (["resume", "nowhere"], ["nowhere does not hold a run"]),
+    (["resume", "busy"], ["busy does not hold a run"]),
+    (["resume", "busy", "--total-steps", "0"], ["--total-steps must be", ">= 1", "0"]),
+    (["resume", "busy", "--seeds", "2"], ["--seeds", "nearest: --"]),
     (["plot"], ["run is missing"]),
     (["plot", "busy"], ["busy does not hold a run"]),
     (["envs", "no such thing"], ["'no such thing'"]),
@@ -382,7 +397,7 @@ def test_an_interrupt_keeps_the_policy_and_says_so(tmp_path):
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    steps = re.search(r"stopped after ([\d,]+) steps; policy and metrics", stderr)[1]
+    steps = re.search(r"stopped after ([\d,]+) steps; go on with", stderr)[1]
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["environment_steps"] == int(steps.replace(",", ""))
     policy = trpo_jax.load_policy(tmp_path / "run")
@@ -418,9 +433,10 @@ def test_memory_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         cli.main([*SMALL, "--evaluation-episodes", "2000000000"])
-    assert stop.value.code == 1
+    assert stop.value.code == 2
     (complaint,) = capsys.readouterr().err.splitlines()
-    assert "memory" in complaint
+    assert "GiB of memory" in complaint
+    assert not any(tmp_path.iterdir())
 
 
 def test_version(capsys):
@@ -518,8 +534,9 @@ def patched_streams(patch):
     return streams
 
 
-def test_a_run_leaves_exactly_its_six_files(run):
+def test_a_run_leaves_exactly_its_six_files_and_checkpoints(run):
     assert sorted(path.name for path in run.directory.iterdir()) == [
+        "checkpoints",
         "config.json",
         "evaluation.json",
         "learning_curve.png",
@@ -652,12 +669,17 @@ def test_the_policy_file_holds_every_seed(run):
 
 def test_a_directory_with_results_is_not_written_again(run, monkeypatch, capsys):
     monkeypatch.chdir(run.directory.parent.parent)
-    before = {path: path.read_bytes() for path in run.directory.iterdir()}
+
+    def contents():
+        paths = run.directory.rglob("*")
+        return {path: path.read_bytes() for path in paths if path.is_file()}
+
+    before = contents()
     with pytest.raises(SystemExit) as stop:
         cli.main(RUN_LINE.split())
     assert stop.value.code == 2
     is_one_helpful_line(capsys.readouterr().err, [], ["already in use", "results/run"])
-    assert {path: path.read_bytes() for path in run.directory.iterdir()} == before
+    assert contents() == before
 
 
 @pytest.fixture

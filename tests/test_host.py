@@ -17,7 +17,6 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from helpers import assert_close, softmax_agent
 
-from trpo_jax.checkpoint import load_policy
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.host import (
     HostStep,
@@ -35,6 +34,7 @@ from trpo_jax.judging import judge
 from trpo_jax.networks import Network, mlp_agent
 from trpo_jax.normalization import init_normalizer, normalize_observation
 from trpo_jax.plan import make_plan
+from trpo_jax.policy_file import load_policy
 from trpo_jax.training import seeds_of, train
 from trpo_jax.trpo import Config, first_state
 from trpo_jax.update import estimate_advantages, update

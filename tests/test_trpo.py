@@ -249,7 +249,7 @@ def test_poisoned_advantages_are_reported_and_move_nothing(kind, standardized, p
     rows = rows.replace(advantage=rows.advantage.at[3].set(poison))
     config = Config(standardize_advantage=standardized)
     new, info = improve(kind)(params, rows, config)
-    assert status(info) == "NON_FINITE"
+    assert status(info) == "NON_FINITE_GRADIENT"
     assert_identical(new, params)
 
 
@@ -322,7 +322,7 @@ def test_no_gradient_no_step():
 
 def test_a_gradient_that_is_not_finite_is_reported():
     x, info = line(jnp.sqrt)  # slope ∞ at 0
-    assert status(info) == "NON_FINITE"
+    assert status(info) == "NON_FINITE_GRADIENT"
     assert float(x) == 0
 
 
@@ -413,7 +413,7 @@ POISON = {
 def test_poisoned_data_are_reported_and_move_neither_policy_nor_critic(poison):
     state, rollout = prepared()
     after, info = run_update(state, POISON[poison](rollout))
-    assert status(info.policy) == "NON_FINITE"
+    assert status(info.policy) == "NON_FINITE_GRADIENT"
     assert not info.critic.accepted
     for part in ("policy_params", "critic_params", "critic_optimizer_state"):
         assert_identical(getattr(after, part), getattr(state, part))

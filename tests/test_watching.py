@@ -19,7 +19,6 @@ import trpo_jax.camera as camera
 import trpo_jax.drawings as drawings
 import trpo_jax.video as video
 import trpo_jax.watching as watching
-from trpo_jax.checkpoint import SavedPolicy
 from trpo_jax.distributions import Categorical
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.action_repeat import ActionRepeat
@@ -30,6 +29,7 @@ from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.networks import Agent, Network
 from trpo_jax.normalization import Normalizer
 from trpo_jax.plan import check_suffix
+from trpo_jax.policy_file import SavedPolicy
 from trpo_jax.video import Recording, write_video
 from trpo_jax.watching import record
 

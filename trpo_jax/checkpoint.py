@@ -1,206 +1,423 @@
-"""A trained policy as a file: numbers and names, no code."""
+"""Checkpoints: the whole state of a run on disk, numbers and names, no code.
 
-import dataclasses
+A checkpoint is a folder `<directory>/<step>` of two files. `arrays.safetensors` holds
+the leaves of a pytree; `manifest.json` says what they are, what they belong to, and the
+sha256 of both files. The folder appears by being renamed, complete and flushed, so that
+there is never half of one.
+"""
+
 import hashlib
 import json
 import os
 import pathlib
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
-from trpo_jax.config import NetworkConfig
-from trpo_jax.environments import (
-    make_environment,
-    make_host_environment,
-    runs_on_host,
-)
-from trpo_jax.environments.base import Environment, observation_shapes
-from trpo_jax.environments.host import HostEnvironment
-from trpo_jax.networks import Agent, mlp_agent
-from trpo_jax.normalization import Normalizer, init_moments, normalize_observation
-from trpo_jax.state import TrainState
+from trpo_jax import __version__
+from trpo_jax.config import COUNT, COUNT_OR_ZERO, check
 
 PyTree = Any
 
+FORMAT = 1
+ARRAYS, MANIFEST = "arrays.safetensors", "manifest.json"
+_UNFINISHED = ".unfinished-"
+_STEP = re.compile(r"\d{12}")
+_LARGEST = 16 * 2**20  # bytes of a manifest, and of the header of the arrays
+_BLOCK = 2**20
+_PLAIN = frozenset(
+    ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
+)
+_KEY_KINDS = ("threefry2x32", "rbg", "unsafe_rbg")
 
-class SavedPolicy(NamedTuple):
-    """What a policy file holds; every array leads with the seed.
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or belongs to something else."""
+
+
+class Restored(NamedTuple):
+    """What `restore` found.
 
     Attributes:
-        environment: made from the name in the file, actions held as in training. When
-            its simulator runs on the host it is closed, and tells name and spaces.
-        agent: rebuilt from the description in the file.
-        policy_params: pytree of `[K, ...]`.
-        normalizer: pytree of `[K, ...]`.
+        tree: like the template; numpy arrays and typed keys.
+        step: of the checkpoint.
+        skipped: a line for each newer checkpoint that is damaged.
     """
 
-    environment: Environment | HostEnvironment
-    agent: Agent
-    policy_params: PyTree
-    normalizer: Normalizer
-
-    def act(self, observation: PyTree, *, seed: int = 0) -> jax.Array:
-        """Return the greedy action of one of the agents.
-
-        Args:
-            observation: with any leading axes, as the environment gives it.
-            seed: which agent, counted from 0.
-
-        Returns:
-            As `environment.step` takes it: in a bounded box, ±1 is at the bounds.
-        """
-        params, normalizer = jax.tree.map(
-            lambda leaf: leaf[seed], (self.policy_params, self.normalizer)
-        )
-        observation = normalize_observation(normalizer, observation)
-        return self.agent.policy.apply(params, observation).mode()
+    tree: PyTree
+    step: int
+    skipped: tuple[str, ...]
 
 
-def save_policy(
-    path: pathlib.Path,
-    state: TrainState,
-    environment: str,
-    network: NetworkConfig | None,
+def save(
+    directory: str | os.PathLike,
+    tree: PyTree,
     *,
-    action_repeat: int = 1,
-) -> None:
-    """Write weights and normaliser of every seed as safetensors.
+    step: int,
+    description: dict[str, Any] | None = None,
+    keep: int | None = None,
+) -> pathlib.Path:
+    """Write a pytree, so that it is wholly there or not at all.
+
+    What earlier crashes left half-written is removed. A checkpoint of the same step is
+    replaced.
 
     Args:
-        path: of the file.
-        state: every array leads with the seed.
-        environment: its name.
-        network: of the standard agent; None when agent or environment are the user's
-            own, which no file can describe: `load_policy` then says so.
-        action_repeat: steps of the simulator that each action was held.
-    """
-    tree = {
-        "policy": state.policy_params,
-        "observation": state.normalizer.observation,
-    }
-    arrays = {
-        _name(key_path): np.asarray(leaf)
-        for key_path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-    description = {
-        "environment": environment,
-        "action_repeat": action_repeat,
-        "network": None if network is None else dataclasses.asdict(network),
-    }
-    description["sha256"] = _checksum(arrays, description)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_bytes(save(arrays, {"trpo_jax": json.dumps(description)}))
-    os.replace(unfinished, path)
-
-
-def load_policy(run: str | pathlib.Path) -> SavedPolicy:
-    """Read a policy back from a run's directory or from the file itself.
-
-    Args:
-        run: the directory that training wrote, or its `policy.safetensors`.
+        directory: of the checkpoints of one run; made if need be.
+        tree: any pytree of arrays, typed keys among them.
+        step: numbers the checkpoint, ≥ 0; the newest has the largest.
+        description: JSON that has to be the same when this is restored.
+        keep: newest checkpoints that stay; all when None.
 
     Returns:
-        A `SavedPolicy`; `evaluate` takes its parts.
+        The checkpoint's folder.
 
     Raises:
-        FileNotFoundError: when there is none.
-        ValueError: when the file does not hold a policy for its environment.
+        OSError: when the disk is full, or the directory gone or closed to us; the
+            checkpoints that were there are as they were.
+        ValueError: for a bad step, or leaves that share a name.
 
     Example:
-        Ask the agent of the first seed, or let it play whole episodes::
-
-            saved = load_policy("runs/eight")
-            action = saved.act(observation)
-            params, normalizer = jax.tree.map(
-                lambda leaf: leaf[0], (saved.policy_params, saved.normalizer)
-            )
-            evaluate(key, saved.environment, saved.agent, params, normalizer)
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = save(folder, {"w": jnp.arange(3.0)}, step=7)
+        ...     restored = restore(folder, {"w": jnp.zeros(3)})
+        >>> restored.step, restored.tree["w"].tolist()
+        (7, [0.0, 1.0, 2.0])
     """
-    path = pathlib.Path(run)
-    path = path / "policy.safetensors" if path.is_dir() else path
-    bad_content = ValueError, TypeError, AttributeError, SafetensorError
+    check("step", step, COUNT_OR_ZERO)
+    if keep is not None:
+        check("keep", keep, COUNT)
+    arrays = {}
+    leaves = _named(tree)
+    for name, leaf in leaves:
+        arrays[name] = _numbers(leaf)
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    remove_litter(directory)
+    unfinished = directory / f"{_UNFINISHED}{secrets.token_hex(8)}"
     try:
-        metadata, arrays = _read(path)
-    except bad_content as error:
-        raise ValueError(f"{path} does not hold a policy: {error}") from error
+        unfinished.mkdir()
+        save_file(arrays, unfinished / ARRAYS)
+        manifest = {
+            "format": FORMAT,
+            "trpo_jax": __version__,
+            "step": step,
+            "description": description or {},
+            "leaves": {name: _entry(leaf) for name, leaf in leaves},
+            "arrays": _fingerprint(unfinished / ARRAYS),
+        }
+        (unfinished / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+        for path in (unfinished / ARRAYS, unfinished / MANIFEST, unfinished):
+            _flush(path)
+        final = directory / f"{step:012d}"
+        if final.exists():
+            final.rename(directory / f"{_UNFINISHED}{secrets.token_hex(8)}")
+        unfinished.rename(final)
+        _flush(directory)
+    finally:
+        remove_litter(directory)
+    if keep is not None:
+        for old in steps_in(directory)[:-keep]:
+            shutil.rmtree(directory / f"{old:012d}", ignore_errors=True)
+    return final
+
+
+def restore(
+    directory: str | os.PathLike,
+    like: PyTree | Callable[[int], PyTree],
+    *,
+    description: dict[str, Any] | None = None,
+) -> Restored:
+    """Read the newest checkpoint that is intact, everything checked beforehand.
+
+    Nothing in a checkpoint is ever run, names of files are not taken from it, and no
+    more is read than what `like` has room for.
+
+    Args:
+        directory: where `save` wrote.
+        like: a pytree of arrays or of `jax.ShapeDtypeStruct`, or a function from the
+            step to one.
+        description: what the checkpoint has to describe; anything when None.
+
+    Returns:
+        A `Restored`.
+
+    Raises:
+        CheckpointError: when there is none, when all are damaged (each is named), or
+            when the newest intact one is of another format, version, description or
+            structure: what differs is listed, with both values.
+    """
+    directory = pathlib.Path(directory)
+    skipped: list[str] = []
+    for step in reversed(steps_in(directory)):
+        folder = directory / f"{step:012d}"
+        try:
+            manifest = _read_manifest(folder, step)
+        except _DAMAGE as error:
+            skipped.append(f"{folder} is damaged: {_line(error)}")
+            continue
+        template = like(step) if callable(like) else like
+        _require_same(folder, manifest, template, description)
+        try:
+            arrays = _read_arrays(folder, manifest, template)
+        except _DAMAGE as error:
+            skipped.append(f"{folder} is damaged: {_line(error)}")
+            continue
+        return Restored(_rebuilt(template, arrays), step, tuple(skipped))
+    if skipped:
+        raise CheckpointError(f"no intact checkpoint; {'; '.join(skipped)}")
+    raise CheckpointError(f"there is no checkpoint in {directory}")
+
+
+def steps_in(directory: str | os.PathLike) -> list[int]:
+    """Return the steps of the checkpoints in a directory, ascending."""
     try:
-        return _rebuild(metadata, arrays)
-    except bad_content as error:
-        raise ValueError(f"the policy in {path} cannot be used: {error}") from error
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(name) for name in names if _STEP.fullmatch(name))
 
 
-def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    with safe_open(path, framework="numpy") as file:
-        metadata = json.loads((file.metadata() or {}).get("trpo_jax", "{}"))
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if not {"environment", "action_repeat", "network", "sha256"} <= metadata.keys():
-        raise ValueError("it was not written by trpo_jax, no description in it")
-    if metadata.pop("sha256") != _checksum(arrays, metadata):
-        raise ValueError("its checksum is wrong, the content has changed")
-    return metadata, arrays
+def remove_litter(directory: pathlib.Path) -> None:
+    """Remove what a crash has left half-written."""
+    for path in directory.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
-def _rebuild(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolicy:
-    if metadata["network"] is None:
-        raise ValueError(
-            "it was trained with an agent or an environment of your own; read the "
-            "arrays with safetensors and rebuild the pytree with your code"
-        )
-    if runs_on_host(metadata["environment"]):
-        environment = make_host_environment(metadata["environment"])
-        environment.close()  # wanted for its spaces
-    else:
-        environment = make_environment(
-            metadata["environment"], action_repeat=metadata["action_repeat"]
-        )
-    network = NetworkConfig(**_lists_to_tuples(metadata["network"]))
-    agent = mlp_agent(
-        environment.observation_space,
-        environment.action_space,
-        **dataclasses.asdict(network),
-    )
-    observation = observation_shapes(environment)
-    params = jax.eval_shape(agent.policy.init, jax.random.key(0), observation)
-    moments = None
-    if any(name.startswith("observation/") for name in arrays):
-        moments = jax.tree.map(lambda leaf: init_moments(leaf.shape), observation)
+def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """Return a line for each value that differs between two JSON documents.
 
-    def read(key_path: tuple, leaf: Any) -> np.ndarray:
-        name = _name(key_path)
-        if name not in arrays:
-            raise ValueError(f"{name} is missing")
-        if arrays[name].shape[1:] != leaf.shape:
-            raise ValueError(
-                f"{name} has shape {arrays[name].shape[1:]}, the network of "
-                f"{metadata['environment']} needs {leaf.shape}"
+    Example:
+        >>> differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
+        ['a.b: 1 in the checkpoint, 3 now']
+    """
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return [
+            line
+            for key in sorted(found.keys() | wanted.keys())
+            for line in differences(
+                found.get(key, _ABSENT),
+                wanted.get(key, _ABSENT),
+                f"{name}.{key}" if name else key,
             )
-        return arrays[name]
+        ]
+    if isinstance(found, list | tuple) and isinstance(wanted, list | tuple):
+        found, wanted = list(found), list(wanted)
+    if type(found) is type(wanted) and found == wanted:
+        return []
+    return [f"{name}: {_short(found)} in the checkpoint, {_short(wanted)} now"]
 
-    tree = jax.tree_util.tree_map_with_path(
-        read, {"policy": params, "observation": moments}
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_ABSENT = _Absent()
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
+    RecursionError, SafetensorError,
+)  # fmt: skip
+
+
+def _require_same(
+    folder: pathlib.Path,
+    manifest: dict[str, Any],
+    template: PyTree,
+    description: dict[str, Any] | None,
+) -> None:
+    wanted = {"format": FORMAT, "trpo_jax": __version__}
+    differing = differences({name: manifest[name] for name in wanted}, wanted)
+    if description is not None:
+        written = json.loads(json.dumps(description))
+        differing += differences(manifest["description"], written)
+    if not differing:
+        entries = {name: _entry(leaf) for name, leaf in _named(template)}
+        differing = differences(manifest["leaves"], entries)
+    if differing:
+        more = f"; and {len(differing) - 12} more" if len(differing) > 12 else ""
+        raise CheckpointError(
+            f"{folder} belongs to something else: {'; '.join(differing[:12])}{more}"
+        )
+
+
+def _read_manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    if folder.is_symlink():
+        raise ValueError("it is a symbolic link")
+    with _open(folder / MANIFEST) as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise ValueError(f"{MANIFEST} is larger than {_LARGEST} bytes")
+    manifest = json.loads(content)
+    seal = manifest.pop("sha256")
+    if content != _sealed(manifest).encode() or seal != _seal(manifest):
+        raise ValueError(f"{MANIFEST} has changed since it was written")
+    if manifest["step"] != step:
+        raise ValueError(f"{MANIFEST} is that of step {manifest['step']}")
+    return {
+        "format": manifest["format"],
+        "trpo_jax": manifest["trpo_jax"],
+        "description": dict(manifest["description"]),
+        "leaves": dict(manifest["leaves"]),
+        "arrays": {
+            "bytes": int(manifest["arrays"]["bytes"]),
+            "sha256": str(manifest["arrays"]["sha256"]),
+        },
+    }
+
+
+def _read_arrays(
+    folder: pathlib.Path, manifest: dict[str, Any], template: PyTree
+) -> dict[str, np.ndarray]:
+    path = folder / ARRAYS
+    expected = {name: _stored(leaf) for name, leaf in _named(template)}
+    most = sum(leaf.size * leaf.dtype.itemsize for leaf in expected.values()) + _LARGEST
+    with _open(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != manifest["arrays"]["bytes"]:
+            raise ValueError(
+                f"{ARRAYS} has {size} bytes and not {manifest['arrays']['bytes']}"
+            )
+        header = int.from_bytes(file.read(8), "little")
+        if size > most or header > _LARGEST:
+            raise ValueError(f"{ARRAYS} is larger than what it is to hold")
+    if _fingerprint(path) != manifest["arrays"]:
+        raise ValueError(f"{ARRAYS} has changed since it was written")
+    with _open(path) as file:
+        file.seek(8)
+        json.loads(file.read(header), object_pairs_hook=_without_repetition)
+    arrays = {}
+    with safe_open(path, framework="numpy") as file:
+        if set(file.keys()) != set(expected):
+            raise ValueError(f"{ARRAYS} does not hold what {MANIFEST} says")
+        for name, leaf in expected.items():
+            piece = file.get_slice(name)
+            if tuple(piece.get_shape()) != leaf.shape:
+                raise ValueError(f"{name} in {ARRAYS} has the wrong shape")
+            arrays[name] = file.get_tensor(name)
+            if arrays[name].dtype != leaf.dtype:
+                raise ValueError(f"{name} in {ARRAYS} has the wrong type")
+    return arrays
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"{ARRAYS} holds a name twice")
+    return found
+
+
+def _open(path: pathlib.Path) -> Any:
+    """Open a file that is one: no link, no pipe that nobody writes to."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path.name} is not a file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _flush(path: pathlib.Path) -> None:
+    """Have the disk hold what was written."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _fingerprint(path: pathlib.Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    size = 0
+    with _open(path) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _sealed(manifest: dict[str, Any]) -> str:
+    return (
+        json.dumps(manifest | {"sha256": _seal(manifest)}, indent=1, sort_keys=True)
+        + "\n"
     )
-    return SavedPolicy(
-        environment=environment,
-        agent=agent,
-        policy_params=tree["policy"],
-        normalizer=Normalizer(tree["observation"], None, None),
-    )
 
 
-def _checksum(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    for name in sorted(arrays):
-        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
+def _named(tree: PyTree) -> list[tuple[str, Any]]:
+    leaves = [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+    if len(dict(leaves)) != len(leaves):
+        raise ValueError("two leaves of the tree have the same name")
+    return leaves
 
 
-def _name(key_path: tuple) -> str:
-    return jax.tree_util.keystr(key_path, simple=True, separator="/")
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _lists_to_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+def _entry(leaf: Any) -> dict[str, Any]:
+    """Return what a manifest says of a leaf."""
+    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    return {"dtype": str(leaf.dtype), "shape": list(leaf.shape)}
+
+
+def _numbers(leaf: Any) -> np.ndarray:
+    """Return a leaf as the file holds it."""
+    if hasattr(leaf, "dtype") and _is_key(leaf):
+        leaf = jax.random.key_data(leaf)
+    array = np.asarray(leaf, order="C")
+    plain = array.dtype.str[1:] in _PLAIN
+    return array if plain else array.view(f"u{array.dtype.itemsize}")
+
+
+def _stored(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Return shape and type of a leaf as the file holds it."""
+    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    if _is_key(leaf):
+        leaf = jax.eval_shape(jax.random.key_data, leaf)
+    kind = np.dtype(leaf.dtype)
+    kind = kind if kind.str[1:] in _PLAIN else np.dtype(f"u{kind.itemsize}")
+    return jax.ShapeDtypeStruct(leaf.shape, kind)
+
+
+def _rebuilt(template: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
+    def read(path: tuple, leaf: Any) -> Any:
+        array = arrays[jax.tree_util.keystr(path, simple=True, separator="/")]
+        leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+        if not _is_key(leaf):
+            return array if array.dtype == leaf.dtype else array.view(leaf.dtype)
+        impl = next(
+            kind
+            for kind in _KEY_KINDS
+            if jax.eval_shape(lambda kind=kind: jax.random.key(0, impl=kind)).dtype
+            == leaf.dtype
+        )
+        return jax.random.wrap_key_data(array, impl=impl)
+
+    return jax.tree_util.tree_map_with_path(read, template)
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -10,16 +10,25 @@ import os
 import re
 import sys
 import time
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
 from trpo_jax import __version__, commands
-from trpo_jax.config import COUNT, COUNT_OR_ZERO, Config, NetworkConfig, check
+from trpo_jax.config import (
+    COUNT,
+    COUNT_OR_ZERO,
+    STEPS,
+    Config,
+    NetworkConfig,
+    check,
+    one_of,
+)
 from trpo_jax.environments import SIMULATORS, full_name, known_names
 from trpo_jax.environments.host import SimulatorError
-from trpo_jax.plan import Plan, make_plan
+from trpo_jax.plan import OnCheckpointError, Plan, make_plan
 from trpo_jax.presets import preset_of
+from trpo_jax.signals import Terminated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +52,30 @@ class Train:
     not given."""
     evaluation_episodes: int = 100
     """Episodes each agent plays afterwards, greedily and sampled."""
+    checkpoint_every: int = 0
+    """Iterations between two checkpoints, from which `trpo-jax resume` goes on; 0 for
+    one a minute, and one at the end either way."""
+    keep: int = 2
+    """Newest checkpoints that stay."""
+    on_checkpoint_error: OnCheckpointError = "continue"
+    """What happens when a checkpoint cannot be written."""
     config: tyro.conf.OmitArgPrefixes[Config] = dataclasses.field(
         default_factory=Config
     )
     network: tyro.conf.OmitArgPrefixes[NetworkConfig] = dataclasses.field(
         default_factory=NetworkConfig
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was interrupted, or train a finished one for longer."""
+
+    run: tyro.conf.Positional[str]
+    """A run's directory."""
+    total_steps: int | None = None
+    """Environment steps a seed, those that are done included; what the run was to do if
+    not given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +138,7 @@ class Doctor:
     """Print versions and devices and check that the compiler computes right numbers."""
 
 
-Command = Train | Evaluate | Watch | Plot | Envs | Presets | Doctor
+Command = Train | Resume | Evaluate | Watch | Plot | Envs | Presets | Doctor
 COMMANDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Command)}
 
 
@@ -129,13 +156,11 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # an OSError: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except KeyboardInterrupt as interrupt:
-        print(
-            f"\ntrpo-jax: {str(interrupt) or 'interrupted'}",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(130)  # the compiler's threads do not survive an orderly exit
+    except (KeyboardInterrupt, Terminated) as signal:
+        said = str(signal) or "interrupted"
+        print(f"\ntrpo-jax: {said}", file=sys.stderr, flush=True)
+        # The compiler's threads do not survive an orderly exit.
+        os._exit(143 if isinstance(signal, Terminated) else 130)
     except SimulatorError as error:  # whose traceback is the user's
         print(
             "\n".join([f"trpo-jax: {error}", *getattr(error, "__notes__", [])]),
@@ -147,7 +172,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     except (RuntimeError, MemoryError, OverflowError) as error:  # none is bad input
         line = " ".join(str(error).split()) or type(error).__name__
-        print(f"trpo-jax: {line[:300]}", file=sys.stderr)
+        notes = getattr(error, "__notes__", [])
+        print("\n".join([f"trpo-jax: {line[:500]}", *notes]), file=sys.stderr)
         sys.exit(1)
 
 
@@ -155,6 +181,10 @@ def _run(command: Command, started: float) -> None:
     match command:
         case Train():
             commands.train(_plan(command), started)
+        case Resume():
+            if command.total_steps is not None:
+                check("--total-steps", command.total_steps, STEPS)
+            commands.resume(command.run, command.total_steps, started)
         case Evaluate():
             check("--episodes", command.episodes, COUNT)
             check("--seed", command.seed, COUNT_OR_ZERO)
@@ -271,6 +301,8 @@ def _refused_value(message: str, fields: dict[str, dataclasses.Field]) -> str | 
 
     def words(flag: str) -> str:
         rule = fields[flag].metadata.get("rule")
+        if rule is None and get_origin(fields[flag].type) is Literal:
+            rule = one_of(fields[flag].type)
         return rule.words if rule else "an integer"
 
     if found := re.match(r"Error parsing __.*?: (\w.* must .*)", message):
@@ -297,6 +329,9 @@ def _plan(command: Train) -> Plan:
             seed=command.seed,
             output_dir=command.output_dir,
             evaluation_episodes=command.evaluation_episodes,
+            checkpoint_every=command.checkpoint_every,
+            keep=command.keep,
+            on_checkpoint_error=command.on_checkpoint_error,
             **dataclasses.asdict(command.config),
             **dataclasses.asdict(command.network),
         )

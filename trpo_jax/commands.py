@@ -3,13 +3,16 @@
 import dataclasses
 import pathlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trpo_jax.config import Config, NetworkConfig
 from trpo_jax.plan import Plan, check_folder, check_suffix, claim_directory
 from trpo_jax.presets import PRESETS
+
+if TYPE_CHECKING:
+    from trpo_jax.training import TrainResult
 
 
 def train(plan: Plan, started: float) -> None:
@@ -26,22 +29,36 @@ def train(plan: Plan, started: float) -> None:
         with claim_directory(plan.environment, plan.seed) as directory:
             train(dataclasses.replace(plan, output_dir=directory), started)
         return
-    evaluation = run_plan(plan, plan.environment, start=started).evaluation
+    _report(run_plan(plan, plan.environment, start=started))
+
+
+def resume(run: str, total_steps: int | None, started: float) -> None:
+    """Go on with a run and say where the results are."""
+    if not pathlib.Path(run, "config.json").is_file():
+        raise ValueError(f"{run} does not hold a run: it has no config.json")
+    from trpo_jax.training import resume
+
+    _report(resume(run, total_steps=total_steps, start=started))
+
+
+def _report(result: "TrainResult") -> None:
+    """Print how well the agents of a run do, how long it took, and where it is."""
+    evaluation = result.evaluation
     for how in ("greedy", "sampled"):
         _print_scores(how, evaluation[how], evaluation["episodes"])
     _print_unfinished(evaluation["unfinished_episodes"])
     seconds = evaluation["seconds"].items()
     print(
         " · ".join(f"{name} {value:.1f} s" for name, value in seconds)
-        + f"\nresults in {plan.output_dir}/"
+        + f"\nresults in {result.plan.output_dir}/"
     )
 
 
 def evaluate(run: str, *, episodes: int, sampled: bool, seed: int) -> None:
     """Play episodes with the agents of a run and print what they return."""
     _require_policy(run)
-    from trpo_jax.checkpoint import load_policy
     from trpo_jax.judging import judge
+    from trpo_jax.policy_file import load_policy
     from trpo_jax.results import summarize_returns
 
     saved = load_policy(run)
@@ -65,7 +82,7 @@ def watch(
     check_suffix(output)
     check_folder(output)
     _require_policy(run)
-    from trpo_jax.checkpoint import load_policy
+    from trpo_jax.policy_file import load_policy
     from trpo_jax.video import write_video
     from trpo_jax.watching import record
 

@@ -68,6 +68,7 @@ PyTree = Any
 # With two, one simulates while the policy thinks about the other. That pays where one
 # cannot keep the cores busy; on few of them, twice the calls cost more than they save.
 SIMULATORS = 2 if cores() >= 4 else 1
+_SEEDS_APART = 1_000_003  # of the environments of two agents
 
 
 class Compiled(NamedTuple):
@@ -81,6 +82,7 @@ class Compiled(NamedTuple):
         fit: state, `Lesson`, `Improved` and rollout → critic parameters, its
             optimiser's state, and one row of `Metrics`.
         vine: what a vine calls, or None on a single path.
+        state: shapes of one.
     """
 
     begin: Callable[..., TrainState]
@@ -88,6 +90,7 @@ class Compiled(NamedTuple):
     improve: Callable[..., tuple[TrainState, Lesson, Improved]]
     fit: Callable[..., tuple[PyTree, PyTree, jax.Array]]
     vine: VineActor | None
+    state: TrainState
 
 
 def compile_host_programs(
@@ -111,18 +114,36 @@ def compile_host_programs(
             for each in simulators.pop():
                 each.close()
 
+    def start(seed: int) -> np.ndarray:
+        """Make the simulators of one agent; the i-th environment has `seed + i`."""
+        simulators.append([])
+        for size in sizes:
+            simulators[-1].append(make(size, seed))
+            check_host_environment(simulators[-1][-1], size)
+            seed += size
+        return np.concatenate([each.reset() for each in simulators[-1]])
+
     def init(seeds: np.ndarray) -> Groups:
         close_simulators()
+        return tuple(
+            compiled.begin(np.uint32(seed), start(seed * _SEEDS_APART))
+            for seed in seeds.tolist()
+        )
+
+    def scatter(seeds: np.ndarray, tree: TrainState) -> Groups:
+        close_simulators()
         states = []
-        for seed in seeds.tolist():
-            first = seed * 1_000_003  # and one more an environment
-            simulators.append([])
-            for size in sizes:
-                simulators[-1].append(make(size, first))
-                check_host_environment(simulators[-1][-1], size)
-                first += size
-            observation = np.concatenate([each.reset() for each in simulators[-1]])
-            states.append(compiled.begin(np.uint32(seed), observation))
+        for k, seed in enumerate(seeds.tolist()):
+            state = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), tree)
+            done = int(state.iteration)  # so that no episode begins as an earlier one
+            observation = start(seed * _SEEDS_APART + done * plan.config.num_envs)
+            states.append(
+                state.replace(
+                    observation=jnp.asarray(observation),
+                    episode_return=jnp.zeros_like(state.episode_return),
+                    episode_length=jnp.zeros_like(state.episode_length),
+                )
+            )
         return tuple(states)
 
     def chunk(states: Groups, iterations: np.int32) -> tuple[Groups, np.ndarray]:
@@ -165,7 +186,11 @@ def compile_host_programs(
         beside.shutdown()
         close_simulators()
 
-    return Programs(init, chunk, evaluate, gather, close)
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((plan.seeds, *leaf.shape), leaf.dtype),
+        compiled.state,
+    )
+    return Programs(init, chunk, evaluate, gather, scatter, template, close)
 
 
 def divide(num_envs: int, simulators: int) -> list[int]:
@@ -227,12 +252,13 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
             pool.submit(compile_for, FOR_LONG, second_half, *halves, rollout),
         ]
     begin, first_half, second_half = (job.result() for job in jobs)
+    shapes = state
     state = begin(np.uint32(0), np.zeros(observation.shape, observation.dtype))
     # `jit` compiles what it meets first.
     for size in set(divide(config.num_envs, SIMULATORS)):
         acting = state.replace(observation=np.zeros((size, *one.shape), one.dtype))
         jax.block_until_ready(act_once(acting, act))
-    return Compiled(begin, act, first_half, second_half, vine)
+    return Compiled(begin, act, first_half, second_half, vine, shapes)
 
 
 def train_on_host(

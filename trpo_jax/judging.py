@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.checkpoint import SavedPolicy
 from trpo_jax.environments import make_host_environment
 from trpo_jax.evaluation import Evaluation, evaluate
 from trpo_jax.host_evaluation import evaluate_on_host, evaluation_seed
 from trpo_jax.host_rollout import make_actor
+from trpo_jax.policy_file import SavedPolicy
 from trpo_jax.programs import stream
 
 

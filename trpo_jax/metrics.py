@@ -1,5 +1,6 @@
 """One iteration in a few numbers."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 
 from trpo_jax.critic import CriticInfo
 from trpo_jax.rollout import Rollout
-from trpo_jax.trust_region import PolicyInfo
+from trpo_jax.trust_region import PolicyInfo, Status
 
 
 class UpdateInfo(NamedTuple):
@@ -42,6 +43,9 @@ class Metrics(NamedTuple):
         cg_residual: relative to the gradient.
         explained_variance: of the value targets, by the critic before its fit.
         critic_loss: mean squared error, in squared units of the scaled reward.
+        fault_step: where the first observation or reward that is not finite came up, in
+            steps of this iteration from 0; -1 if there is none.
+        fault_environment: its environment, from 0; -1 if there is none.
     """
 
     episodes: jax.Array
@@ -58,6 +62,8 @@ class Metrics(NamedTuple):
     cg_residual: jax.Array
     explained_variance: jax.Array
     critic_loss: jax.Array
+    fault_step: jax.Array
+    fault_environment: jax.Array
 
 
 def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
@@ -69,11 +75,12 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
         total = jnp.sum(jnp.where(ended, x, 0)).astype(jnp.float32)
         return total / episodes.astype(jnp.float32)
 
+    status, step, environment = _fault(rollout, info.policy.status)
     metrics = Metrics(
         episodes=episodes,
         episode_return=mean_at_end(rollout.episode_return),
         episode_length=mean_at_end(rollout.episode_length),
-        status=info.policy.status,
+        status=status,
         kl=info.policy.kl,
         improvement=info.policy.search.improvement,
         backtracks=info.policy.search.backtracks,
@@ -84,5 +91,37 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
         cg_residual=info.policy.cg.residual,
         explained_variance=info.critic.explained_variance,
         critic_loss=info.critic.loss,
+        fault_step=step,
+        fault_environment=environment,
     )
     return jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
+
+
+def _fault(
+    rollout: Rollout, status: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return the status, with what is to blame, and the first bad row, or -1 twice."""
+    counts = rollout.weight > 0
+
+    def bad(leaf: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return jnp.zeros(counts.shape, bool)
+        return counts & jnp.any(~jnp.isfinite(leaf), axis=range(2, leaf.ndim))
+
+    leaves = jax.tree.leaves((rollout.observation, rollout.next_observation))
+    observation = functools.reduce(jnp.logical_or, map(bad, leaves))
+    reward = bad(rollout.reward)
+    rows = (observation | reward).ravel()
+    any_row, first = jnp.any(rows), jnp.argmax(rows).astype(jnp.int32)
+    step, environment = jnp.divmod(first, jnp.int32(counts.shape[1]))
+    stopped = (status != Status.ACCEPTED) & any_row
+    blamed = jnp.where(
+        observation.ravel()[first],
+        jnp.int32(Status.NON_FINITE_OBSERVATION),
+        jnp.int32(Status.NON_FINITE_REWARD),
+    )
+    return (
+        jnp.where(stopped, blamed, status),
+        jnp.where(any_row, step, -1),
+        jnp.where(any_row, environment, -1),
+    )

@@ -9,10 +9,11 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from trpo_jax import signals
 from trpo_jax.config import (
     COUNT,
     COUNT_OR_ZERO,
@@ -20,12 +21,14 @@ from trpo_jax.config import (
     Config,
     NetworkConfig,
     check,
+    one_of,
     split_hyper_parameters,
 )
 from trpo_jax.environments import SIMULATORS, check_name
 from trpo_jax.environments.spaces import Discrete
 from trpo_jax.presets import DEFAULT, preset_of
 
+OnCheckpointError = Literal["continue", "stop"]
 REPORTS = 25  # to the host in a run, or more in a long one
 LONGEST_CHUNK = 100  # iterations between two of them
 
@@ -44,6 +47,10 @@ class Plan:
         config: of the algorithm.
         network: of the standard agent.
         output_dir: where results go, or None.
+        checkpoint_every: iterations between two checkpoints; 0 for one a minute, and
+            one at the end either way.
+        keep: newest checkpoints that stay.
+        on_checkpoint_error: what happens when one cannot be written.
     """
 
     environment: str
@@ -55,6 +62,9 @@ class Plan:
     config: Config
     network: NetworkConfig
     output_dir: pathlib.Path | None
+    checkpoint_every: int = 0
+    keep: int = 2
+    on_checkpoint_error: OnCheckpointError = "continue"
 
     @property
     def iterations(self) -> int:
@@ -83,6 +93,9 @@ def make_plan(
     seed: int = 0,
     output_dir: str | os.PathLike | None = None,
     evaluation_episodes: int = 100,
+    checkpoint_every: int = 0,
+    keep: int = 2,
+    on_checkpoint_error: OnCheckpointError = "continue",
     **hyper_parameters: Any,
 ) -> Plan:
     """Check everything that can be known in advance, presets filled in.
@@ -121,6 +134,9 @@ def make_plan(
         ("seeds", seeds, COUNT),
         ("seed", seed, COUNT_OR_ZERO),
         ("evaluation_episodes", evaluation_episodes, COUNT),
+        ("checkpoint_every", checkpoint_every, COUNT_OR_ZERO),
+        ("keep", keep, COUNT),
+        ("on_checkpoint_error", on_checkpoint_error, one_of(OnCheckpointError)),
     ):
         check(name, value, rule)
     total_steps, seeds, seed, evaluation_episodes = map(
@@ -145,6 +161,9 @@ def make_plan(
         config=config,
         network=network_config,
         output_dir=None if output_dir is None else free_directory(output_dir),
+        checkpoint_every=int(checkpoint_every),
+        keep=int(keep),
+        on_checkpoint_error=on_checkpoint_error,
     )
 
 
@@ -253,7 +272,8 @@ def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
     try:
         yield path
     finally:
-        with contextlib.suppress(OSError):  # when there is something in them
+        # Whoever is impatient interrupts this, too.
+        with signals.ignored(), contextlib.suppress(OSError):  # if it holds something
             path.rmdir()
             if made:
                 path.parent.rmdir()

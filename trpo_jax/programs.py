@@ -1,7 +1,8 @@
 """The programs of a run, compiled before the clock of training starts."""
 
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -48,6 +49,9 @@ class Programs(NamedTuple):
         evaluate: seeds `[K]` and states → an `Evaluation` of arrays `[K, 2, E]`, greedy
             first and then sampled.
         gather: states → one pytree, whose arrays lead with the K seeds.
+        scatter: seeds `[K]` and such a pytree → states; on the host the simulators
+            start new episodes.
+        template: such a pytree of shapes.
         close: let go of threads and simulators.
     """
 
@@ -55,6 +59,8 @@ class Programs(NamedTuple):
     chunk: Callable[[Groups, np.int32], tuple[Groups, np.ndarray]]
     evaluate: Callable[[np.ndarray, Groups], Evaluation]
     gather: Callable[[Groups], TrainState]
+    scatter: Callable[[np.ndarray, TrainState], Groups]
+    template: TrainState
     close: Callable[[], None]
 
 
@@ -132,10 +138,13 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
             together = ((states,) * groups,)
             jobs.append(pool.submit(compile_for, ONCE, gather, *together))
     compiled = [job.result() for job in jobs]
-    return _side_by_side(plan.seeds, size, groups, compiled)
+    require_memory(compiled, groups)
+    return _side_by_side(plan.seeds, size, groups, compiled, states)
 
 
-def _side_by_side(seeds: int, size: int, groups: int, compiled: list) -> Programs:
+def _side_by_side(
+    seeds: int, size: int, groups: int, compiled: list, of_group: TrainState
+) -> Programs:
     """Run programs of one group for all groups at once, a thread each."""
     init, chunk, evaluate, *gather = compiled
     pool = ThreadPoolExecutor(groups)
@@ -166,7 +175,21 @@ def _side_by_side(seeds: int, size: int, groups: int, compiled: list) -> Program
     def gather_all(states: Groups) -> TrainState:
         return gather[0](states) if gather else states[0]
 
-    return Programs(init_all, chunk_all, evaluate_all, gather_all, pool.shutdown)
+    def scatter_all(all_seeds: np.ndarray, tree: TrainState) -> Groups:
+        rows = divide(np.arange(len(all_seeds)))
+        return tuple(
+            jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), tree)
+            for rows in rows
+        )
+
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape[1:]), leaf.dtype),
+        of_group,
+    )
+    return Programs(
+        init_all, chunk_all, evaluate_all, gather_all, scatter_all, template,
+        functools.partial(pool.shutdown, wait=False),
+    )  # fmt: skip
 
 
 def stream(seed: int | jax.Array, number: int) -> jax.Array:
@@ -182,6 +205,55 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def require_memory(compiled: Sequence[Any], at_once: int = 1) -> None:
+    """Refuse programs that need more memory than there is, before one of them runs.
+
+    Args:
+        compiled: of which one runs at a time.
+        at_once: times, side by side.
+
+    Raises:
+        ValueError: with what is needed and what there is.
+    """
+    needed = at_once * max(map(_bytes_of, compiled))
+    free = free_memory()
+    if free is not None and needed > free:
+        raise ValueError(
+            f"this run needs about {needed / 2**30:.1f} GiB of memory, "
+            f"{free / 2**30:.1f} GiB are free: take smaller num_envs, num_steps, "
+            "hidden_sizes, or fewer seeds or evaluation_episodes"
+        )
+
+
+def _bytes_of(compiled: Any) -> int:
+    """Return what a program holds at most, as its compiler says."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return 0
+    return (
+        found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        + found.temp_size_in_bytes
+        - found.alias_size_in_bytes
+    )
+
+
+def free_memory() -> int | None:
+    """Return the bytes free where programs run, or None where nobody tells."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" not in stats:
+            return None
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def compile_for(options: dict[str, Any], function: Any, *args: Any) -> Any:

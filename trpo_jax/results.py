@@ -1,7 +1,9 @@
 """What a run leaves in its directory, beside the policy."""
 
 import bisect
+import dataclasses
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -9,8 +11,9 @@ import numpy as np
 
 from trpo_jax import logging
 from trpo_jax.doctor import describe
+from trpo_jax.environments import SIMULATORS
 from trpo_jax.metrics import Metrics
-from trpo_jax.plan import Plan
+from trpo_jax.plan import Plan, make_plan
 from trpo_jax.plotting import (
     Run,
     bootstrap_interval,
@@ -19,25 +22,70 @@ from trpo_jax.plotting import (
 )
 
 
-def open_files(plan: Plan) -> list[logging.Sink]:
-    """Claim the run's directory and open what is written while it trains.
+def open_files(plan: Plan, log: np.ndarray | None = None) -> list[logging.Sink]:
+    """Open what is written while a run trains; a new run claims its directory.
+
+    Args:
+        plan: of the run.
+        log: `[I, K, M]`, of a run that goes on: what is in the files beyond is cut off.
 
     Raises:
         ValueError: when another run has taken the directory since it was checked.
     """
     plan.output_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with (plan.output_dir / "config.json").open("x", encoding="utf-8") as file:
-            file.write(_json(plan.as_json() | {"versions": describe()}))
-    except FileExistsError as error:
-        raise ValueError(
-            f"output_dir must be new or empty; {str(plan.output_dir)!r} has just been "
-            "taken by another run: name another one"
-        ) from error
-    return [
+    path = plan.output_dir / "config.json"
+    content = _json(plan.as_json() | {"versions": describe()})
+    if log is not None:
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(content, encoding="utf-8")
+        unfinished.replace(path)
+        (plan.output_dir / "evaluation.json").unlink(missing_ok=True)
+    else:
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(content)
+        except FileExistsError as error:
+            raise ValueError(
+                f"output_dir must be new or empty; {str(plan.output_dir)!r} has just "
+                "been taken by another run: name another one"
+            ) from error
+    sinks = [
         logging.JsonLines(plan.output_dir / "metrics.jsonl"),
         logging.Csv(plan.output_dir / "metrics.csv"),
     ]
+    if log is not None:
+        for sink in sinks:
+            sink.write(rows_of(plan, 0, log))
+    return sinks
+
+
+def read_plan(run: str | os.PathLike) -> Plan:
+    """Read back what a run was to do, checked like anything a user types.
+
+    Raises:
+        ValueError: when the directory holds no run, or one that is not sound.
+    """
+    path = pathlib.Path(run) / "config.json"
+    try:
+        content = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ValueError(f"{run} holds no run: there is no {path.name}") from error
+    try:
+        found = json.loads(content)
+        found.pop("versions", None)
+        on_host, config, network = (
+            found.pop(name) for name in ("on_host", "config", "network")
+        )
+        simulator = found["environment"].partition(":")[0]
+        known = simulator in SIMULATORS
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in {**config, **network}.items()
+        }
+        plan = make_plan(known_environment=known, on_host=on_host, **found, **values)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} does not describe a run: {error}") from error
+    return dataclasses.replace(plan, output_dir=pathlib.Path(run))
 
 
 def write_results(
@@ -57,7 +105,14 @@ def write_results(
 
 def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
     """Turn a log `[I, K, M]` of `Metrics` into rows: integers as such, None for NaN."""
-    whole = {"episodes", "status", "backtracks", "cg_iterations"}
+    whole = {
+        "episodes",
+        "status",
+        "backtracks",
+        "cg_iterations",
+        "fault_step",
+        "fault_environment",
+    }
 
     def convert(name: str, x: float) -> float | int | None:
         if not np.isfinite(x):

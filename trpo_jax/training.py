@@ -5,18 +5,15 @@ import dataclasses
 import functools
 import os
 import pathlib
-import signal
-import threading
+import sys
 import time
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from trpo_jax import logging
-from trpo_jax.checkpoint import save_policy
-from trpo_jax.config import split_hyper_parameters
+from trpo_jax.config import STEPS, check, split_hyper_parameters
 from trpo_jax.doctor import describe, require_sound_compiler
 from trpo_jax.environments import make_environment, make_host_environment
 from trpo_jax.environments.action_repeat import ActionRepeat
@@ -24,15 +21,22 @@ from trpo_jax.environments.base import Environment, check_environment
 from trpo_jax.environments.host import (
     HostEnvironment,
     MakeHost,
-    SimulatorError,
     check_host_environment,
 )
 from trpo_jax.host_programs import compile_host_programs
+from trpo_jax.loop import Outcome, read_checkpoint, run_chunks
 from trpo_jax.metrics import Metrics
 from trpo_jax.networks import Agent, check_agent, mlp_agent
-from trpo_jax.plan import Plan, complete, make_plan
+from trpo_jax.plan import OnCheckpointError, Plan, complete, make_plan
+from trpo_jax.policy_file import save_policy
 from trpo_jax.programs import Groups, Programs, compile_programs
-from trpo_jax.results import open_files, rows_of, summarize_returns, write_results
+from trpo_jax.results import (
+    open_files,
+    read_plan,
+    summarize_returns,
+    write_results,
+)
+from trpo_jax.signals import Terminated
 from trpo_jax.state import TrainState
 from trpo_jax.update import scheduled
 
@@ -65,6 +69,9 @@ def train(
     seed: int = 0,
     output_dir: str | pathlib.Path | None = None,
     evaluation_episodes: int = 100,
+    checkpoint_every: int = 0,
+    keep: int = 2,
+    on_checkpoint_error: OnCheckpointError = "continue",
     agent: Agent | None = None,
     progress: bool = True,
     **hyper_parameters: Any,
@@ -82,6 +89,10 @@ def train(
         seed: of the first run.
         output_dir: a directory that is new or empty; None writes nothing.
         evaluation_episodes: played by each agent afterwards, greedily and sampled.
+        checkpoint_every: iterations between two checkpoints in `output_dir`, from which
+            `resume` goes on; 0 for one a minute, and one at the end either way.
+        keep: newest checkpoints that stay.
+        on_checkpoint_error: go on or stop when one cannot be written.
         agent: your own; otherwise the standard one, by the network's hyper-parameters.
         progress: show it on standard output.
         **hyper_parameters: fields of `Config` and `NetworkConfig`, over the preset.
@@ -94,7 +105,8 @@ def train(
             that breaks its contract, before anything is compiled or written.
         RuntimeError: when the compiler fails the self-check.
         KeyboardInterrupt: after an interrupt from the keyboard, once the chunk under
-            way has ended and the policy so far is in `output_dir`.
+            way has ended and all there is so far is in `output_dir`; likewise
+            `SystemExit` after SIGTERM.
 
     Example:
         >>> result = train("probe:action", total_steps=2048, progress=False)
@@ -128,9 +140,58 @@ def train(
         seed=seed,
         output_dir=output_dir,
         evaluation_episodes=evaluation_episodes,
+        checkpoint_every=checkpoint_every,
+        keep=keep,
+        on_checkpoint_error=on_checkpoint_error,
         **hyper_parameters,
     )
     return run_plan(plan, environment, agent, progress=progress, start=start)
+
+
+def resume(
+    run: str | os.PathLike,
+    *,
+    total_steps: int | None = None,
+    environment: Environment | MakeHost | None = None,
+    agent: Agent | None = None,
+    progress: bool = True,
+    start: float | None = None,
+) -> TrainResult:
+    """Go on with a run from its newest intact checkpoint, as if it had never stopped.
+
+    Where the simulator is inside the compiled program, all that follows is bit for bit
+    what it would have been, on as many cores of the same kind. Simulators on the host
+    start new episodes. The files of the run are cut back to the checkpoint first.
+    Schedules keep the length that they had.
+
+    Args:
+        run: the directory that `train` wrote.
+        total_steps: environment steps a seed, those that are done included; what the
+            run was to do when None.
+        environment: your own, if the run has one.
+        agent: your own, if the run has one.
+        progress: show it on standard output.
+        start: `time.perf_counter()` from which seconds are counted; now when None.
+
+    Returns:
+        A `TrainResult`; its metrics are those of the whole run.
+
+    Raises:
+        CheckpointError: when there is no intact checkpoint, or when configuration,
+            network, environment or version differ from it: what differs is listed.
+        ValueError: when the directory holds no run, or nothing is left to do.
+        KeyboardInterrupt: see `train`.
+    """
+    start = time.perf_counter() if start is None else start
+    plan = read_plan(run)
+    if total_steps is not None:
+        check("total_steps", total_steps, STEPS)
+        plan = dataclasses.replace(plan, total_steps=total_steps)
+    if environment is None:
+        environment = plan.environment
+    return run_plan(
+        plan, environment, agent, progress=progress, start=start, resumed=True
+    )
 
 
 def run_plan(
@@ -140,8 +201,9 @@ def run_plan(
     *,
     progress: bool = True,
     start: float | None = None,
+    resumed: bool = False,
 ) -> TrainResult:
-    """Carry out a plan that has been checked; see `train`."""
+    """Carry out a plan that has been checked; see `train` and `resume`."""
     reloadable = isinstance(environment, str) and agent is None
     clock = _Clock(time.perf_counter() if start is None else start)
     require_sound_compiler()
@@ -166,17 +228,21 @@ def run_plan(
             programs = compile_programs(plan, environment, agent)
         to_close.callback(programs.close)
         clock.stop("compile")
-        states = programs.init(seeds_of(plan))
+        states, log = None, None
+        if resumed:
+            states, log = _go_on(plan, programs)
+        else:
+            states = programs.init(seeds_of(plan))
         if plan.output_dir is not None:  # so far a failure leaves nothing behind
-            files = open_files(plan)
+            files = open_files(plan, log)
             for sink in files:
                 to_close.callback(sink.close)
             sinks += files
-        states, metrics, failure = run_chunks(plan, programs, states, sinks)
+        outcome = run_chunks(plan, programs, states, sinks, log=log)
         for sink in sinks:  # before anything else is printed
             sink.close()
         clock.stop("train")
-        state = programs.gather(states)
+        state = programs.gather(outcome.states)
         if plan.output_dir is not None:  # at once, whatever happens to the evaluation
             save_policy(
                 plan.output_dir / "policy.safetensors",
@@ -185,9 +251,10 @@ def run_plan(
                 plan.network if reloadable else None,
                 action_repeat=plan.config.action_repeat,
             )
-        _require_complete(plan, metrics, failure)
-        judged = programs.evaluate(seeds_of(plan), states)
+        _require_complete(plan, outcome)
+        judged = programs.evaluate(seeds_of(plan), outcome.states)
         clock.stop("evaluate")
+    metrics = Metrics(*outcome.log.transpose(2, 1, 0))
     evaluation = {
         "environment": plan.environment,
         "total_steps": plan.iterations * plan.config.steps_per_iteration,
@@ -202,6 +269,23 @@ def run_plan(
     if plan.output_dir is not None:
         write_results(plan, metrics.episode_return, evaluation)
     return TrainResult(state, metrics, evaluation, agent, environment, plan)
+
+
+def _go_on(plan: Plan, programs: Programs) -> tuple[Groups, np.ndarray]:
+    """Return states and log of a run's newest intact checkpoint."""
+    restored = read_checkpoint(plan, programs)
+    for line in restored.skipped:
+        print(f"trpo-jax: {line}; an earlier one is used", file=sys.stderr)
+    if restored.step >= plan.iterations:
+        done = restored.step * plan.config.steps_per_iteration
+        raise ValueError(
+            f"total_steps must be more than the {done:,} that are done; got "
+            f"{plan.total_steps:,}"
+        )
+    if plan.on_host:
+        print("trpo-jax: the simulators start new episodes", file=sys.stderr)
+    states = programs.scatter(seeds_of(plan), restored.tree["states"])
+    return states, restored.tree["log"]
 
 
 def _make(
@@ -223,20 +307,18 @@ def _make(
     return environment, None
 
 
-def _require_complete(
-    plan: Plan, metrics: Metrics, failure: SimulatorError | None
-) -> None:
-    """Raise what ended training early: a simulator, or an interrupt."""
-    done = len(metrics.kl[0])
-    if done == plan.iterations:
+def _require_complete(plan: Plan, outcome: Outcome) -> None:
+    """Raise what ended training early: a simulator, a signal, a full disk."""
+    done = len(outcome.log)
+    if outcome.stopped is None or done == plan.iterations:
         return
     said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
     if plan.output_dir is not None:
-        said += f"; policy and metrics so far are in {plan.output_dir}{os.sep}"
-    if failure is None:
-        raise KeyboardInterrupt(said)
-    failure.add_note(said)
-    raise failure
+        said += f"; go on with: trpo-jax resume {plan.output_dir}"
+    if isinstance(outcome.stopped, KeyboardInterrupt | Terminated):
+        raise type(outcome.stopped)(said)
+    outcome.stopped.add_note(said)
+    raise outcome.stopped
 
 
 class _Clock:
@@ -250,70 +332,6 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[name] = round(now - self._last, 3)
         self._last = now
-
-
-def run_chunks(
-    plan: Plan, programs: Programs, states: Groups, sinks: list[logging.Sink]
-) -> tuple[Groups, Metrics, SimulatorError | None]:
-    """Train chunk by chunk from the first states, telling the sinks after each.
-
-    An interrupt from the keyboard ends training after the chunk under way, and so does
-    a simulator that fails after the first chunk, before the one under way: the metrics
-    are then shorter than the plan. A second interrupt ends the wait.
-
-    Returns:
-        The states, the metrics, and what the simulator raised.
-    """
-    failure = None
-    for sink in sinks:
-        sink.start()
-    logs = []
-    with _interrupted_between_chunks() as interrupted:
-        for first in range(0, plan.iterations, plan.chunk):
-            count = min(plan.chunk, plan.iterations - first)
-            try:
-                states, log = programs.chunk(states, np.int32(count))
-            except SimulatorError as error:  # on the host: the states are still there
-                if not logs:
-                    raise
-                failure = error
-                break
-            log = log[:count]
-            logs.append(log)
-            rows = rows_of(plan, first, log)
-            for sink in sinks:
-                sink.write(rows)
-            if interrupted():
-                break
-    states = jax.block_until_ready(states)
-    return states, Metrics(*np.concatenate(logs).T), failure
-
-
-@contextlib.contextmanager
-def _interrupted_between_chunks() -> Iterator[Callable[[], bool]]:
-    """Note an interrupt from the keyboard instead of raising it in mid-chunk.
-
-    A chunk uses up the states put in: whoever is interrupted within one has none.
-    """
-    asked = False
-
-    def ask(signum: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt("stopped at once")
-        asked = True
-        os.write(2, b"\nending after this chunk; Ctrl-C again ends at once\n")
-
-    usual = signal.default_int_handler
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not usual:
-        yield lambda: False  # whoever handles interrupts goes on doing so
-        return
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, usual)
 
 
 def seeds_of(plan: Plan) -> np.ndarray:

@@ -17,20 +17,36 @@ from trpo_jax.config import Config
 from trpo_jax.conjugate_gradient import CGInfo, cg_solve, no_solve
 from trpo_jax.distributions import Scores
 from trpo_jax.fisher import fisher_vector_product, row_curvature
-from trpo_jax.line_search import LineSearchInfo, full_step, line_search
+from trpo_jax.line_search import (
+    LineSearchInfo,
+    Verdict,
+    full_step,
+    line_search,
+)
 from trpo_jax.rows import all_finite, subsample_rows, weighted_mean
 
 PyTree = Any
 
 
 class Status(enum.IntEnum):
-    """How the policy's step ended; the order is the order of precedence."""
+    """How the policy's step ended.
+
+    Those that name something not finite go together; the first of them, whose data are
+    to blame, are told by `Metrics` only, which has seen the data.
+    """
 
     ACCEPTED = 0
-    NON_FINITE = 1
+    NON_FINITE_GRADIENT = 1
     ZERO_GRADIENT = 2
     BAD_CURVATURE = 3
     SEARCH_FAILED = 4
+    NON_FINITE_OBSERVATION = 5
+    NON_FINITE_REWARD = 6
+    NON_FINITE_FISHER = 7
+    NON_FINITE_KL = 8
+
+
+NON_FINITE = tuple(status for status in Status if status.name.startswith("NON_FINITE"))
 
 
 class PolicyInfo(NamedTuple):
@@ -172,7 +188,8 @@ def trust_region_step(
             tolerance=config.cg_tolerance,
         )
     bend = cg_info.curvature if curvature is None else curvature(direction)
-    solved = (bend > 0) & jnp.isfinite(bend) & all_finite(direction)
+    sound = jnp.isfinite(bend) & all_finite(direction)
+    solved = (bend > 0) & sound
     scale = jnp.sqrt(
         2 * jnp.asarray(config.max_kl, bend.dtype) / jnp.where(solved, bend, 1)
     )
@@ -199,13 +216,17 @@ def trust_region_step(
             search_info.accepted,
             ~jnp.isfinite(gradient_norm),
             gradient_norm == 0,
+            ~sound,
             ~solved,
+            jnp.all(search_info.verdict == Verdict.NON_FINITE),
         ],
         [
             Status.ACCEPTED,
-            Status.NON_FINITE,
+            Status.NON_FINITE_GRADIENT,
             Status.ZERO_GRADIENT,
+            Status.NON_FINITE_FISHER,
             Status.BAD_CURVATURE,
+            Status.NON_FINITE_KL,
         ],
         Status.SEARCH_FAILED,
     ).astype(jnp.int32)

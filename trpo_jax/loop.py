@@ -1,0 +1,228 @@
+"""The host's loop: iterations in chunks, and what happens between two of them."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trpo_jax import checkpoint, logging
+from trpo_jax.environments.host import SimulatorError
+from trpo_jax.metrics import Metrics
+from trpo_jax.plan import Plan
+from trpo_jax.programs import Groups, Programs
+from trpo_jax.results import rows_of
+from trpo_jax.signals import note_signals
+from trpo_jax.trust_region import NON_FINITE, Status
+
+PATIENCE = 20  # iterations in a row that a seed may spoil
+PACE = 2.0  # seconds after which a chunk is to end, so that whoever waits for one can
+EVERY_SECONDS = 60.0  # between checkpoints whose iterations nobody chose
+_DIRECTORY = "checkpoints"
+
+
+class Outcome(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        states: the last; see `Programs`.
+        log: `[I, K, M]` of `Metrics`, as many iterations as were done.
+        stopped: what ended it before its time, or None.
+    """
+
+    states: Groups
+    log: np.ndarray
+    stopped: BaseException | None
+
+
+def run_chunks(
+    plan: Plan,
+    programs: Programs,
+    states: Groups,
+    sinks: list[logging.Sink],
+    *,
+    log: np.ndarray | None = None,
+) -> Outcome:
+    """Train chunk by chunk, and tell the sinks and the disk after each.
+
+    What ends it early, once the chunk under way has ended: SIGINT and SIGTERM, a
+    simulator that fails after the first chunk, or a checkpoint that cannot be written,
+    if the plan says so. A second signal ends it at once. Sinks that fail are dropped
+    from the list.
+
+    Args:
+        plan: of the run.
+        programs: compiled.
+        states: to begin with, used up.
+        sinks: get the rows of each chunk.
+        log: `[I, K, M]` of the iterations that are done already.
+    """
+    log = (
+        np.zeros((0, plan.seeds, len(Metrics._fields)), np.float32)
+        if log is None
+        else log
+    )
+    logs, done, stopped = [log], len(log), None
+    keeper, pace = _Keeper(plan, programs, done), _Pace()
+    for sink in sinks:
+        sink.start()
+    with note_signals() as received:
+        while done < plan.iterations and stopped is None:
+            count = min(
+                plan.chunk, plan.iterations - done, pace.count, keeper.room(done)
+            )
+            try:
+                with pace.measured(count):
+                    states, new = programs.chunk(states, np.int32(count))
+            except SimulatorError as error:  # on the host: the states are still there
+                if done == 0:
+                    raise
+                stopped = error
+                break
+            logs.append(np.asarray(new)[:count])
+            _tell(sinks, rows_of(plan, done, logs[-1]))
+            done += count
+            stopped = received() or keeper.after(done, states, logs)
+            stopped = stopped or _spoilt(plan, logs)
+    if not isinstance(stopped, SimulatorError | OSError):  # of a full disk
+        stopped = keeper.finish(done, states, logs) or stopped
+    return Outcome(states, np.concatenate(logs), stopped)
+
+
+class SpoiltError(RuntimeError):
+    """One iteration after the other had numbers that are not finite."""
+
+
+def _spoilt(plan: Plan, logs: list[np.ndarray]) -> SpoiltError | None:
+    """Return an error when a seed has had nothing else for `PATIENCE` iterations."""
+    last = np.concatenate(logs[-PATIENCE:])[-PATIENCE:]
+    status = last[..., Metrics._fields.index("status")]
+    bad = np.all(np.isin(status, NON_FINITE), axis=0)
+    if len(last) < PATIENCE or not bad.any():
+        return None
+    k = int(np.argmax(bad))
+    row = Metrics(*last[-1, k])
+    said = Status(int(row.status)).name.lower().replace("_", " ")
+    where = ""
+    if row.fault_step >= 0:
+        where = (
+            f" (environment {int(row.fault_environment)}, step {int(row.fault_step)} "
+            "of the last one)"
+        )
+    return SpoiltError(
+        f"seed {plan.seed + k} had {PATIENCE} iterations in a row with a {said}{where}"
+        "; look at what the environment gives there, or try a smaller max_kl, "
+        "a smaller critic_learning_rate, or normalize_observation and scale_reward"
+    )
+
+
+class _Pace:
+    """How many iterations fit into `PACE` seconds, as far as is known."""
+
+    def __init__(self) -> None:
+        self.count = 1
+
+    @contextlib.contextmanager
+    def measured(self, count: int) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds = max(time.perf_counter() - start, 1e-6)
+        self.count = max(1, int(PACE * count / seconds))
+
+
+class _Keeper:
+    """Writes checkpoints when they are due."""
+
+    def __init__(self, plan: Plan, programs: Programs, done: int) -> None:
+        self._plan, self._gather = plan, programs.gather
+        self._last, self._since = done, time.monotonic()
+        self._failing = False
+
+    def room(self, done: int) -> int:
+        """Return the iterations until the next one is due, if that is known."""
+        every = self._plan.checkpoint_every
+        return every - done % every if every else sys.maxsize
+
+    def after(
+        self, done: int, states: Groups, logs: list[np.ndarray]
+    ) -> OSError | None:
+        """Write a checkpoint if it is time; return what ends the run, if it does."""
+        every = self._plan.checkpoint_every
+        if done % every if every else time.monotonic() - self._since < EVERY_SECONDS:
+            return None
+        return self.finish(done, states, logs)
+
+    def finish(
+        self, done: int, states: Groups, logs: list[np.ndarray]
+    ) -> OSError | None:
+        """Write a checkpoint unless there is this one; see `after`."""
+        plan = self._plan
+        if plan.output_dir is None or done == self._last:
+            return None
+        tree = {"states": self._gather(states), "log": np.concatenate(logs)}
+        try:
+            checkpoint.save(
+                plan.output_dir / _DIRECTORY, tree, step=done,
+                description=description_of(plan), keep=plan.keep,
+            )  # fmt: skip
+        except OSError as error:
+            said = f"no checkpoint after {done} iterations: {error}"
+            if plan.on_checkpoint_error == "stop":
+                return OSError(f"stopped, since there is {said}")
+            if not self._failing:
+                print(
+                    f"\ntrpo-jax: {said}; training goes on", file=sys.stderr, flush=True
+                )
+            self._failing = True
+        else:
+            self._failing = False
+            self._last = done
+        self._since = time.monotonic()
+        return None
+
+
+def description_of(plan: Plan) -> dict[str, Any]:
+    """Return what a checkpoint has to have in common with the run it continues."""
+    whole = plan.as_json()
+    return {
+        name: whole[name]
+        for name in ("environment", "on_host", "seeds", "seed", "config", "network")
+    }
+
+
+def read_checkpoint(plan: Plan, programs: Programs) -> checkpoint.Restored:
+    """Read a run's newest intact checkpoint: `tree["states"]` and `tree["log"]`.
+
+    Raises:
+        CheckpointError: see `checkpoint.restore`.
+    """
+
+    def like(step: int) -> dict[str, Any]:
+        shape = step, plan.seeds, len(Metrics._fields)
+        return {
+            "states": programs.template,
+            "log": np.broadcast_to(np.float32(0), shape),
+        }
+
+    return checkpoint.restore(
+        plan.output_dir / _DIRECTORY, like, description=description_of(plan)
+    )
+
+
+def _tell(sinks: list[logging.Sink], rows: list[logging.Row]) -> None:
+    """Hand rows to the sinks; one that fails is reported once and dropped."""
+    for sink in list(sinks):
+        try:
+            sink.write(rows)
+        except Exception as error:  # whatever a sink is made of, training goes on
+            sinks.remove(sink)
+            with contextlib.suppress(Exception):
+                sink.close()
+            name = type(sink).__name__
+            print(
+                f"\ntrpo-jax: {name} failed and gets no more rows: {error}",
+                file=sys.stderr,
+                flush=True,
+            )
