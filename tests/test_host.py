@@ -322,7 +322,7 @@ def test_a_simulator_that_fails_leaves_the_policy_so_far(tmp_path):
             progress=False,
         )
     (note,) = error.value.__notes__
-    done = int(re.match(r"stopped after (\d+) steps; policy .* are in", note)[1])
+    done = int(re.match(r"stopped after (\d+) steps; go on with: trpo", note)[1])
     assert 0 < done < 16 * 100
     rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == done // 16

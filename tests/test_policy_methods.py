@@ -205,7 +205,7 @@ def test_without_a_search_a_step_that_is_not_finite_moves_nothing(method):
         Config(method=method),
     )
     assert_identical(params, start)
-    assert info.status == Status.SEARCH_FAILED
+    assert info.status == Status.NON_FINITE_STEP
     assert is_finite(info)
 
 

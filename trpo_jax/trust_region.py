@@ -31,8 +31,9 @@ PyTree = Any
 class Status(enum.IntEnum):
     """How the policy's step ended.
 
-    Those that name something not finite go together; the first of them, whose data are
-    to blame, are told by `Metrics` only, which has seen the data.
+    Those that name something not finite go together. Observations and rewards are
+    blamed by `Metrics` only, which has seen the data; with `NON_FINITE_STEP` the KL or
+    the surrogate was not finite wherever the search looked.
     """
 
     ACCEPTED = 0
@@ -43,7 +44,7 @@ class Status(enum.IntEnum):
     NON_FINITE_OBSERVATION = 5
     NON_FINITE_REWARD = 6
     NON_FINITE_FISHER = 7
-    NON_FINITE_KL = 8
+    NON_FINITE_STEP = 8
 
 
 NON_FINITE = tuple(status for status in Status if status.name.startswith("NON_FINITE"))
@@ -226,7 +227,7 @@ def trust_region_step(
             Status.ZERO_GRADIENT,
             Status.NON_FINITE_FISHER,
             Status.BAD_CURVATURE,
-            Status.NON_FINITE_KL,
+            Status.NON_FINITE_STEP,
         ],
         Status.SEARCH_FAILED,
     ).astype(jnp.int32)

@@ -16,6 +16,11 @@ SMALL = {
     "num_envs": 2, "num_steps": 8, "hidden_sizes": (4,), "critic_epochs": 1,
     "evaluation_episodes": 1, "progress": False,
 }  # fmt: skip
+# Whatever is started in the background is deaf to SIGINT, and so are its children.
+HEARING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from trpo_jax.cli import main; main()"
+)
 LONG = [
     "train", "CartPole-v1", "--num-envs", "2", "--num-steps", "8", "--hidden-sizes",
     "4", "--total-steps", "100000000", "--output-dir", "run",
@@ -25,7 +30,7 @@ LONG = [
 def started(directory, *options):
     """Start a long run and wait until it trains."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "trpo_jax", *LONG, *options], cwd=directory,
+        [sys.executable, "-c", HEARING, *LONG, *options], cwd=directory,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     metrics = directory / "run" / "metrics.jsonl"
@@ -37,13 +42,21 @@ def started(directory, *options):
     return process
 
 
+def what_it_said(process):
+    """Wait for the end, and see to it that there is one."""
+    try:
+        return process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+
+
 @pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_a_signal_ends_a_run_with_all_there_is(signum, status, tmp_path):
     process = started(tmp_path)
     process.send_signal(signum)
-    _, said = process.communicate(timeout=60)
+    said = what_it_said(process)
     assert process.returncode == status
     assert "Traceback" not in said
     assert "go on with: trpo-jax resume run" in said
@@ -61,7 +74,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
     time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     start = time.monotonic()
-    _, said = process.communicate(timeout=60)
+    said = what_it_said(process)
     assert process.returncode == 143
     assert "Traceback" not in said
     assert time.monotonic() - start < 10
