@@ -1,6 +1,8 @@
 """The host's loop: iterations in chunks, and what happens between two of them."""
 
 import contextlib
+import os
+import pathlib
 import sys
 import time
 from collections.abc import Iterator
@@ -226,3 +228,8 @@ def _tell(sinks: list[logging.Sink], rows: list[logging.Row]) -> None:
                 file=sys.stderr,
                 flush=True,
             )
+
+
+def checkpoints_of(run: str | os.PathLike) -> list[int]:
+    """Return after how many iterations a run has checkpoints, ascending."""
+    return checkpoint.steps_in(pathlib.Path(run) / _DIRECTORY)

@@ -24,7 +24,7 @@ from trpo_jax.environments.host import (
     check_host_environment,
 )
 from trpo_jax.host_programs import compile_host_programs
-from trpo_jax.loop import Outcome, read_checkpoint, run_chunks
+from trpo_jax.loop import Outcome, checkpoints_of, read_checkpoint, run_chunks
 from trpo_jax.metrics import Metrics
 from trpo_jax.networks import Agent, check_agent, mlp_agent
 from trpo_jax.plan import OnCheckpointError, Plan, complete, make_plan
@@ -187,6 +187,7 @@ def resume(
     if total_steps is not None:
         check("total_steps", total_steps, STEPS)
         plan = dataclasses.replace(plan, total_steps=total_steps)
+    _require_something_to_do(plan, max(checkpoints_of(run), default=0))
     if environment is None:
         environment = plan.environment
     return run_plan(
@@ -271,17 +272,22 @@ def run_plan(
     return TrainResult(state, metrics, evaluation, agent, environment, plan)
 
 
+def _require_something_to_do(plan: Plan, done: int) -> None:
+    if done >= plan.iterations:
+        steps = done * plan.config.steps_per_iteration
+        raise ValueError(
+            f"total_steps must be at least one iteration of "
+            f"{plan.config.steps_per_iteration:,} steps more than the {steps:,} that "
+            f"are done; got {plan.total_steps:,}"
+        )
+
+
 def _go_on(plan: Plan, programs: Programs) -> tuple[Groups, np.ndarray]:
     """Return states and log of a run's newest intact checkpoint."""
     restored = read_checkpoint(plan, programs)
     for line in restored.skipped:
         print(f"trpo-jax: {line}; an earlier one is used", file=sys.stderr)
-    if restored.step >= plan.iterations:
-        done = restored.step * plan.config.steps_per_iteration
-        raise ValueError(
-            f"total_steps must be more than the {done:,} that are done; got "
-            f"{plan.total_steps:,}"
-        )
+    _require_something_to_do(plan, restored.step)
     if plan.on_host:
         print("trpo-jax: the simulators start new episodes", file=sys.stderr)
     states = programs.scatter(seeds_of(plan), restored.tree["states"])
