@@ -209,9 +209,10 @@ def trained(environment: str, **values: Any) -> dict:
     jax.block_until_ready(programs.chunk(states, np.int32(1)))
     began = time.perf_counter()
     states = programs.init(seeds_of(plan))
-    states, metrics, _ = run_chunks(plan, programs, states, [])
+    outcome = run_chunks(plan, programs, states, [])
     seconds = time.perf_counter() - began
-    greedy = programs.evaluate(seeds_of(plan), states).episode_return[:, 0].mean(axis=1)
+    judged = programs.evaluate(seeds_of(plan), outcome.states)
+    greedy = judged.episode_return[:, 0].mean(axis=1)
     programs.close()
     steps = plan.iterations * plan.config.steps_per_iteration * plan.seeds
     return {
@@ -225,7 +226,7 @@ def trained(environment: str, **values: Any) -> dict:
             "mean": float(np.mean(greedy)),
             "percentiles_1_10_50": np.percentile(greedy, [1, 10, 50]).tolist(),
         },
-        "accepted": float(np.mean(metrics.status == 0)),
+        "accepted": float(np.mean(outcome.metrics.status == 0)),
     }
 
 

@@ -38,6 +38,11 @@ class Outcome(NamedTuple):
     log: np.ndarray
     stopped: BaseException | None
 
+    @property
+    def metrics(self) -> Metrics:
+        """The log as arrays `[K, I]`, by name."""
+        return Metrics(*self.log.transpose(2, 1, 0))
+
 
 def run_chunks(
     plan: Plan,

@@ -229,11 +229,10 @@ def run_plan(
             programs = compile_programs(plan, environment, agent)
         to_close.callback(programs.close)
         clock.stop("compile")
-        states, log = None, None
         if resumed:
             states, log = _go_on(plan, programs)
         else:
-            states = programs.init(seeds_of(plan))
+            states, log = programs.init(seeds_of(plan)), None
         if plan.output_dir is not None:  # so far a failure leaves nothing behind
             files = open_files(plan, log)
             for sink in files:
@@ -255,7 +254,7 @@ def run_plan(
         _require_complete(plan, outcome)
         judged = programs.evaluate(seeds_of(plan), outcome.states)
         clock.stop("evaluate")
-    metrics = Metrics(*outcome.log.transpose(2, 1, 0))
+    metrics = outcome.metrics
     evaluation = {
         "environment": plan.environment,
         "total_steps": plan.iterations * plan.config.steps_per_iteration,
@@ -314,17 +313,18 @@ def _make(
 
 
 def _require_complete(plan: Plan, outcome: Outcome) -> None:
-    """Raise what ended training early: a simulator, a signal, a full disk."""
-    done = len(outcome.log)
-    if outcome.stopped is None or done == plan.iterations:
+    """Raise what ended training: a simulator, a signal, a full disk, spoilt data."""
+    done, stopped = len(outcome.log), outcome.stopped
+    asked = isinstance(stopped, KeyboardInterrupt | Terminated)
+    if stopped is None or (asked and done == plan.iterations):
         return
     said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
     if plan.output_dir is not None:
         said += f"; go on with: trpo-jax resume {plan.output_dir}"
-    if isinstance(outcome.stopped, KeyboardInterrupt | Terminated):
-        raise type(outcome.stopped)(said)
-    outcome.stopped.add_note(said)
-    raise outcome.stopped
+    if asked:
+        raise type(stopped)(said)
+    stopped.add_note(said)
+    raise stopped
 
 
 class _Clock:
