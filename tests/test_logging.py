@@ -242,3 +242,18 @@ def test_speed_counts_all_seeds_and_time_left_follows_from_it(monkeypatch):
     sink.close()
     assert "30 s left" in during  # 750 steps at 25 steps/s
     assert during.split()[-1] == "100"  # 4 x 250 steps in 10 s
+
+
+def test_steps_from_before_a_run_went_on_are_no_speed(monkeypatch):
+    clock = types.SimpleNamespace(now=0.0)
+    monkeypatch.setattr(
+        logging, "time", types.SimpleNamespace(perf_counter=lambda: clock.now)
+    )
+    sink, file = progress(terminal=True, total=1000, seeds=4)
+    sink.start(500)
+    clock.now = 10.0
+    sink.write([row(750)])
+    during = file.getvalue()
+    sink.close()
+    assert "10 s left" in during  # 250 steps at 25 steps/s
+    assert during.split()[-1] == "100"

@@ -22,12 +22,14 @@ class CGInfo(NamedTuple):
             true one does not.
         curvature: xᵀ A x of the solution returned.
         breakdown: bool, the solve stopped at a direction with pᵀ A p ≤ 0 or not finite.
+        finite: bool, every product met was finite.
     """
 
     iterations: jax.Array
     residual: jax.Array
     curvature: jax.Array
     breakdown: jax.Array
+    finite: jax.Array
 
 
 def cg_solve(
@@ -68,11 +70,11 @@ def cg_solve(
     target = jnp.asarray(tolerance, rr_start.dtype) ** 2 * rr_start
 
     def unfinished(carry: tuple) -> jax.Array:
-        k, _, _, _, rr, breakdown = carry
+        k, _, _, _, rr, breakdown, _ = carry
         return (k < iterations) & (rr > target) & ~breakdown
 
     def iterate(carry: tuple) -> tuple:
-        k, x, r, p, rr, _ = carry
+        k, x, r, p, rr, _, _ = carry
         product, _ = ravel_pytree(matvec(unflatten(p)))
         curvature = jnp.vdot(p, product)
         alpha = rr / curvature
@@ -86,6 +88,7 @@ def cg_solve(
             next_r + (next_rr / rr) * p,
             jnp.where(sound, next_rr, rr),
             ~sound,
+            jnp.isfinite(curvature),
         )
 
     start = (
@@ -95,14 +98,16 @@ def cg_solve(
         flat_b,
         rr_start,
         jnp.bool_(False),
+        jnp.bool_(True),
     )
-    k, x, r, _, rr, breakdown = jax.lax.while_loop(unfinished, iterate, start)
+    k, x, r, _, rr, breakdown, finite = jax.lax.while_loop(unfinished, iterate, start)
     nothing = rr_start == 0
     return unflatten(x), CGInfo(
         iterations=k,
         residual=jnp.where(nothing, 0, jnp.sqrt(rr / jnp.where(nothing, 1, rr_start))),
         curvature=jnp.vdot(x, flat_b - r),  # A x = b − r, no further product
         breakdown=breakdown,
+        finite=finite,
     )
 
 
@@ -115,4 +120,5 @@ def no_solve(matvec: Callable[[PyTree], PyTree], b: PyTree) -> CGInfo:
         residual=jnp.linalg.norm(flat - image) / jnp.where(norm > 0, norm, 1),
         curvature=flat @ image,
         breakdown=jnp.bool_(False),
+        finite=jnp.all(jnp.isfinite(image)),
     )

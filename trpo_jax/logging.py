@@ -23,8 +23,8 @@ Row = dict[str, float | int | None]
 class Sink(Protocol):
     """Something that takes rows."""
 
-    def start(self) -> None:
-        """Be told that everything is compiled and training begins."""
+    def start(self, steps_done: int = 0) -> None:
+        """Be told that everything is compiled, and from how many steps training goes."""
 
     def write(self, rows: list[Row]) -> None:
         """Take the rows of some iterations, in order."""
@@ -39,7 +39,7 @@ class JsonLines:
     def __init__(self, path: pathlib.Path) -> None:
         self._file = path.open("w", encoding="utf-8")
 
-    def start(self) -> None:
+    def start(self, steps_done: int = 0) -> None:
         """Do nothing."""
 
     def write(self, rows: list[Row]) -> None:
@@ -59,7 +59,7 @@ class Csv:
         self._file = path.open("w", encoding="utf-8", newline="")
         self._writer: csv.DictWriter | None = None
 
-    def start(self) -> None:
+    def start(self, steps_done: int = 0) -> None:
         """Do nothing."""
 
     def write(self, rows: list[Row]) -> None:
@@ -111,6 +111,7 @@ class ConsoleProgress:
         self._console = console or _Console(file=sys.stdout)
         self._start = time.perf_counter()
         self._printed = -1
+        self._before = 0
         if title:
             self._console.print(title, soft_wrap=True, highlight=False)
         self._bar = Progress(
@@ -125,9 +126,9 @@ class ConsoleProgress:
             self._live = Live(self._bar, console=self._console, refresh_per_second=8)
             self._live.start()
 
-    def start(self) -> None:
+    def start(self, steps_done: int = 0) -> None:
         """Start the clock: compilation is over."""
-        self._start = time.perf_counter()
+        self._start, self._before = time.perf_counter(), steps_done
 
     def write(self, rows: list[Row]) -> None:
         """Show the latest rows, averaged over their iterations and seeds."""
@@ -135,8 +136,9 @@ class ConsoleProgress:
             return
         done = int(rows[-1]["environment_steps"])
         seconds = max(time.perf_counter() - self._start, 1e-9)
-        rate = done * self._seeds / seconds
-        left = (self._total - done) * seconds / done
+        lately = done - self._before
+        rate = lately * self._seeds / seconds
+        left = (self._total - done) * seconds / lately
         mean = {name: average(row[name] for row in rows) for name in rows[0]}
         max_kl = self._max_kl(int(rows[-1]["iteration"]))
         accepted = average(float(row["status"] == 0) for row in rows)

@@ -74,7 +74,7 @@ def run_chunks(
     logs, done, stopped = [log], len(log), None
     keeper, pace = _Keeper(plan, programs, done), _Pace()
     for sink in sinks:
-        sink.start()
+        sink.start(done * plan.config.steps_per_iteration)
     with note_signals() as received:
         while done < plan.iterations and stopped is None:
             count = min(

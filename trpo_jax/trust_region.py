@@ -189,8 +189,7 @@ def trust_region_step(
             tolerance=config.cg_tolerance,
         )
     bend = cg_info.curvature if curvature is None else curvature(direction)
-    sound = jnp.isfinite(bend) & all_finite(direction)
-    solved = (bend > 0) & sound
+    solved = (bend > 0) & jnp.isfinite(bend) & all_finite(direction)
     scale = jnp.sqrt(
         2 * jnp.asarray(config.max_kl, bend.dtype) / jnp.where(solved, bend, 1)
     )
@@ -217,7 +216,7 @@ def trust_region_step(
             search_info.accepted,
             ~jnp.isfinite(gradient_norm),
             gradient_norm == 0,
-            ~sound,
+            ~solved & ~(cg_info.finite & jnp.isfinite(bend)),
             ~solved,
             jnp.all(search_info.verdict == Verdict.NON_FINITE),
         ],

@@ -28,7 +28,7 @@ class Sampler:
     def __init__(self):
         self.samples = []
 
-    def start(self):
+    def start(self, steps_done):
         self.last = time.perf_counter()
 
     def write(self, rows):

@@ -98,11 +98,10 @@ def test_a_step_keeps_what_it_promises(case):
             assert metrics.kl <= config.max_kl * (1 + 1e-3)
             assert metrics.improvement > 0
         else:
-            assert Status(int(metrics.status)) in Status
             assert_identical(after.policy_params, state.policy_params)
         state = after
-    if case in ("a constant reward", "one action"):
-        assert metrics.status != Status.BAD_CURVATURE
+    if case == "one action":
+        assert metrics.status == Status.ZERO_GRADIENT
 
 
 def one_step(product, slope, config=None):
@@ -121,7 +120,7 @@ def one_step(product, slope, config=None):
         (np.zeros((3, 3)), [1, 2, 3], Status.BAD_CURVATURE),
         (np.eye(3), [0, 0, 0], Status.ZERO_GRADIENT),
         (np.eye(3), [np.nan, 0, 0], Status.NON_FINITE_GRADIENT),
-        (np.full((3, 3), np.nan), [1, 2, 3], Status.BAD_CURVATURE),
+        (np.full((3, 3), np.nan), [1, 2, 3], Status.NON_FINITE_FISHER),
     ],
     ids=["negative", "zero", "no gradient", "nan gradient", "nan matrix"],
 )
