@@ -17,13 +17,13 @@ import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from trpo_jax import __version__
 from trpo_jax.config import COUNT, COUNT_OR_ZERO, check
+from trpo_jax.leaves import entry_of, named, numbers_of, rebuilt, stored
 
 PyTree = Any
 
@@ -33,10 +33,6 @@ _UNFINISHED = ".unfinished-"
 _STEP = re.compile(r"\d{12}")
 _LARGEST = 16 * 2**20  # bytes of a manifest, and of the header of the arrays
 _BLOCK = 2**20
-_PLAIN = frozenset(
-    ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
-)
-_KEY_KINDS = ("threefry2x32", "rbg", "unsafe_rbg")
 
 
 class CheckpointError(ValueError):
@@ -97,10 +93,8 @@ def save(
     check("step", step, COUNT_OR_ZERO)
     if keep is not None:
         check("keep", keep, COUNT)
-    arrays = {}
-    leaves = _named(tree)
-    for name, leaf in leaves:
-        arrays[name] = _numbers(leaf)
+    leaves = named(tree)
+    arrays = {name: numbers_of(leaf) for name, leaf in leaves.items()}
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     remove_litter(directory)
@@ -113,7 +107,7 @@ def save(
             "trpo_jax": __version__,
             "step": step,
             "description": description or {},
-            "leaves": {name: _entry(leaf) for name, leaf in leaves},
+            "leaves": {name: entry_of(leaf) for name, leaf in leaves.items()},
             "arrays": _fingerprint(unfinished / ARRAYS),
         }
         (unfinished / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
@@ -173,7 +167,7 @@ def restore(
         except _DAMAGE as error:
             skipped.append(f"{folder} is damaged: {_line(error)}")
             continue
-        return Restored(_rebuilt(template, arrays), step, tuple(skipped))
+        return Restored(rebuilt(template, arrays), step, tuple(skipped))
     if skipped:
         raise CheckpointError(f"no intact checkpoint; {'; '.join(skipped)}")
     raise CheckpointError(f"there is no checkpoint in {directory}")
@@ -211,8 +205,6 @@ def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
                 f"{name}.{key}" if name else key,
             )
         ]
-    if isinstance(found, list | tuple) and isinstance(wanted, list | tuple):
-        found, wanted = list(found), list(wanted)
     if type(found) is type(wanted) and found == wanted:
         return []
     return [f"{name}: {_short(found)} in the checkpoint, {_short(wanted)} now"]
@@ -242,7 +234,7 @@ def _require_same(
         written = json.loads(json.dumps(description))
         differing += differences(manifest["description"], written)
     if not differing:
-        entries = {name: _entry(leaf) for name, leaf in _named(template)}
+        entries = {name: entry_of(leaf) for name, leaf in named(template).items()}
         differing = differences(manifest["leaves"], entries)
     if differing:
         more = f"; and {len(differing) - 12} more" if len(differing) > 12 else ""
@@ -280,7 +272,7 @@ def _read_arrays(
     folder: pathlib.Path, manifest: dict[str, Any], template: PyTree
 ) -> dict[str, np.ndarray]:
     path = folder / ARRAYS
-    expected = {name: _stored(leaf) for name, leaf in _named(template)}
+    expected = {name: stored(leaf) for name, leaf in named(template).items()}
     most = sum(leaf.size * leaf.dtype.itemsize for leaf in expected.values()) + _LARGEST
     with _open(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -354,62 +346,6 @@ def _sealed(manifest: dict[str, Any]) -> str:
         json.dumps(manifest | {"sha256": _seal(manifest)}, indent=1, sort_keys=True)
         + "\n"
     )
-
-
-def _named(tree: PyTree) -> list[tuple[str, Any]]:
-    leaves = [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
-    if len(dict(leaves)) != len(leaves):
-        raise ValueError("two leaves of the tree have the same name")
-    return leaves
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _entry(leaf: Any) -> dict[str, Any]:
-    """Return what a manifest says of a leaf."""
-    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-    return {"dtype": str(leaf.dtype), "shape": list(leaf.shape)}
-
-
-def _numbers(leaf: Any) -> np.ndarray:
-    """Return a leaf as the file holds it."""
-    if hasattr(leaf, "dtype") and _is_key(leaf):
-        leaf = jax.random.key_data(leaf)
-    array = np.asarray(leaf, order="C")
-    plain = array.dtype.str[1:] in _PLAIN
-    return array if plain else array.view(f"u{array.dtype.itemsize}")
-
-
-def _stored(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Return shape and type of a leaf as the file holds it."""
-    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-    if _is_key(leaf):
-        leaf = jax.eval_shape(jax.random.key_data, leaf)
-    kind = np.dtype(leaf.dtype)
-    kind = kind if kind.str[1:] in _PLAIN else np.dtype(f"u{kind.itemsize}")
-    return jax.ShapeDtypeStruct(leaf.shape, kind)
-
-
-def _rebuilt(template: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
-    def read(path: tuple, leaf: Any) -> Any:
-        array = arrays[jax.tree_util.keystr(path, simple=True, separator="/")]
-        leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-        if not _is_key(leaf):
-            return array if array.dtype == leaf.dtype else array.view(leaf.dtype)
-        impl = next(
-            kind
-            for kind in _KEY_KINDS
-            if jax.eval_shape(lambda kind=kind: jax.random.key(0, impl=kind)).dtype
-            == leaf.dtype
-        )
-        return jax.random.wrap_key_data(array, impl=impl)
-
-    return jax.tree_util.tree_map_with_path(read, template)
 
 
 def _line(error: BaseException) -> str:

@@ -36,9 +36,10 @@ def resume(run: str, total_steps: int | None, started: float) -> None:
     """Go on with a run and say where the results are."""
     if not pathlib.Path(run, "config.json").is_file():
         raise ValueError(f"{run} does not hold a run: it has no config.json")
-    from trpo_jax.training import resume
+    from trpo_jax.training import resumed_plan, run_plan
 
-    _report(resume(run, total_steps=total_steps, start=started))
+    plan = resumed_plan(run, total_steps)
+    _report(run_plan(plan, plan.environment, start=started, resumed=True))
 
 
 def _report(result: "TrainResult") -> None:

@@ -252,13 +252,12 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
             pool.submit(compile_for, FOR_LONG, second_half, *halves, rollout),
         ]
     begin, first_half, second_half = (job.result() for job in jobs)
-    shapes = state
-    state = begin(np.uint32(0), np.zeros(observation.shape, observation.dtype))
+    first = begin(np.uint32(0), np.zeros(observation.shape, observation.dtype))
     # `jit` compiles what it meets first.
     for size in set(divide(config.num_envs, SIMULATORS)):
-        acting = state.replace(observation=np.zeros((size, *one.shape), one.dtype))
+        acting = first.replace(observation=np.zeros((size, *one.shape), one.dtype))
         jax.block_until_ready(act_once(acting, act))
-    return Compiled(begin, act, first_half, second_half, vine, shapes)
+    return Compiled(begin, act, first_half, second_half, vine, state)
 
 
 def train_on_host(

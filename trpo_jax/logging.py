@@ -24,7 +24,7 @@ class Sink(Protocol):
     """Something that takes rows."""
 
     def start(self, steps_done: int = 0) -> None:
-        """Be told that everything is compiled, and from how many steps training goes."""
+        """Be told that training begins, all compiled, after so many steps."""
 
     def write(self, rows: list[Row]) -> None:
         """Take the rows of some iterations, in order."""

@@ -20,6 +20,7 @@ from trpo_jax.environments import (
 )
 from trpo_jax.environments.base import Environment, observation_shapes
 from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.leaves import name_of, named
 from trpo_jax.networks import Agent, mlp_agent
 from trpo_jax.normalization import Normalizer, init_moments, normalize_observation
 from trpo_jax.state import TrainState
@@ -82,10 +83,7 @@ def save_policy(
         "policy": state.policy_params,
         "observation": state.normalizer.observation,
     }
-    arrays = {
-        _name(key_path): np.asarray(leaf)
-        for key_path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    arrays = {name: np.asarray(leaf) for name, leaf in named(tree).items()}
     description = {
         "environment": environment,
         "action_repeat": action_repeat,
@@ -170,7 +168,7 @@ def _rebuild(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPo
         moments = jax.tree.map(lambda leaf: init_moments(leaf.shape), observation)
 
     def read(key_path: tuple, leaf: Any) -> np.ndarray:
-        name = _name(key_path)
+        name = name_of(key_path)
         if name not in arrays:
             raise ValueError(f"{name} is missing")
         if arrays[name].shape[1:] != leaf.shape:
@@ -196,10 +194,6 @@ def _checksum(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> str
     for name in sorted(arrays):
         digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
     return digest.hexdigest()
-
-
-def _name(key_path: tuple) -> str:
-    return jax.tree_util.keystr(key_path, simple=True, separator="/")
 
 
 def _lists_to_tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -155,7 +155,6 @@ def resume(
     environment: Environment | MakeHost | None = None,
     agent: Agent | None = None,
     progress: bool = True,
-    start: float | None = None,
 ) -> TrainResult:
     """Go on with a run from its newest intact checkpoint, as if it had never stopped.
 
@@ -171,7 +170,6 @@ def resume(
         environment: your own, if the run has one.
         agent: your own, if the run has one.
         progress: show it on standard output.
-        start: `time.perf_counter()` from which seconds are counted; now when None.
 
     Returns:
         A `TrainResult`; its metrics are those of the whole run.
@@ -182,17 +180,20 @@ def resume(
         ValueError: when the directory holds no run, or nothing is left to do.
         KeyboardInterrupt: see `train`.
     """
-    start = time.perf_counter() if start is None else start
+    plan = resumed_plan(run, total_steps)
+    if environment is None:
+        environment = plan.environment
+    return run_plan(plan, environment, agent, progress=progress, resumed=True)
+
+
+def resumed_plan(run: str | os.PathLike, total_steps: int | None) -> Plan:
+    """Return what is to be done by a run that goes on; see `resume`."""
     plan = read_plan(run)
     if total_steps is not None:
         check("total_steps", total_steps, STEPS)
         plan = dataclasses.replace(plan, total_steps=total_steps)
     _require_something_to_do(plan, max(checkpoints_of(run), default=0))
-    if environment is None:
-        environment = plan.environment
-    return run_plan(
-        plan, environment, agent, progress=progress, start=start, resumed=True
-    )
+    return plan
 
 
 def run_plan(

@@ -1,0 +1,85 @@
+"""A pytree as arrays with names, as a file of numbers can hold them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+PyTree = Any
+
+_PLAIN = frozenset(
+    ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
+)  # what numpy and a file both know; the others travel as unsigned integers
+_KEY_KINDS = ("threefry2x32", "rbg", "unsafe_rbg")
+
+
+def name_of(key_path: tuple) -> str:
+    """Return the name of a leaf, from its path in the tree.
+
+    Example:
+        >>> [name_of(path) for path, _ in jax.tree.leaves_with_path({"a": [1, 2]})]
+        ['a/0', 'a/1']
+    """
+    return jax.tree_util.keystr(key_path, simple=True, separator="/")
+
+
+def named(tree: PyTree) -> dict[str, Any]:
+    """Return the leaves by name: arrays, keys, or shapes of these.
+
+    Raises:
+        ValueError: when two have the same name.
+    """
+    pairs = [
+        (name_of(path), leaf if hasattr(leaf, "dtype") else np.asarray(leaf))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+    leaves = dict(pairs)
+    if len(leaves) != len(pairs):
+        raise ValueError("two leaves of the tree have the same name")
+    return leaves
+
+
+def entry_of(leaf: Any) -> dict[str, Any]:
+    """Return type and shape of a leaf, for a reader."""
+    return {"dtype": str(leaf.dtype), "shape": list(leaf.shape)}
+
+
+def numbers_of(leaf: Any) -> np.ndarray:
+    """Return a leaf as the file holds it: keys as their numbers."""
+    array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
+    return array.view(_plain(array.dtype))
+
+
+def stored(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Return shape and type of `numbers_of` a leaf, or of one of this shape."""
+    if _is_key(leaf):
+        leaf = jax.eval_shape(jax.random.key_data, leaf)
+    return jax.ShapeDtypeStruct(leaf.shape, _plain(np.dtype(leaf.dtype)))
+
+
+def rebuilt(template: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
+    """Return a tree like the template, of what `numbers_of` has made of its leaves."""
+    leaves = [
+        _wrapped(arrays[name], leaf.dtype)
+        if _is_key(leaf)
+        else arrays[name].view(leaf.dtype)
+        for name, leaf in named(template).items()
+    ]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(kind: np.dtype) -> np.dtype:
+    return kind if kind.str[1:] in _PLAIN else np.dtype(f"u{kind.itemsize}")
+
+
+def _wrapped(numbers: np.ndarray, kind: Any) -> jax.Array:
+    """Return keys of a kind from their numbers."""
+    for name in _KEY_KINDS:
+        key = jax.eval_shape(lambda name=name: jax.random.key(0, impl=name))
+        if key.dtype == kind:
+            return jax.random.wrap_key_data(numbers, impl=name)
+    raise ValueError(f"keys of the kind {kind} are not known")
