@@ -26,7 +26,7 @@ import numpy as np
 import tyro
 from jax.flatten_util import ravel_pytree
 
-from benchmarks.runs import curve_of
+from benchmarks.runs import Training, curve_of
 from trpo_jax.batch import Batch
 from trpo_jax.config import Config
 from trpo_jax.conjugate_gradient import cg_solve
@@ -38,10 +38,9 @@ from trpo_jax.fisher import fisher_vector_product
 from trpo_jax.networks import Agent, mlp_agent
 from trpo_jax.normalization import init_normalizer
 from trpo_jax.plan import complete, make_plan
-from trpo_jax.programs import compile_programs
 from trpo_jax.rollout import collect
 from trpo_jax.state import TrainState
-from trpo_jax.training import run_chunks, seeds_of, train
+from trpo_jax.training import seeds_of, train
 from trpo_jax.trpo import init
 from trpo_jax.update import CRITIC_OPTIMIZER, fit, improve
 
@@ -195,21 +194,12 @@ def update_times() -> dict:
 
 def trained(environment: str, **values: Any) -> dict:
     """Train once with compiled programs and return how long it took and how well."""
-    simulator = make_environment(environment)
-    plan = complete(make_plan(environment, **values), simulator)
-    agent = mlp_agent(
-        simulator.observation_space,
-        simulator.action_space,
-        **dataclasses.asdict(plan.network),
-    )
-    start = time.perf_counter()
-    programs = compile_programs(plan, simulator, agent)
-    compiled = time.perf_counter()
+    training = Training(environment, **values)
+    plan, programs = training.plan, training.programs
     states = programs.init(seeds_of(plan))
-    jax.block_until_ready(programs.chunk(states, np.int32(1)))
+    jax.block_until_ready(programs.chunk(states, np.int32(1)))  # whatever is done once
     began = time.perf_counter()
-    states = programs.init(seeds_of(plan))
-    outcome = run_chunks(plan, programs, states, [])
+    outcome = training.run()
     seconds = time.perf_counter() - began
     judged = programs.evaluate(seeds_of(plan), outcome.states)
     greedy = judged.episode_return[:, 0].mean(axis=1)
@@ -217,7 +207,7 @@ def trained(environment: str, **values: Any) -> dict:
     steps = plan.iterations * plan.config.steps_per_iteration * plan.seeds
     return {
         "values": values,
-        "compile_seconds": round(compiled - start, 2),
+        "compile_seconds": round(training.compile_seconds, 2),
         "train_seconds": round(seconds, 3),
         "iterations": plan.iterations,
         "steps": steps,

@@ -1,9 +1,53 @@
 """What several benchmarks do with a training."""
 
+import dataclasses
+import time
+from typing import Any
+
+import jax
 import numpy as np
 
 from benchmarks.returns import mean_return
-from trpo_jax.training import TrainResult
+from trpo_jax.environments import make_environment
+from trpo_jax.loop import Outcome
+from trpo_jax.networks import mlp_agent
+from trpo_jax.plan import complete, make_plan
+from trpo_jax.programs import compile_programs
+from trpo_jax.training import TrainResult, run_chunks, seeds_of
+
+
+class Training:
+    """A compiled run, simulator included, to be timed.
+
+    Args:
+        name: of the environment.
+        values: as of `trpo_jax.train`.
+    """
+
+    def __init__(self, name: str, **values: Any) -> None:
+        environment = make_environment(name)
+        self.plan = complete(make_plan(name, **values), environment)
+        agent = mlp_agent(
+            environment.observation_space,
+            environment.action_space,
+            **dataclasses.asdict(self.plan.network),
+        )
+        start = time.perf_counter()
+        self.programs = compile_programs(self.plan, environment, agent)
+        self.compile_seconds = time.perf_counter() - start
+
+    def run(self) -> Outcome:
+        """Train once, from the start to the end."""
+        states = self.programs.init(seeds_of(self.plan))
+        outcome = run_chunks(self.plan, self.programs, states, [])
+        jax.block_until_ready(outcome.states)
+        return outcome
+
+    def seconds(self) -> float:
+        """Train once and return how long it took."""
+        start = time.perf_counter()
+        self.run()
+        return round(time.perf_counter() - start, 3)
 
 
 def curve_of(result: TrainResult, points: int) -> dict:

@@ -9,7 +9,6 @@
 The JSON goes to `benchmarks/results/timing.json` after each part. Let nothing else run.
 """
 
-import dataclasses
 import json
 import pathlib
 import statistics
@@ -20,45 +19,18 @@ import time
 from typing import Any
 from unittest import mock
 
+from benchmarks.runs import Training
 from trpo_jax import programs
 from trpo_jax.doctor import describe
-from trpo_jax.environments import make_environment
-from trpo_jax.networks import mlp_agent
-from trpo_jax.plan import complete, make_plan
-from trpo_jax.training import run_chunks, seeds_of
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "timing.json"
-SEEDS = 64
+NAME, SEEDS = "CartPole-v1", 64
 LEVELS = {
     "default": {},
     "for long runs": programs.FOR_LONG,
     "briefly": programs.BRIEFLY,
     "once": programs.ONCE,
 }
-
-
-class Training:
-    """A compiled run of the preset."""
-
-    def __init__(self, seeds: int) -> None:
-        environment = make_environment("CartPole-v1")
-        plan = make_plan("CartPole-v1", seeds=seeds)
-        self.plan = complete(plan, environment)
-        agent = mlp_agent(
-            environment.observation_space,
-            environment.action_space,
-            **dataclasses.asdict(self.plan.network),
-        )
-        start = time.perf_counter()
-        self.programs = programs.compile_programs(self.plan, environment, agent)
-        self.compile_seconds = time.perf_counter() - start
-
-    def seconds(self) -> float:
-        """Train once and return how long it took."""
-        start = time.perf_counter()
-        states = self.programs.init(seeds_of(self.plan))
-        run_chunks(self.plan, self.programs, states, [])
-        return round(time.perf_counter() - start, 3)
 
 
 def cold() -> dict:
@@ -91,7 +63,7 @@ def main() -> None:
     for _ in range(5):
         result["cold"].append(cold())
         keep()
-    one, many = Training(1), Training(SEEDS)
+    one, many = Training(NAME), Training(NAME, seeds=SEEDS)
     one.seconds()  # what happens once in a process belongs to neither
     seconds = [(one.seconds(), many.seconds(), one.seconds()) for _ in range(5)]
     alone = [first for first, _, _ in seconds] + [last for _, _, last in seconds]
@@ -107,7 +79,7 @@ def main() -> None:
     for name, options in LEVELS.items():
         everywhere = dict.fromkeys(("FOR_LONG", "BRIEFLY", "ONCE"), options)
         with mock.patch.multiple(programs, **everywhere):
-            training = Training(1)
+            training = Training(NAME)
         training.seconds()
         result["compiler"][name] = {
             "compile": round(training.compile_seconds, 2),

@@ -24,12 +24,7 @@ ONE_NUMBER, TWO_ACTIONS = Box.uniform((1,)), Discrete(2)
 PLAIN = Normalizer(None, None, None)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Nothing here depends on how well a program is optimised."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def agent_of(policy):

@@ -26,13 +26,7 @@ from trpo_jax import (
 )
 from trpo_jax.trust_region import Status
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Nothing here depends on how well a program is optimised."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 # 51 iterations in chunks of two: the last chunk has one iteration.
