@@ -39,8 +39,9 @@ from trpo_jax.networks import Agent, mlp_agent
 from trpo_jax.normalization import init_normalizer
 from trpo_jax.plan import complete, make_plan
 from trpo_jax.rollout import collect
+from trpo_jax.running import seeds_of
 from trpo_jax.state import TrainState
-from trpo_jax.training import seeds_of, train
+from trpo_jax.training import train
 from trpo_jax.trpo import init
 from trpo_jax.update import CRITIC_OPTIMIZER, fit, improve
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from benchmarks.returns import mean_return
 from trpo_jax.environments import make_environment
-from trpo_jax.loop import Outcome
+from trpo_jax.loop import Outcome, run_chunks
 from trpo_jax.networks import mlp_agent
 from trpo_jax.plan import complete, make_plan
 from trpo_jax.programs import compile_programs
-from trpo_jax.training import TrainResult, run_chunks, seeds_of
+from trpo_jax.running import TrainResult, seeds_of
 
 
 class Training:

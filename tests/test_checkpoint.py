@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import assert_identical
 
-from trpo_jax import checkpoint
+from trpo_jax import sealed
 from trpo_jax.checkpoint import CheckpointError, restore, save, steps_in
 
 KINDS = (
@@ -71,7 +71,7 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
 def test_litter_of_a_crash_is_removed_and_never_read(tmp_path):
     litter = tmp_path / ".unfinished-0123"
     litter.mkdir()
-    (litter / checkpoint.ARRAYS).write_bytes(b"half")
+    (litter / sealed.ARRAYS).write_bytes(b"half")
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         restore(tmp_path, {})
     save(tmp_path, {"x": jnp.float32(1)}, step=1)
@@ -79,9 +79,14 @@ def test_litter_of_a_crash_is_removed_and_never_read(tmp_path):
     assert not litter.exists()
 
 
-def test_a_template_may_depend_on_the_step(tmp_path):
-    save(tmp_path, jnp.arange(4), step=4)
-    assert restore(tmp_path, jnp.arange).tree.tolist() == [0, 1, 2, 3]
+def test_a_template_may_depend_on_the_step_and_on_the_shapes(tmp_path):
+    save(tmp_path, {"a": jnp.arange(4), "b": jnp.ones((2, 3))}, step=4)
+
+    def like(step, shapes):
+        assert shapes == {"a": (4,), "b": (2, 3)}
+        return {"a": jnp.arange(step), "b": jnp.zeros(shapes["b"])}
+
+    assert restore(tmp_path, like).tree["a"].tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -131,10 +136,10 @@ def test_another_version_is_refused(field, value, tmp_path):
 
 def change_manifest(folder, values):
     """Change what a manifest says, and seal it again as our own code would."""
-    path = folder / checkpoint.MANIFEST
+    path = folder / sealed.MANIFEST
     manifest = json.loads(path.read_text())
     del manifest["sha256"]
-    path.write_text(checkpoint._sealed(manifest | values))
+    path.write_text(sealed.sealed(manifest | values))
 
 
 def test_leaves_of_one_name_are_refused(tmp_path):

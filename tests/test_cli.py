@@ -32,6 +32,8 @@ RUN_FLAGS = (
     "--checkpoint-every",
     "--keep",
     "--on-checkpoint-error",
+    "--simulator-timeout",
+    "--config-file",
 )
 
 
@@ -105,6 +107,27 @@ BAD_VALUES = [
         ["--on-checkpoint-error", "panic"],
         ["--on-checkpoint-error must be one of continue, stop", "'panic'"],
     ),
+    (["--simulator-timeout", "-1"], ["--simulator-timeout must be", ">= 0", "-1"]),
+    (["--simulator-timeout", "5"], ["--simulator-timeout must be 0", "5"]),
+    *[
+        (["--config-file", name], [name, *needles])
+        for name, needles in (
+            ("nowhere.toml", ["No such file"]),
+            ("files", [".toml or .json"]),
+            ("files/values.yaml", [".toml or .json"]),
+            ("files/broken.toml", ["cannot be read as values"]),
+            ("files/broken.json", ["cannot be read as values"]),
+            ("files/binary.toml", ["cannot be read as values"]),
+            ("files/list.json", ["no names with values"]),
+            ("files/deep.json", ["cannot be read as values"]),
+            ("files/twice.toml", ["max_kl is there twice"]),
+            ("files/large.json", ["larger than"]),
+        )
+    ],
+    (["--config-file", "files/unknown.toml"], ["'max_kll'", "nearest: 'max_kl'"]),
+    (["--config-file", "files/range.toml"], ["max-kl must be", "> 0", "-1"]),
+    (["--config-file", "files/type.json"], ["seeds must be an integer", "'two'"]),
+    (["--config-file", "files/path.json"], ["output-dir must be the name", "3"]),
     (["--total-steps", "100"], ["--total-steps must be", "= 1024", "100"]),
     (["--total-steps", "1e5"], ["--total-steps", "must be an integer", "1e5"]),
     (["--max-kll", "0.1"], ["--max-kll", "nearest: --max-kl"]),
@@ -160,9 +183,28 @@ def title(case):
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+FILES = {
+    "values.yaml": b"max_kl: 1",
+    "broken.toml": b"max_kl = ",
+    "broken.json": b'{"max_kl": ',
+    "binary.toml": b"\xff\xfe\x00",
+    "list.json": b"[1, 2]",
+    "deep.json": b"[" * 100_000,
+    "twice.toml": b"max_kl = 1\n[config]\nmax_kl = 2",
+    "large.json": b" " * 2**21,
+    "unknown.toml": b"max_kll = 1",
+    "range.toml": b"[config]\nmax_kl = -1",
+    "type.json": b'{"seeds": "two"}',
+    "path.json": b'{"output_dir": 3}',
+}
+
+
 def occupied(directory):
     (directory / "busy").mkdir()
     (directory / "busy" / "file").write_text("mine")
+    (directory / "files").mkdir()
+    for name, content in FILES.items():
+        (directory / "files" / name).write_bytes(content)
     return directory
 
 

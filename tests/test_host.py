@@ -35,7 +35,8 @@ from trpo_jax.networks import Network, mlp_agent
 from trpo_jax.normalization import init_normalizer, normalize_observation
 from trpo_jax.plan import make_plan
 from trpo_jax.policy_file import load_policy
-from trpo_jax.training import seeds_of, train
+from trpo_jax.running import seeds_of
+from trpo_jax.training import train
 from trpo_jax.trpo import Config, first_state
 from trpo_jax.update import estimate_advantages, update
 

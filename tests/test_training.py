@@ -21,8 +21,8 @@ from trpo_jax import (
     evaluation,
     mlp_agent,
     programs,
+    running,
     train,
-    training,
 )
 from trpo_jax.trust_region import Status
 
@@ -320,7 +320,7 @@ def test_of_two_runs_in_one_directory_the_second_is_refused(tmp_path, monkeypatc
         (tmp_path / "config.json").touch()
         return types.SimpleNamespace(init=lambda seeds: (), close=lambda: None)
 
-    monkeypatch.setattr(training, "compile_programs", overtaken)
+    monkeypatch.setattr(running, "compile_programs", overtaken)
     with pytest.raises(ValueError, match="has just been taken by another run"):
         train(Line(), output_dir=tmp_path, total_steps=48, **OWN)
     assert (tmp_path / "config.json").read_text() == ""

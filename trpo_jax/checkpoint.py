@@ -1,38 +1,29 @@
 """Checkpoints: the whole state of a run on disk, numbers and names, no code.
 
-A checkpoint is a folder `<directory>/<step>` of two files. `arrays.safetensors` holds
-the leaves of a pytree; `manifest.json` says what they are, what they belong to, and the
-sha256 of both files. The folder appears by being renamed, complete and flushed, so that
-there is never half of one.
+A checkpoint is a folder `<directory>/<step>`, see `sealed`. It appears by being
+renamed, complete and flushed, so that there is never half of one.
 """
 
-import hashlib
 import json
 import os
 import pathlib
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
-
 from trpo_jax import __version__
 from trpo_jax.config import COUNT, COUNT_OR_ZERO, check
-from trpo_jax.leaves import entry_of, named, numbers_of, rebuilt, stored
+from trpo_jax.leaves import entry_of, named, rebuilt
+from trpo_jax.sealed import DAMAGE, flush, read_arrays, read_manifest, write_folder
 
 PyTree = Any
+Shapes = dict[str, tuple[int, ...]]
 
 FORMAT = 1
-ARRAYS, MANIFEST = "arrays.safetensors", "manifest.json"
 _UNFINISHED = ".unfinished-"
 _STEP = re.compile(r"\d{12}")
-_LARGEST = 16 * 2**20  # bytes of a manifest, and of the header of the arrays
-_BLOCK = 2**20
 
 
 class CheckpointError(ValueError):
@@ -93,31 +84,23 @@ def save(
     check("step", step, COUNT_OR_ZERO)
     if keep is not None:
         check("keep", keep, COUNT)
-    leaves = named(tree)
-    arrays = {name: numbers_of(leaf) for name, leaf in leaves.items()}
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     remove_litter(directory)
     unfinished = directory / f"{_UNFINISHED}{secrets.token_hex(8)}"
     try:
-        unfinished.mkdir()
-        save_file(arrays, unfinished / ARRAYS)
-        manifest = {
+        facts = {
             "format": FORMAT,
             "trpo_jax": __version__,
             "step": step,
             "description": description or {},
-            "leaves": {name: entry_of(leaf) for name, leaf in leaves.items()},
-            "arrays": _fingerprint(unfinished / ARRAYS),
         }
-        (unfinished / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
-        for path in (unfinished / ARRAYS, unfinished / MANIFEST, unfinished):
-            _flush(path)
+        write_folder(unfinished, tree, facts)
         final = directory / f"{step:012d}"
         if final.exists():
             final.rename(directory / f"{_UNFINISHED}{secrets.token_hex(8)}")
         unfinished.rename(final)
-        _flush(directory)
+        flush(directory)
     finally:
         remove_litter(directory)
     if keep is not None:
@@ -128,7 +111,7 @@ def save(
 
 def restore(
     directory: str | os.PathLike,
-    like: PyTree | Callable[[int], PyTree],
+    like: PyTree | Callable[[int, Shapes], PyTree],
     *,
     description: dict[str, Any] | None = None,
 ) -> Restored:
@@ -140,7 +123,7 @@ def restore(
     Args:
         directory: where `save` wrote.
         like: a pytree of arrays or of `jax.ShapeDtypeStruct`, or a function from the
-            step to one.
+            step and the shapes that the leaves have there, by name, to one.
         description: what the checkpoint has to describe; anything when None.
 
     Returns:
@@ -156,15 +139,15 @@ def restore(
     for step in reversed(steps_in(directory)):
         folder = directory / f"{step:012d}"
         try:
-            manifest = _read_manifest(folder, step)
-        except _DAMAGE as error:
+            manifest = read_manifest(folder, step)
+        except DAMAGE as error:
             skipped.append(f"{folder} is damaged: {_line(error)}")
             continue
-        template = like(step) if callable(like) else like
+        template = like(step, _shapes(manifest)) if callable(like) else like
         _require_same(folder, manifest, template, description)
         try:
-            arrays = _read_arrays(folder, manifest, template)
-        except _DAMAGE as error:
+            arrays = read_arrays(folder, manifest, template)
+        except DAMAGE as error:
             skipped.append(f"{folder} is damaged: {_line(error)}")
             continue
         return Restored(rebuilt(template, arrays), step, tuple(skipped))
@@ -216,10 +199,6 @@ class _Absent:
 
 
 _ABSENT = _Absent()
-_DAMAGE = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
-    RecursionError, SafetensorError,
-)  # fmt: skip
 
 
 def _require_same(
@@ -243,109 +222,8 @@ def _require_same(
         )
 
 
-def _read_manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
-    if folder.is_symlink():
-        raise ValueError("it is a symbolic link")
-    with _open(folder / MANIFEST) as file:
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise ValueError(f"{MANIFEST} is larger than {_LARGEST} bytes")
-    manifest = json.loads(content)
-    seal = manifest.pop("sha256")
-    if content != _sealed(manifest).encode() or seal != _seal(manifest):
-        raise ValueError(f"{MANIFEST} has changed since it was written")
-    if manifest["step"] != step:
-        raise ValueError(f"{MANIFEST} is that of step {manifest['step']}")
-    return {
-        "format": manifest["format"],
-        "trpo_jax": manifest["trpo_jax"],
-        "description": dict(manifest["description"]),
-        "leaves": dict(manifest["leaves"]),
-        "arrays": {
-            "bytes": int(manifest["arrays"]["bytes"]),
-            "sha256": str(manifest["arrays"]["sha256"]),
-        },
-    }
-
-
-def _read_arrays(
-    folder: pathlib.Path, manifest: dict[str, Any], template: PyTree
-) -> dict[str, np.ndarray]:
-    path = folder / ARRAYS
-    expected = {name: stored(leaf) for name, leaf in named(template).items()}
-    most = sum(leaf.size * leaf.dtype.itemsize for leaf in expected.values()) + _LARGEST
-    with _open(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size != manifest["arrays"]["bytes"]:
-            raise ValueError(
-                f"{ARRAYS} has {size} bytes and not {manifest['arrays']['bytes']}"
-            )
-        header = int.from_bytes(file.read(8), "little")
-        if size > most or header > _LARGEST:
-            raise ValueError(f"{ARRAYS} is larger than what it is to hold")
-    if _fingerprint(path) != manifest["arrays"]:
-        raise ValueError(f"{ARRAYS} has changed since it was written")
-    with _open(path) as file:
-        file.seek(8)
-        json.loads(file.read(header), object_pairs_hook=_without_repetition)
-    arrays = {}
-    with safe_open(path, framework="numpy") as file:
-        if set(file.keys()) != set(expected):
-            raise ValueError(f"{ARRAYS} does not hold what {MANIFEST} says")
-        for name, leaf in expected.items():
-            piece = file.get_slice(name)
-            if tuple(piece.get_shape()) != leaf.shape:
-                raise ValueError(f"{name} in {ARRAYS} has the wrong shape")
-            arrays[name] = file.get_tensor(name)
-            if arrays[name].dtype != leaf.dtype:
-                raise ValueError(f"{name} in {ARRAYS} has the wrong type")
-    return arrays
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError(f"{ARRAYS} holds a name twice")
-    return found
-
-
-def _open(path: pathlib.Path) -> Any:
-    """Open a file that is one: no link, no pipe that nobody writes to."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError(f"{path.name} is not a file")
-    return os.fdopen(descriptor, "rb")
-
-
-def _flush(path: pathlib.Path) -> None:
-    """Have the disk hold what was written."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _fingerprint(path: pathlib.Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    size = 0
-    with _open(path) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
-    return {"bytes": size, "sha256": digest.hexdigest()}
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _sealed(manifest: dict[str, Any]) -> str:
-    return (
-        json.dumps(manifest | {"sha256": _seal(manifest)}, indent=1, sort_keys=True)
-        + "\n"
-    )
+def _shapes(manifest: dict[str, Any]) -> Shapes:
+    return {name: tuple(leaf["shape"]) for name, leaf in manifest["leaves"].items()}
 
 
 def _line(error: BaseException) -> str:

@@ -23,7 +23,9 @@ from trpo_jax.config import (
     NetworkConfig,
     check,
     one_of,
+    split_hyper_parameters,
 )
+from trpo_jax.config_file import read_config_file
 from trpo_jax.environments import SIMULATORS, full_name, known_names
 from trpo_jax.environments.host import SimulatorError
 from trpo_jax.plan import OnCheckpointError, Plan, make_plan
@@ -59,6 +61,12 @@ class Train:
     """Newest checkpoints that stay."""
     on_checkpoint_error: OnCheckpointError = "continue"
     """What happens when a checkpoint cannot be written."""
+    simulator_timeout: float = 0.0
+    """Seconds that a call of a simulator on the host may take before the run ends; 0
+    for as long as it likes."""
+    config_file: str | None = None
+    """A .toml or .json file of these options, such as a run's config.json: over the
+    preset, under what is given here."""
     config: tyro.conf.OmitArgPrefixes[Config] = dataclasses.field(
         default_factory=Config
     )
@@ -220,7 +228,9 @@ def _parse(argv: list[str]) -> Command:
         return _tyro(argv or ["--help"], names[0] if names else None)
     command = _tyro(argv, None)
     if isinstance(command, Train):
-        command = _tyro(argv, command.environment)
+        file = command.config_file
+        values = {} if file is None else read_config_file(file)
+        command = _tyro(argv, command.environment, values)
     return command
 
 
@@ -229,14 +239,27 @@ def _looks_like_an_environment(word: str) -> bool:
     return any(task in known_names(simulator) for simulator in SIMULATORS)
 
 
-def _tyro(argv: list[str], environment: str | None) -> Any:
+def _train_defaults(environment: str | None, values: dict[str, Any]) -> Train:
+    """Return the preset of an environment, and values over it."""
     preset = preset_of(full_name(environment) if environment else "")
-    default = Train(
+    of_run = {field.name for field in dataclasses.fields(Train)}
+    of_run -= {"environment", "config", "network", "config_file"}
+    run = {"total_steps": preset.total_steps}
+    run |= {name: value for name, value in values.items() if name in of_run}
+    others = {name: value for name, value in values.items() if name not in of_run}
+    algorithm, network = split_hyper_parameters(others)
+    return Train(
+        **run,
         environment=environment or tyro.MISSING,
-        total_steps=preset.total_steps,
-        config=preset.config,
-        network=preset.network,
+        config=dataclasses.replace(preset.config, **algorithm),
+        network=dataclasses.replace(preset.network, **network),
     )
+
+
+def _tyro(
+    argv: list[str], environment: str | None, values: dict[str, Any] | None = None
+) -> Any:
+    default = _train_defaults(environment, values or {})
     kinds = [
         Annotated[
             kind,
@@ -332,6 +355,7 @@ def _plan(command: Train) -> Plan:
             checkpoint_every=command.checkpoint_every,
             keep=command.keep,
             on_checkpoint_error=command.on_checkpoint_error,
+            simulator_timeout=command.simulator_timeout,
             **dataclasses.asdict(command.config),
             **dataclasses.asdict(command.network),
         )

@@ -12,7 +12,7 @@ from trpo_jax.plan import Plan, check_folder, check_suffix, claim_directory
 from trpo_jax.presets import PRESETS
 
 if TYPE_CHECKING:
-    from trpo_jax.training import TrainResult
+    from trpo_jax.running import TrainResult
 
 
 def train(plan: Plan, started: float) -> None:
@@ -23,7 +23,7 @@ def train(plan: Plan, started: float) -> None:
         started: `time.perf_counter()` when the command began.
     """
     # This takes seconds: before anything is made.
-    from trpo_jax.training import run_plan
+    from trpo_jax.running import run_plan
 
     if plan.output_dir is None:
         with claim_directory(plan.environment, plan.seed) as directory:
@@ -36,7 +36,8 @@ def resume(run: str, total_steps: int | None, started: float) -> None:
     """Go on with a run and say where the results are."""
     if not pathlib.Path(run, "config.json").is_file():
         raise ValueError(f"{run} does not hold a run: it has no config.json")
-    from trpo_jax.training import resumed_plan, run_plan
+    from trpo_jax.running import run_plan
+    from trpo_jax.training import resumed_plan
 
     plan = resumed_plan(run, total_steps)
     _report(run_plan(plan, plan.environment, start=started, resumed=True))

@@ -54,12 +54,31 @@ def self_check() -> list[Check]:
     ]
 
 
+def require_device() -> None:
+    """Refuse to go on where JAX finds none of the devices that it is to use.
+
+    Raises:
+        ValueError: with the devices that the user's environment asks for.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter from JAX 0.10
+        asked = jax.config.jax_platforms
+        raise ValueError(
+            f"JAX_PLATFORMS={asked} asks for a device that JAX cannot use here: leave "
+            "it out and JAX takes what there is, or install a JAX that can, such as "
+            "pip install 'jax[cuda13]'"
+        ) from error
+
+
 def require_sound_compiler() -> None:
     """Refuse to go on with a compiler that fails the self-check.
 
     Raises:
+        ValueError: see `require_device`.
         RuntimeError: naming the check, both numbers and the versions.
     """
+    require_device()
     for check in self_check():
         if not check.passed:
             import jaxlib
@@ -73,7 +92,12 @@ def require_sound_compiler() -> None:
 
 
 def describe() -> dict[str, str]:
-    """Return versions and devices, for `trpo-jax doctor` and for result files."""
+    """Return versions and devices, for `trpo-jax doctor` and for result files.
+
+    Raises:
+        ValueError: see `require_device`.
+    """
+    require_device()
     import platform
     from importlib.metadata import PackageNotFoundError, version
 

@@ -5,6 +5,7 @@ and the update are compiled, and the host steps the simulators in between.
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.host import (
     HostEnvironment,
     MakeHost,
+    SimulatorError,
     check_host_environment,
 )
 from trpo_jax.evaluation import Evaluation
@@ -29,6 +31,7 @@ from trpo_jax.host_rollout import (
     collect_on_host,
     empty_rollout,
     make_actor,
+    rows_of,
 )
 from trpo_jax.host_vine import (
     HostVine,
@@ -47,6 +50,7 @@ from trpo_jax.programs import (
     Programs,
     compile_for,
     cores,
+    require_memory,
     stream,
 )
 from trpo_jax.rollout import Rollout
@@ -130,20 +134,24 @@ def compile_host_programs(
             for seed in seeds.tolist()
         )
 
-    def scatter(seeds: np.ndarray, tree: TrainState) -> Groups:
+    def scatter(
+        seeds: np.ndarray, tree: TrainState, saved: list[bytes] | None = None
+    ) -> Groups:
         close_simulators()
         states = []
         for k, seed in enumerate(seeds.tolist()):
             state = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), tree)
             done = int(state.iteration)  # so that no episode begins as an earlier one
             observation = start(seed * _SEEDS_APART + done * plan.config.num_envs)
-            states.append(
-                state.replace(
+            if saved is None:
+                state = state.replace(
                     observation=jnp.asarray(observation),
                     episode_return=jnp.zeros_like(state.episode_return),
                     episode_length=jnp.zeros_like(state.episode_length),
                 )
-            )
+            states.append(state)
+        if saved is not None:
+            load_states(simulators, saved)
         return tuple(states)
 
     def chunk(states: Groups, iterations: np.int32) -> tuple[Groups, np.ndarray]:
@@ -190,7 +198,39 @@ def compile_host_programs(
         lambda leaf: jax.ShapeDtypeStruct((plan.seeds, *leaf.shape), leaf.dtype),
         compiled.state,
     )
-    return Programs(init, chunk, evaluate, gather, scatter, template, close)
+    return Programs(
+        init, chunk, evaluate, gather, scatter, template,
+        lambda: save_states(simulators), close,
+    )  # fmt: skip
+
+
+def save_states(simulators: list[list[HostEnvironment]]) -> list[bytes] | None:
+    """Return the state of every environment, or None if one cannot be had."""
+    states: list[bytes] = []
+    for each in itertools.chain(*simulators):
+        found = each.save_state() if hasattr(each, "save_state") else None
+        if found is None:
+            return None
+        states += found
+    return states
+
+
+def load_states(simulators: list[list[HostEnvironment]], states: list[bytes]) -> None:
+    """Put every environment where it was.
+
+    Raises:
+        ValueError: when there are more or fewer states than environments, or they are
+            those of others.
+    """
+    every = list(itertools.chain(*simulators))
+    environments = sum(each.num_envs for each in every)
+    if len(states) != environments:
+        raise ValueError(f"{len(states)} states for {environments} environments")
+    try:
+        for each, rows in rows_of(every):
+            each.load_state(states[rows])
+    except (SimulatorError, AttributeError) as error:
+        raise ValueError(str(error)) from error
 
 
 def divide(num_envs: int, simulators: int) -> list[int]:
@@ -251,7 +291,9 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
             pool.submit(compile_for, FOR_LONG, first_half, state, rollout, *found),
             pool.submit(compile_for, FOR_LONG, second_half, *halves, rollout),
         ]
-    begin, first_half, second_half = (job.result() for job in jobs)
+    begin, *halves = (job.result() for job in jobs)
+    require_memory(halves)
+    first_half, second_half = halves
     first = begin(np.uint32(0), np.zeros(observation.shape, observation.dtype))
     # `jit` compiles what it meets first.
     for size in set(divide(config.num_envs, SIMULATORS)):

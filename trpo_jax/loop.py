@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from trpo_jax import checkpoint, logging
@@ -93,8 +94,10 @@ def run_chunks(
             done += count
             stopped = received() or keeper.after(done, states, logs)
             stopped = stopped or _spoilt(plan, logs)
-    if not isinstance(stopped, SimulatorError | OSError):  # of a full disk
-        stopped = keeper.finish(done, states, logs) or stopped
+    if not isinstance(stopped, OSError):  # of a full disk
+        failed = isinstance(stopped, SimulatorError)
+        full = keeper.finish(done, states, logs, simulators=not failed)
+        stopped = stopped if failed else full or stopped
     return Outcome(states, np.concatenate(logs), stopped)
 
 
@@ -143,7 +146,7 @@ class _Keeper:
     """Writes checkpoints when they are due."""
 
     def __init__(self, plan: Plan, programs: Programs, done: int) -> None:
-        self._plan, self._gather = plan, programs.gather
+        self._plan, self._programs = plan, programs
         self._last, self._since = done, time.monotonic()
         self._failing = False
 
@@ -162,13 +165,23 @@ class _Keeper:
         return self.finish(done, states, logs)
 
     def finish(
-        self, done: int, states: Groups, logs: list[np.ndarray]
+        self,
+        done: int,
+        states: Groups,
+        logs: list[np.ndarray],
+        *,
+        simulators: bool = True,
     ) -> OSError | None:
-        """Write a checkpoint unless there is this one; see `after`."""
+        """Write a checkpoint unless there is this one; see `after`.
+
+        Without those simulators on the host that have gone on, or failed, since then.
+        """
         plan = self._plan
         if plan.output_dir is None or done == self._last:
             return None
-        tree = {"states": self._gather(states), "log": np.concatenate(logs)}
+        tree = {"states": self._programs.gather(states), "log": np.concatenate(logs)}
+        if simulators and (saved := self._programs.simulators()) is not None:
+            tree["simulators"] = _packed(saved)
         try:
             checkpoint.save(
                 plan.output_dir / _DIRECTORY, tree, step=done,
@@ -200,22 +213,51 @@ def description_of(plan: Plan) -> dict[str, Any]:
 
 
 def read_checkpoint(plan: Plan, programs: Programs) -> checkpoint.Restored:
-    """Read a run's newest intact checkpoint: `tree["states"]` and `tree["log"]`.
+    """Read a run's newest intact checkpoint.
+
+    Its `tree` holds "states", "log" and, where their state could be had, "simulators",
+    for `unpacked`.
 
     Raises:
         CheckpointError: see `checkpoint.restore`.
     """
 
-    def like(step: int) -> dict[str, Any]:
-        shape = step, plan.seeds, len(Metrics._fields)
-        return {
+    def like(step: int, shapes: checkpoint.Shapes) -> dict[str, Any]:
+        def array(shape: tuple[int, ...], kind: type) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, kind)
+
+        tree = {
             "states": programs.template,
-            "log": np.broadcast_to(np.float32(0), shape),
+            "log": array((step, plan.seeds, len(Metrics._fields)), np.float32),
         }
+        if "simulators/bytes" in shapes:
+            tree["simulators"] = {
+                "bytes": array(shapes["simulators/bytes"], np.uint8),
+                "sizes": array(shapes.get("simulators/sizes", (0,)), np.int64),
+            }
+        return tree
 
     return checkpoint.restore(
         plan.output_dir / _DIRECTORY, like, description=description_of(plan)
     )
+
+
+def _packed(states: list[bytes]) -> dict[str, np.ndarray]:
+    return {
+        "bytes": np.frombuffer(b"".join(states), np.uint8),
+        "sizes": np.array([len(state) for state in states], np.int64),
+    }
+
+
+def unpacked(tree: dict[str, np.ndarray]) -> list[bytes]:
+    """Return the states of simulators as they were before they were in a checkpoint.
+
+    Example:
+        >>> unpacked(_packed([b"a", b"bc"]))
+        [b'a', b'bc']
+    """
+    content, ends = tree["bytes"].tobytes(), np.cumsum(tree["sizes"]).tolist()
+    return [content[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
 def _tell(sinks: list[logging.Sink], rows: list[logging.Row]) -> None:

@@ -17,6 +17,7 @@ from trpo_jax import signals
 from trpo_jax.config import (
     COUNT,
     COUNT_OR_ZERO,
+    NON_NEGATIVE,
     STEPS,
     Config,
     NetworkConfig,
@@ -51,6 +52,8 @@ class Plan:
             one at the end either way.
         keep: newest checkpoints that stay.
         on_checkpoint_error: what happens when one cannot be written.
+        simulator_timeout: seconds that a call of a simulator on the host may take; 0
+            for as long as it likes.
     """
 
     environment: str
@@ -65,6 +68,7 @@ class Plan:
     checkpoint_every: int = 0
     keep: int = 2
     on_checkpoint_error: OnCheckpointError = "continue"
+    simulator_timeout: float = 0.0
 
     @property
     def iterations(self) -> int:
@@ -96,6 +100,7 @@ def make_plan(
     checkpoint_every: int = 0,
     keep: int = 2,
     on_checkpoint_error: OnCheckpointError = "continue",
+    simulator_timeout: float = 0.0,
     **hyper_parameters: Any,
 ) -> Plan:
     """Check everything that can be known in advance, presets filled in.
@@ -128,6 +133,11 @@ def make_plan(
             f"action_repeat must be 1 for a simulator on the host; got "
             f"{config.action_repeat}: its own frame_skip may do it"
         )
+    if simulator_timeout and not on_host:
+        raise ValueError(
+            "simulator_timeout must be 0 for a simulator inside the compiled program; "
+            f"got {simulator_timeout!r}"
+        )
     total_steps = preset.total_steps if total_steps is None else total_steps
     for name, value, rule in (
         ("total_steps", total_steps, STEPS),
@@ -137,6 +147,7 @@ def make_plan(
         ("checkpoint_every", checkpoint_every, COUNT_OR_ZERO),
         ("keep", keep, COUNT),
         ("on_checkpoint_error", on_checkpoint_error, one_of(OnCheckpointError)),
+        ("simulator_timeout", simulator_timeout, NON_NEGATIVE),
     ):
         check(name, value, rule)
     total_steps, seeds, seed, evaluation_episodes = map(
@@ -164,6 +175,7 @@ def make_plan(
         checkpoint_every=int(checkpoint_every),
         keep=int(keep),
         on_checkpoint_error=on_checkpoint_error,
+        simulator_timeout=float(simulator_timeout),
     )
 
 
@@ -232,8 +244,8 @@ def free_directory(path: str | os.PathLike) -> pathlib.Path:
     Raises:
         ValueError: when it is a file, is in use, or cannot be made or written.
     """
-    if not os.fspath(path):
-        raise ValueError("output_dir must be the name of a directory; got ''")
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ValueError(f"output_dir must be the name of a directory; got {path!r}")
     path = pathlib.Path(path)
     if path.exists():
         if not path.is_dir():

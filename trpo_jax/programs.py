@@ -49,9 +49,11 @@ class Programs(NamedTuple):
         evaluate: seeds `[K]` and states → an `Evaluation` of arrays `[K, 2, E]`, greedy
             first and then sampled.
         gather: states → one pytree, whose arrays lead with the K seeds.
-        scatter: seeds `[K]` and such a pytree → states; on the host the simulators
-            start new episodes.
+        scatter: seeds `[K]`, such a pytree and what `simulators` gave, or None, →
+            states. Without it simulators on the host start new episodes.
         template: such a pytree of shapes.
+        simulators: → state of each environment on the host, seed by seed, or None where
+            it cannot be had or is part of the states.
         close: let go of threads and simulators.
     """
 
@@ -59,8 +61,9 @@ class Programs(NamedTuple):
     chunk: Callable[[Groups, np.int32], tuple[Groups, np.ndarray]]
     evaluate: Callable[[np.ndarray, Groups], Evaluation]
     gather: Callable[[Groups], TrainState]
-    scatter: Callable[[np.ndarray, TrainState], Groups]
+    scatter: Callable[[np.ndarray, TrainState, list[bytes] | None], Groups]
     template: TrainState
+    simulators: Callable[[], list[bytes] | None]
     close: Callable[[], None]
 
 
@@ -175,7 +178,7 @@ def _side_by_side(
     def gather_all(states: Groups) -> TrainState:
         return gather[0](states) if gather else states[0]
 
-    def scatter_all(all_seeds: np.ndarray, tree: TrainState) -> Groups:
+    def scatter_all(all_seeds: np.ndarray, tree: TrainState, _: None = None) -> Groups:
         rows = divide(np.arange(len(all_seeds)))
         return tuple(
             jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), tree)
@@ -188,7 +191,7 @@ def _side_by_side(
     )
     return Programs(
         init_all, chunk_all, evaluate_all, gather_all, scatter_all, template,
-        functools.partial(pool.shutdown, wait=False),
+        lambda: None, functools.partial(pool.shutdown, wait=False),
     )  # fmt: skip
 
 

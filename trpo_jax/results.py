@@ -59,8 +59,12 @@ def open_files(plan: Plan, log: np.ndarray | None = None) -> list[logging.Sink]:
     return sinks
 
 
-def read_plan(run: str | os.PathLike) -> Plan:
+def read_plan(run: str | os.PathLike, *, named: bool = True) -> Plan:
     """Read back what a run was to do, checked like anything a user types.
+
+    Args:
+        run: its directory.
+        named: its environment is one that can be found by its name.
 
     Raises:
         ValueError: when the directory holds no run, or one that is not sound.
@@ -77,7 +81,7 @@ def read_plan(run: str | os.PathLike) -> Plan:
             found.pop(name) for name in ("on_host", "config", "network")
         )
         simulator = found["environment"].partition(":")[0]
-        known = simulator in SIMULATORS
+        known = named and simulator in SIMULATORS
         values = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in {**config, **network}.items()

@@ -16,7 +16,8 @@ import time
 
 import crafted
 
-from trpo_jax.checkpoint import ARRAYS, MANIFEST, CheckpointError, restore
+from trpo_jax.checkpoint import CheckpointError, restore
+from trpo_jax.sealed import ARRAYS, MANIFEST
 
 
 def peak():

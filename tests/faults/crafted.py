@@ -8,8 +8,8 @@ import struct
 
 import numpy as np
 
-from trpo_jax import checkpoint
-from trpo_jax.checkpoint import ARRAYS, MANIFEST, save
+from trpo_jax.checkpoint import save
+from trpo_jax.sealed import ARRAYS, MANIFEST, sealed
 
 TREE = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.int32(5)}
 
@@ -37,7 +37,7 @@ def reseal(folder, **changes):
         "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(),
     }  # fmt: skip
     manifest |= changes
-    (folder / MANIFEST).write_text(checkpoint._sealed(manifest))
+    (folder / MANIFEST).write_text(sealed(manifest))
 
 
 def with_header(header, data=b"\0" * 28, length=None):
@@ -106,7 +106,7 @@ def cases(marker):
         found = json.loads((folder / MANIFEST).read_text())
         del found["sha256"]
         found["arrays"]["bytes"] = 2**40
-        (folder / MANIFEST).write_text(checkpoint._sealed(found))
+        (folder / MANIFEST).write_text(sealed(found))
 
     bomb = pickle.dumps(Bomb(marker))
     objects = folder_of_objects(marker)
@@ -182,7 +182,7 @@ def cases(marker):
         ),
         "a description of text": lambda folder: reseal(folder, description="abc"),
         "a plain manifest": lambda folder: (folder / MANIFEST).write_text(
-            checkpoint._sealed(plain)
+            sealed(plain)
         ),
     }  # fmt: skip
 

@@ -19,7 +19,8 @@ from trpo_jax.loop import run_chunks
 from trpo_jax.networks import mlp_agent
 from trpo_jax.plan import complete, make_plan
 from trpo_jax.programs import compile_programs
-from trpo_jax.training import open_files, seeds_of
+from trpo_jax.results import open_files
+from trpo_jax.running import seeds_of
 
 
 class Sampler:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import trpo_jax
-from trpo_jax import checkpoint, logging, loop
+from trpo_jax import checkpoint, logging, loop, sealed
 
 SMALL = {
     "num_envs": 2, "num_steps": 8, "hidden_sizes": (4,), "critic_epochs": 1,
@@ -85,7 +85,7 @@ def full(*args, **kwargs):
 
 
 def test_a_full_disk_is_said_once_and_training_goes_on(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(sealed, "save_file", full)
     result = trpo_jax.train(
         "CartPole-v1", total_steps=96, output_dir=tmp_path / "run",
         checkpoint_every=1, **SMALL,
@@ -98,14 +98,14 @@ def test_a_full_disk_is_said_once_and_training_goes_on(tmp_path, monkeypatch, ca
 
 def test_a_full_disk_stops_a_run_that_is_to_stop(tmp_path, monkeypatch):
     run = tmp_path / "run"
-    usual = checkpoint.save_file
+    usual = sealed.save_file
 
     def fills_up(arrays, path):
         if len(checkpoint.steps_in(run / "checkpoints")) == 2:
             full()
         usual(arrays, path)
 
-    monkeypatch.setattr(checkpoint, "save_file", fills_up)
+    monkeypatch.setattr(sealed, "save_file", fills_up)
     with pytest.raises(OSError, match="No space left on device"):
         trpo_jax.train(
             "CartPole-v1", total_steps=960, output_dir=run, checkpoint_every=2,

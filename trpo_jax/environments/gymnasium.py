@@ -23,7 +23,14 @@ from trpo_jax.environments.host import (
     convert_observations,
     convert_space,
 )
-from trpo_jax.environments.snapshots import can_return, put_back, take_snapshot
+from trpo_jax.environments.snapshots import (
+    Snapshot,
+    can_return,
+    from_bytes,
+    put_back,
+    take_snapshot,
+    to_bytes,
+)
 
 _PATIENCE = 5.0  # seconds for a worker to end before it is killed
 
@@ -172,13 +179,34 @@ class GymnasiumEnvironment:
             and all(map(can_return, self._vector.envs))
         )
 
-    def snapshot(self, i: int) -> Any:
+    def snapshot(self, i: int) -> Snapshot:
         """Return the state of environment i, to be returned to."""
         return self._call(take_snapshot, self._vector.envs[i])
 
-    def restore(self, i: int, snapshot: Any) -> None:
+    def restore(self, i: int, snapshot: Snapshot) -> None:
         """Return environment i to a snapshot."""
         self._call(put_back, self._vector.envs[i], snapshot)
+
+    def save_state(self) -> list[bytes] | None:
+        """Return the state of each environment, or None where it cannot be had."""
+        if not self.can_branch:
+            return None
+        snapshots = [self.snapshot(i) for i in range(self.num_envs)]
+        with contextlib.suppress(TypeError):  # it is made of something of its own
+            return [to_bytes(snapshot) for snapshot in snapshots]
+        return None
+
+    def load_state(self, states: list[bytes]) -> None:
+        """Put every environment where it was; `reset` comes first.
+
+        Raises:
+            ValueError: when these are not states of such environments.
+            SimulatorError: when the simulator refuses them.
+        """
+        if not self.can_branch:
+            raise ValueError(f"{self.name}: the environments have no state to load")
+        for i, state in enumerate(states):
+            self.restore(i, from_bytes(state))
 
     def render(self) -> np.ndarray:
         """Return a picture of the first environment, uint8 `[H, W, 3]`.

@@ -47,6 +47,11 @@ class HostEnvironment(Protocol):
     whole state of environment i and `restore(i, snapshot)` puts it into any environment
     of the run, not just its own; `valid` must then be True always.
 
+    A checkpoint keeps the state of simulators that have two more: `save_state()`, which
+    returns bytes for each environment, or None when they cannot be had, and
+    `load_state(states)`, called after `reset`. Others start new episodes when a run
+    goes on.
+
     Attributes:
         name: with its simulator, as `envpool:Hopper-v4`.
         observation_space: of one observation.

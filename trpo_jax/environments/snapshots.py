@@ -2,17 +2,35 @@
 
 It can when it has `clone_state(include_rng=True)` and `restore_state(state)`, as the
 Arcade Learning Environment does, or an environment of your own. A state must hold all
-that decides what happens next, random numbers included, and fit any other instance of
-the same environment. It may be shared with the environment: it is copied here.
+that decides what happens next, random numbers included (those of `np_random` are kept
+here in any case), and fit any other instance of the same environment. It may be shared
+with the environment: it is copied here.
 """
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
+import flax.serialization
 import gymnasium
+import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 _WITHOUT_STATE = (OrderEnforcing, PassiveEnvChecker, TimeLimit)
+_WORD = 2**63  # integers beyond it travel as text
+
+
+class Snapshot(NamedTuple):
+    """A moment of an environment.
+
+    Attributes:
+        state: of the simulator, as it gives it.
+        elapsed: steps that each time limit has counted.
+        random: state of the generator that Gymnasium gives to every environment.
+    """
+
+    state: Any
+    elapsed: list[int]
+    random: dict[str, Any]
 
 
 def can_return(environment: gymnasium.Env) -> bool:
@@ -23,25 +41,94 @@ def can_return(environment: gymnasium.Env) -> bool:
     return has_both and all(isinstance(each, _WITHOUT_STATE) for each in wrappers)
 
 
-def take_snapshot(environment: gymnasium.Env) -> tuple[Any, list[int]]:
+def take_snapshot(environment: gymnasium.Env) -> Snapshot:
     """Return the simulator's state, random numbers included, and the clocks."""
-    clocks = [limit._elapsed_steps for limit in _time_limits(environment)]
-    return _own(environment.unwrapped.clone_state(include_rng=True)), clocks
+    simulator = environment.unwrapped
+    return Snapshot(
+        _own(simulator.clone_state(include_rng=True)),
+        [limit._elapsed_steps for limit in _time_limits(environment)],
+        copy.deepcopy(simulator.np_random.bit_generator.state),
+    )
 
 
-def put_back(environment: gymnasium.Env, snapshot: tuple[Any, list[int]]) -> None:
+def put_back(environment: gymnasium.Env, snapshot: Snapshot) -> None:
     """Return to a snapshot."""
-    state, clocks = snapshot
-    environment.unwrapped.restore_state(_own(state))
-    for limit, elapsed in zip(_time_limits(environment), clocks, strict=True):
+    simulator = environment.unwrapped
+    simulator.np_random.bit_generator.state = snapshot.random
+    simulator.restore_state(_own(snapshot.state))
+    limits = _time_limits(environment)
+    for limit, elapsed in zip(limits, snapshot.elapsed, strict=True):
         limit._elapsed_steps = elapsed
+
+
+def to_bytes(snapshot: Snapshot) -> bytes:
+    """Return a snapshot as bytes: numbers, texts and arrays, no code.
+
+    Raises:
+        TypeError: when the simulator's state is made of anything but numbers, strings,
+            bytes and arrays, in lists, tuples and dictionaries.
+    """
+    return flax.serialization.msgpack_serialize(_tagged(snapshot._asdict()))
+
+
+def from_bytes(content: bytes) -> Snapshot:
+    """Return the snapshot that `to_bytes` has written.
+
+    Raises:
+        ValueError: when it has not written this.
+    """
+    try:
+        return Snapshot(**_untagged(flax.serialization.msgpack_restore(content)))
+    except Exception as error:  # of whatever was met in there
+        said = f"the state of a simulator cannot be read: {error}"
+        raise ValueError(said) from error
+
+
+def _tagged(value: Any) -> Any:
+    """Return a value with the kinds named that a file of numbers does not tell."""
+    match value:
+        case dict():
+            pairs = [[_tagged(k), _tagged(v)] for k, v in value.items()]
+            return {"dict": pairs}
+        case tuple():
+            return {"tuple": [_tagged(part) for part in value]}
+        case list():
+            return [_tagged(part) for part in value]
+        case np.ndarray() | np.generic() if value.dtype.hasobject:
+            raise TypeError("an array of objects")
+        case np.ndarray() | np.generic() | None | bool() | float() | str() | bytes():
+            return value
+        case int():
+            return value if -_WORD <= value < _WORD else {"int": str(value)}
+    if _is_ale(value):
+        return {"ale": value.serialize()}
+    raise TypeError(f"a {type(value).__name__}")
+
+
+def _untagged(value: Any) -> Any:
+    match value:
+        case {"dict": pairs}:
+            return {_untagged(k): _untagged(v) for k, v in pairs}
+        case {"tuple": parts}:
+            return tuple(map(_untagged, parts))
+        case {"int": text}:
+            return int(text)
+        case {"ale": content}:
+            from ale_py import ALEState
+
+            return ALEState(content)
+        case list():
+            return list(map(_untagged, value))
+    return value
 
 
 def _own(state: Any) -> Any:
     """Return a copy, of what is not known to stay as it is."""
-    if type(state).__module__.startswith("ale_py"):
-        return state
-    return copy.deepcopy(state)
+    return state if _is_ale(state) else copy.deepcopy(state)
+
+
+def _is_ale(state: Any) -> bool:
+    return type(state).__module__.startswith("ale_py")
 
 
 def _wrappers(environment: gymnasium.Env) -> list[gymnasium.Wrapper]:

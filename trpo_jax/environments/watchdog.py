@@ -1,0 +1,123 @@
+"""A time limit for simulators on the host that may hang."""
+
+import faulthandler
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NamedTuple, Self
+
+from trpo_jax.environments.host import HostEnvironment, MakeHost, SimulatorError
+
+GRACE = 3.0  # seconds for native code that is interrupted to come back
+
+
+class _Call(NamedTuple):
+    what: str
+    deadline: float
+
+
+class Watchdog:
+    """Interrupts calls of simulators that take too long.
+
+    The error is raised where the main thread hangs: in Python, and in system calls.
+    Native code that does not come back even then takes the process with it: the stacks
+    of all threads are printed, and the exit status is 1.
+
+    Args:
+        seconds: that a call may take.
+
+    Raises:
+        ValueError: on entering, where signals cannot be had: outside the main thread,
+            or outside POSIX.
+
+    Example:
+        >>> with Watchdog(0.1) as watchdog:
+        ...     watchdog.guarded("sleeping", time.sleep)(60)
+        Traceback (most recent call last):
+        trpo_jax.environments.host.SimulatorError: sleeping: no answer for 0.1 seconds
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._call: _Call | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        main = threading.current_thread() is threading.main_thread()
+        if not main or not hasattr(signal, "SIGALRM"):
+            raise ValueError(
+                "simulator_timeout must be 0 outside the main thread of a POSIX "
+                f"system; got {self._seconds:g}"
+            )
+        self._before = signal.signal(signal.SIGALRM, self._interrupt)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        signal.signal(signal.SIGALRM, self._before)
+
+    def guarded(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that does the same, within the time."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._call = _Call(what, time.monotonic() + self._seconds)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._call = None
+
+        return call
+
+    def guarded_simulators(self, make: MakeHost) -> MakeHost:
+        """Return what makes the same simulators, all of whose calls are guarded."""
+
+        def make_guarded(num_envs: int, seed: int) -> HostEnvironment:
+            made = self.guarded("making the simulator", make)(num_envs, seed)
+            return _Guarded(made, self)
+
+        return make_guarded
+
+    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
+        call = self._call
+        if call is not None and time.monotonic() >= call.deadline:
+            raise SimulatorError(
+                f"{call.what}: no answer for {self._seconds:g} seconds"
+            )
+
+    def _watch(self) -> None:
+        interrupted: _Call | None = None
+        while not self._ended.wait(min(self._seconds / 10, 1.0)):
+            call = self._call
+            late = -1.0 if call is None else time.monotonic() - call.deadline
+            if late >= 0 and call is not interrupted:
+                interrupted = call
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+            elif late > GRACE:
+                said = f"no answer for {self._seconds:g} seconds, nor to an interrupt"
+                print(f"\ntrpo-jax: {call.what}: {said}", file=sys.stderr, flush=True)
+                faulthandler.dump_traceback(all_threads=True)
+                os._exit(1)
+
+
+class _Guarded:
+    """A simulator whose methods a watchdog guards, all but `close`."""
+
+    def __init__(self, environment: HostEnvironment, watchdog: Watchdog) -> None:
+        self._environment, self._watchdog = environment, watchdog
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._environment, name)
+        if name == "close" or not callable(value):
+            return value
+        guarded = self._watchdog.guarded(self._environment.name, value)
+        setattr(self, name, guarded)  # looked up but once
+        return guarded
