@@ -20,7 +20,7 @@ from scipy.stats import trim_mean
 import trpo_jax
 from trpo_jax import cli, doctor, plan
 from trpo_jax.config import Config, NetworkConfig
-from trpo_jax.presets import PRESETS
+from trpo_jax.presets import PRESETS, preset_of
 
 HEAVY = ("jax", "flax", "optax", "gymnax", "matplotlib", "safetensors")
 RUN_FLAGS = (
@@ -86,6 +86,10 @@ BAD_VALUES = [
     ),
     (["--output-dir", ""], ["--output-dir must be the name of a directory", "''"]),
     (["--fisher-fraction", "0"], ["--fisher-fraction must be", "(0, 1]", "0"]),
+    (
+        ["--fisher-fraction", "1e-9"],
+        ["--fisher-fraction must leave", "1e-09"],
+    ),
     (["--fisher-fraction", "1.5"], ["--fisher-fraction must be", "(0, 1]", "1.5"]),
     *[
         ([flag, value], [f"{flag} must be a number in (0, 1)", value])
@@ -125,9 +129,9 @@ BAD_VALUES = [
         )
     ],
     (["--config-file", "files/unknown.toml"], ["'max_kll'", "nearest: 'max_kl'"]),
-    (["--config-file", "files/range.toml"], ["max-kl must be", "> 0", "-1"]),
+    (["--config-file", "files/range.toml"], ["max_kl must be", "> 0", "-1"]),
     (["--config-file", "files/type.json"], ["seeds must be an integer", "'two'"]),
-    (["--config-file", "files/path.json"], ["output-dir must be the name", "3"]),
+    (["--config-file", "files/path.json"], ["output_dir must be the name", "3"]),
     (["--total-steps", "100"], ["--total-steps must be", "= 1024", "100"]),
     (["--total-steps", "1e5"], ["--total-steps", "must be an integer", "1e5"]),
     (["--max-kll", "0.1"], ["--max-kll", "nearest: --max-kl"]),
@@ -320,6 +324,29 @@ def help_text(argv, capsys, monkeypatch):
     assert stop.value.code == 0
     assert output.err == ""
     return " ".join(re.sub("[│|╭╮╰╯─]", " ", output.out).split())
+
+
+def test_a_file_of_options_is_over_the_preset_and_under_what_is_given(tmp_path):
+    path = tmp_path / "values.toml"
+    path.write_text(
+        "seeds = 2\nmax_kl = 0.5\ncg_damping = 0.3\n[network]\nhidden_sizes = [8, 8]\n"
+    )
+    line = ["train", "Acrobot-v1", "--config-file", str(path), "--max-kl", "0.2"]
+    command, preset = cli._parse(line), preset_of("gymnax:Acrobot-v1")
+    assert (command.seeds, command.total_steps) == (2, preset.total_steps)
+    assert command.config == dataclasses.replace(
+        preset.config, max_kl=0.2, cg_damping=0.3
+    )
+    assert command.network == dataclasses.replace(preset.network, hidden_sizes=(8, 8))
+
+
+def test_a_run_can_be_repeated_from_its_own_description(tmp_path):
+    values = {"seeds": 3, "max_kl": 0.5, "hidden_sizes": (8,), "total_steps": 99_999}
+    before = plan.make_plan("Acrobot-v1", **values)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(before.as_json() | {"versions": {"jax": "0.1"}}))
+    line = ["train", "Acrobot-v1", "--config-file", str(path)]
+    assert cli._plan(cli._parse(line)) == before
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]], ids=str)

@@ -28,7 +28,7 @@ from trpo_jax.config import (
 from trpo_jax.config_file import read_config_file
 from trpo_jax.environments import SIMULATORS, full_name, known_names
 from trpo_jax.environments.host import SimulatorError
-from trpo_jax.plan import OnCheckpointError, Plan, make_plan
+from trpo_jax.plan import OnCheckpointError, Plan, check_values, make_plan
 from trpo_jax.presets import preset_of
 from trpo_jax.signals import Terminated
 
@@ -244,12 +244,12 @@ def _train_defaults(environment: str | None, values: dict[str, Any]) -> Train:
     preset = preset_of(full_name(environment) if environment else "")
     of_run = {field.name for field in dataclasses.fields(Train)}
     of_run -= {"environment", "config", "network", "config_file"}
-    run = {"total_steps": preset.total_steps}
-    run |= {name: value for name, value in values.items() if name in of_run}
+    run = {name: value for name, value in values.items() if name in of_run}
+    check_values(**run)
     others = {name: value for name, value in values.items() if name not in of_run}
     algorithm, network = split_hyper_parameters(others)
     return Train(
-        **run,
+        **{"total_steps": preset.total_steps} | run,
         environment=environment or tyro.MISSING,
         config=dataclasses.replace(preset.config, **algorithm),
         network=dataclasses.replace(preset.network, **network),

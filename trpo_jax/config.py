@@ -207,6 +207,11 @@ class Config(_Checked):
                 "num_envs x num_steps must be < 2**31; got "
                 f"{self.num_envs} x {self.num_steps}"
             )
+        if self.fisher_fraction * self.batch_size < 0.5:
+            raise ValueError(
+                "fisher_fraction must leave one of num_envs x num_steps = "
+                f"{self.batch_size} rows; got {self.fisher_fraction}"
+            )
         if self.sampling == "vine" and self.vine_states > self.num_steps:
             raise ValueError(
                 "vine_states must be <= num_steps; got "

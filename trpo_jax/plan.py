@@ -32,6 +32,16 @@ from trpo_jax.presets import DEFAULT, preset_of
 OnCheckpointError = Literal["continue", "stop"]
 REPORTS = 25  # to the host in a run, or more in a long one
 LONGEST_CHUNK = 100  # iterations between two of them
+RULES = {
+    "total_steps": STEPS,
+    "seeds": COUNT,
+    "seed": COUNT_OR_ZERO,
+    "evaluation_episodes": COUNT,
+    "checkpoint_every": COUNT_OR_ZERO,
+    "keep": COUNT,
+    "on_checkpoint_error": one_of(OnCheckpointError),
+    "simulator_timeout": NON_NEGATIVE,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,23 +143,22 @@ def make_plan(
             f"action_repeat must be 1 for a simulator on the host; got "
             f"{config.action_repeat}: its own frame_skip may do it"
         )
+    total_steps = preset.total_steps if total_steps is None else total_steps
+    check_values(
+        total_steps=total_steps,
+        seeds=seeds,
+        seed=seed,
+        evaluation_episodes=evaluation_episodes,
+        checkpoint_every=checkpoint_every,
+        keep=keep,
+        on_checkpoint_error=on_checkpoint_error,
+        simulator_timeout=simulator_timeout,
+    )
     if simulator_timeout and not on_host:
         raise ValueError(
             "simulator_timeout must be 0 for a simulator inside the compiled program; "
             f"got {simulator_timeout!r}"
         )
-    total_steps = preset.total_steps if total_steps is None else total_steps
-    for name, value, rule in (
-        ("total_steps", total_steps, STEPS),
-        ("seeds", seeds, COUNT),
-        ("seed", seed, COUNT_OR_ZERO),
-        ("evaluation_episodes", evaluation_episodes, COUNT),
-        ("checkpoint_every", checkpoint_every, COUNT_OR_ZERO),
-        ("keep", keep, COUNT),
-        ("on_checkpoint_error", on_checkpoint_error, one_of(OnCheckpointError)),
-        ("simulator_timeout", simulator_timeout, NON_NEGATIVE),
-    ):
-        check(name, value, rule)
     total_steps, seeds, seed, evaluation_episodes = map(
         int, (total_steps, seeds, seed, evaluation_episodes)
     )
@@ -177,6 +186,22 @@ def make_plan(
         on_checkpoint_error=on_checkpoint_error,
         simulator_timeout=float(simulator_timeout),
     )
+
+
+def check_values(**values: Any) -> None:
+    """Refuse values of a run, by name, that break their rules.
+
+    Raises:
+        ValueError: with the name, the rule and the value.
+    """
+    for name, value in values.items():
+        if name == "output_dir":
+            if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+                raise ValueError(
+                    f"output_dir must be the name of a directory; got {value!r}"
+                )
+        else:
+            check(name, value, RULES[name])
 
 
 def _require_one_batch(total_steps: int, config: Config) -> None:
@@ -211,8 +236,9 @@ def complete(plan: Plan, environment: Any) -> Plan:
     run.
 
     Raises:
-        ValueError: for uniform proposals of actions that are not discrete, and for a
-            vine in an environment on the host that gives no snapshots.
+        ValueError: for uniform proposals of actions that are not discrete, a spread of
+            actions that are, and for a vine in an environment on the host that gives no
+            snapshots.
     """
     config, action_space = plan.config, environment.action_space
     discrete = isinstance(action_space, Discrete)
@@ -226,6 +252,12 @@ def complete(plan: Plan, environment: Any) -> Plan:
     if config.sampling == "vine" and not discrete and config.vine_proposal == "uniform":
         raise ValueError(
             "vine_proposal must be policy for continuous actions; got uniform"
+        )
+    spread = plan.network.log_std_init
+    if discrete and spread != NetworkConfig().log_std_init:
+        raise ValueError(
+            f"log_std_init must be left out for the discrete actions of "
+            f"{environment.name}; got {spread}"
         )
     if config.sampling == "vine" and discrete:
         tried = min(config.vine_actions, action_space.n)
@@ -244,8 +276,7 @@ def free_directory(path: str | os.PathLike) -> pathlib.Path:
     Raises:
         ValueError: when it is a file, is in use, or cannot be made or written.
     """
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise ValueError(f"output_dir must be the name of a directory; got {path!r}")
+    check_values(output_dir=path)
     path = pathlib.Path(path)
     if path.exists():
         if not path.is_dir():

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trpo_jax.config import NetworkConfig
+from trpo_jax.doctor import require_device
 from trpo_jax.environments import (
     make_environment,
     make_host_environment,
@@ -106,7 +107,8 @@ def load_policy(run: str | pathlib.Path) -> SavedPolicy:
 
     Raises:
         FileNotFoundError: when there is none.
-        ValueError: when the file does not hold a policy for its environment.
+        ValueError: when the file does not hold a policy for its environment, or JAX has
+            no device to run it on.
 
     Example:
         Ask the agent of the first seed, or let it play whole episodes::
@@ -118,6 +120,7 @@ def load_policy(run: str | pathlib.Path) -> SavedPolicy:
             )
             evaluate(key, saved.environment, saved.agent, params, normalizer)
     """
+    require_device()
     path = pathlib.Path(run)
     path = path / "policy.safetensors" if path.is_dir() else path
     bad_content = ValueError, TypeError, AttributeError, SafetensorError

@@ -1,11 +1,13 @@
 """Attack the loader: `python attack.py SECONDS`, in a process of its own.
 
 First every crafted checkpoint, then random changes to good ones, sealed again as often
-as not, for so many seconds. Nothing but `CheckpointError` may come out, nothing may be
+as not, for so many seconds; read with a template that is fixed and with one that takes
+its shapes from the file. Nothing but `CheckpointError` may come out, nothing may be
 run, and no more memory may be used than the arrays need and 200 MB. Prints what was
 tried.
 """
 
+import json
 import pathlib
 import random
 import resource
@@ -15,24 +17,32 @@ import tempfile
 import time
 
 import crafted
+import jax
 
 from trpo_jax.checkpoint import CheckpointError, restore
-from trpo_jax.sealed import ARRAYS, MANIFEST
+from trpo_jax.sealed import ARRAYS, MANIFEST, sealed
 
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MB
 
 
-def attempt(directory):
+def attempt(directory, like=crafted.TREE):
     try:
-        found = restore(directory, crafted.TREE)
+        found = restore(directory, like)
     except CheckpointError:
         return "refused"
     for name, leaf in crafted.TREE.items():
-        assert found.tree[name].shape == leaf.shape
         assert found.tree[name].dtype == leaf.dtype
+        assert like is not crafted.TREE or found.tree[name].shape == leaf.shape
     return "read"
+
+
+def of_any_shape(step, shapes):
+    return {
+        name: jax.ShapeDtypeStruct(shapes.get(name, ()), leaf.dtype)
+        for name, leaf in crafted.TREE.items()
+    }
 
 
 def each_crafted(folder):
@@ -67,6 +77,21 @@ def changed(rng, content):
     return bytes(content)
 
 
+ODD = (None, True, -1, 2**40, 2**70, 1e308, "", "x", [], [-3], [2**40, 2**40], {})
+
+
+def altered(rng, content):
+    """Put something odd somewhere in a manifest, and seal it again."""
+    manifest = json.loads(content)
+    del manifest["sha256"]
+    inner, key = manifest, rng.choice(list(manifest))
+    while isinstance(inner[key], dict | list) and inner[key] and rng.random() < 0.8:
+        inner = inner[key]
+        key = rng.choice([*(inner if isinstance(inner, dict) else range(len(inner)))])
+    inner[key] = rng.choice(ODD)
+    return sealed(manifest).encode()
+
+
 def at_random(folder, seconds):
     rng = random.Random(0)
     directory = folder / "random"
@@ -76,10 +101,11 @@ def at_random(folder, seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         name = rng.choice([ARRAYS, MANIFEST])
-        (target / name).write_bytes(changed(rng, contents[name]))
+        change = altered if name == MANIFEST and rng.random() < 0.7 else changed
+        (target / name).write_bytes(change(rng, contents[name]))
         if name == ARRAYS and rng.random() < 0.8:
             crafted.reseal(target)
-        counts[attempt(directory)] += 1
+        counts[attempt(directory, rng.choice([crafted.TREE, of_any_shape]))] += 1
         for name, content in contents.items():
             (target / name).write_bytes(content)
     return counts

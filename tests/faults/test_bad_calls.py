@@ -88,6 +88,21 @@ CALLS = {
         lambda: train("Pendulum-v1", sampling="vine", vine_proposal="uniform"),
         "vine_proposal must be policy",
     ),
+    "a spread of discrete actions": (
+        lambda: train("CartPole-v1", log_std_init=-1.0), "must be left out",
+    ),
+    "no rows for products": (
+        lambda: train("CartPole-v1", fisher_fraction=1e-9), "must leave one",
+    ),
+    "a time limit inside": (
+        lambda: train("CartPole-v1", simulator_timeout=1.0), "must be 0",
+    ),
+    "a time limit of text": (
+        lambda: train("gymnasium:CartPole-v1", simulator_timeout="1"), "finite",
+    ),
+    "a directory that is a number": (
+        lambda: train("CartPole-v1", output_dir=3), "output_dir must be the name",
+    ),
     "held actions on the host": (
         lambda: train("gymnasium:CartPole-v1", action_repeat=2), "action_repeat must",
     ),
