@@ -4,6 +4,7 @@ A checkpoint is a folder `<directory>/<step>`, see `sealed`. It appears by being
 renamed, complete and flushed, so that there is never half of one.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -15,15 +16,22 @@ from typing import Any, NamedTuple
 
 from trpo_jax import __version__
 from trpo_jax.config import COUNT, COUNT_OR_ZERO, check
+from trpo_jax.files import flush
 from trpo_jax.leaves import entry_of, named, rebuilt
-from trpo_jax.sealed import DAMAGE, flush, read_arrays, read_manifest, write_folder
+from trpo_jax.sealed import (
+    DAMAGE,
+    is_as_written,
+    read_arrays,
+    read_manifest,
+    write_folder,
+)
 
 PyTree = Any
 Shapes = dict[str, tuple[int, ...]]
 
 FORMAT = 1
-_UNFINISHED = ".unfinished-"
-_STEP = re.compile(r"\d{12}")
+_UNFINISHED, _REPLACED = ".unfinished-", ".replaced-"
+_STEP = re.compile(rf"(?:{re.escape(_REPLACED)})?(\d{{12}})")
 
 
 class CheckpointError(ValueError):
@@ -55,14 +63,15 @@ def save(
     """Write a pytree, so that it is wholly there or not at all.
 
     What earlier crashes left half-written is removed. A checkpoint of the same step is
-    replaced.
+    replaced, and stays until the new one is there.
 
     Args:
         directory: of the checkpoints of one run; made if need be.
         tree: any pytree of arrays, typed keys among them.
         step: numbers the checkpoint, ≥ 0; the newest has the largest.
         description: JSON that has to be the same when this is restored.
-        keep: newest checkpoints that stay; all when None.
+        keep: newest checkpoints that stay, up to this step; later ones, of a run that
+            went back, are removed. All stay when None.
 
     Returns:
         The checkpoint's folder.
@@ -85,7 +94,9 @@ def save(
     if keep is not None:
         check("keep", keep, COUNT)
     directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    if not directory.is_dir():
+        directory.mkdir(parents=True)
+        flush(directory.parent)
     remove_litter(directory)
     unfinished = directory / f"{_UNFINISHED}{secrets.token_hex(8)}"
     try:
@@ -96,16 +107,23 @@ def save(
             "description": description or {},
         }
         write_folder(unfinished, tree, facts)
-        final = directory / f"{step:012d}"
+        final, replaced = _place(directory, step), _place(directory, step, _REPLACED)
         if final.exists():
-            final.rename(directory / f"{_UNFINISHED}{secrets.token_hex(8)}")
-        unfinished.rename(final)
+            final.rename(replaced)
+        try:
+            unfinished.rename(final)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(final)
+            raise
         flush(directory)
     finally:
         remove_litter(directory)
     if keep is not None:
-        for old in steps_in(directory)[:-keep]:
-            shutil.rmtree(directory / f"{old:012d}", ignore_errors=True)
+        steps = steps_in(directory)
+        until = [other for other in steps if other <= step]
+        for old in set(steps) - set(until[-keep:]):
+            _remove(_place(directory, old))
     return final
 
 
@@ -136,8 +154,7 @@ def restore(
     """
     directory = pathlib.Path(directory)
     skipped: list[str] = []
-    for step in reversed(steps_in(directory)):
-        folder = directory / f"{step:012d}"
+    for step, folder in reversed(_folders(directory)):
         try:
             manifest = read_manifest(folder, step)
         except DAMAGE as error:
@@ -158,17 +175,58 @@ def restore(
 
 def steps_in(directory: str | os.PathLike) -> list[int]:
     """Return the steps of the checkpoints in a directory, ascending."""
-    try:
-        names = os.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(int(name) for name in names if _STEP.fullmatch(name))
+    return [step for step, _ in _folders(pathlib.Path(directory))]
+
+
+def newest_intact(directory: str | os.PathLike) -> int | None:
+    """Return the step of the newest checkpoint whose files are as they were written."""
+    for step, folder in reversed(_folders(pathlib.Path(directory))):
+        try:
+            manifest = read_manifest(folder, step)
+        except DAMAGE:
+            continue
+        if is_as_written(folder, manifest):
+            return step
+    return None
 
 
 def remove_litter(directory: pathlib.Path) -> None:
-    """Remove what a crash has left half-written."""
+    """Remove what a crash has left half-written, and finish what it interrupted."""
     for path in directory.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(path, ignore_errors=True)
+    for path in directory.glob(f"{_REPLACED}*"):
+        final = directory / path.name.removeprefix(_REPLACED)
+        if final.exists():
+            shutil.rmtree(path, ignore_errors=True)
+        elif _STEP.fullmatch(path.name):
+            path.rename(final)
+
+
+def _place(directory: pathlib.Path, step: int, prefix: str = "") -> pathlib.Path:
+    return directory / f"{prefix}{step:012d}"
+
+
+def _folders(directory: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
+    """Return step and folder of each checkpoint, ascending by the step.
+
+    A replaced one counts as long as the one that was to replace it is not there.
+    """
+    try:
+        names = sorted(os.listdir(directory))  # what was replaced comes first
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = {
+        int(m[1]): directory / name for name in names if (m := _STEP.fullmatch(name))
+    }
+    return sorted(found.items())
+
+
+def _remove(folder: pathlib.Path) -> None:
+    """Remove a checkpoint; whatever interrupts it leaves litter, not half of one."""
+    litter = folder.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
+    with contextlib.suppress(OSError):
+        folder.rename(litter)
+        shutil.rmtree(litter, ignore_errors=True)
 
 
 def differences(found: Any, wanted: Any, name: str = "") -> list[str]:

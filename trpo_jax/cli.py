@@ -3,18 +3,19 @@
 import contextlib
 import dataclasses
 import difflib
+import errno
 import functools
 import io
 import operator
 import os
-import re
 import sys
 import time
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, get_args
 
 import tyro
 
 from trpo_jax import __version__, commands
+from trpo_jax.complaints import as_flag, complain, one_line
 from trpo_jax.config import (
     COUNT,
     COUNT_OR_ZERO,
@@ -22,7 +23,6 @@ from trpo_jax.config import (
     Config,
     NetworkConfig,
     check,
-    one_of,
     split_hyper_parameters,
 )
 from trpo_jax.config_file import read_config_file
@@ -84,6 +84,9 @@ class Resume:
     total_steps: int | None = None
     """Environment steps a seed, those that are done included; what the run was to do if
     not given."""
+    environment: str | None = None
+    """The name of its environment, where that imports a module which is not installed:
+    a name in a file alone imports no code."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +101,9 @@ class Evaluate:
     """Sample actions instead of taking the most likely one."""
     seed: int = 0
     """Of the episodes."""
+    environment: str | None = None
+    """The name of its environment, where that imports a module which is not installed:
+    a name in a file alone imports no code."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +122,9 @@ class Watch:
     """Sample actions instead of taking the most likely one."""
     max_steps: int = 1000
     """Actions after which the film ends."""
+    environment: str | None = None
+    """The name of its environment, where that imports a module which is not installed:
+    a name in a file alone imports no code."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +155,7 @@ class Doctor:
     """Print versions and devices and check that the compiler computes right numbers."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # what no other input would mend
 Command = Train | Resume | Evaluate | Watch | Plot | Envs | Presets | Doctor
 COMMANDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Command)}
 
@@ -165,23 +175,18 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except (KeyboardInterrupt, Terminated) as signal:
-        said = str(signal) or "interrupted"
-        print(f"\ntrpo-jax: {said}", file=sys.stderr, flush=True)
+        complain(str(signal) or "interrupted")
         # The compiler's threads do not survive an orderly exit.
         os._exit(143 if isinstance(signal, Terminated) else 130)
     except SimulatorError as error:  # whose traceback is the user's
-        print(
-            "\n".join([f"trpo-jax: {error}", *getattr(error, "__notes__", [])]),
-            file=sys.stderr,
-        )
+        complain("\n".join([str(error), *getattr(error, "__notes__", [])]))
         sys.exit(1)
     except (ValueError, OSError) as error:
-        print(f"trpo-jax: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        complain(" ".join(str(error).split()))
+        sys.exit(1 if getattr(error, "errno", None) in FULL else 2)
     except (RuntimeError, MemoryError, OverflowError) as error:  # none is bad input
         line = " ".join(str(error).split()) or type(error).__name__
-        notes = getattr(error, "__notes__", [])
-        print("\n".join([f"trpo-jax: {line[:500]}", *notes]), file=sys.stderr)
+        complain("\n".join([line[:500], *getattr(error, "__notes__", [])]))
         sys.exit(1)
 
 
@@ -192,7 +197,9 @@ def _run(command: Command, started: float) -> None:
         case Resume():
             if command.total_steps is not None:
                 check("--total-steps", command.total_steps, STEPS)
-            commands.resume(command.run, command.total_steps, started)
+            commands.resume(
+                command.run, command.total_steps, command.environment, started
+            )
         case Evaluate():
             check("--episodes", command.episodes, COUNT)
             check("--seed", command.seed, COUNT_OR_ZERO)
@@ -282,65 +289,10 @@ def _tyro(
         if stop.code in (0, None):
             raise
     except ValueError as error:  # from a check in a constructor
-        raise ValueError(_flags(str(error))) from error
-    raise ValueError(_one_line(complaint.getvalue(), argv))
-
-
-def _one_line(box: str, argv: list[str]) -> str:
-    """Turn a boxed, wrapped complaint into one line with the nearest valid name."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    # A title, a line, the message, a line, advice; framed where there is UTF-8.
-    lines = [line.strip("│ ") for line in plain.splitlines()[1:]]
-    rules = [i for i, line in enumerate(lines) if line and not line.strip("─-╰╯")]
-    if rules and rules[0] == 0:
-        lines, rules = lines[1:], [i - 1 for i in rules[1:]]
-    body = lines[: rules[0]] if rules else lines
-    message = " ".join(" ".join(body).split())
+        raise ValueError(as_flag(str(error))) from error
     kind = COMMANDS.get(argv[0], Train)
     kinds = (Train, Config, NetworkConfig) if kind is Train else (kind,)
-    fields = {
-        f"--{field.name.replace('_', '-')}": field
-        for kind in kinds
-        for field in dataclasses.fields(kind)
-        if field.name not in ("environment", "run", "runs", "config", "network")
-    }
-    switches = [f"--no-{name[2:]}" for name, f in fields.items() if f.type is bool]
-    known = [*fields, *switches, "--help"]
-    for word in argv:
-        flag = word.split("=")[0]
-        if flag.startswith("--") and flag not in known:
-            near = difflib.get_close_matches(flag, known, 1, 0.0)
-            return f"unknown option {flag}; nearest: {near[0]}"
-    if message.startswith("Missing from trpo-jax train"):
-        return "the environment is missing: trpo-jax train CartPole-v1"
-    if message.startswith("Missing from trpo-jax"):
-        return f"the run is missing: trpo-jax {argv[0]} runs/..."
-    refused = _refused_value(message, fields)
-    return refused or message or "cannot be parsed; see trpo-jax --help"
-
-
-def _refused_value(message: str, fields: dict[str, dataclasses.Field]) -> str | None:
-    """Return a complaint about a value in our words, if it is one."""
-
-    def words(flag: str) -> str:
-        rule = fields[flag].metadata.get("rule")
-        if rule is None and get_origin(fields[flag].type) is Literal:
-            rule = one_of(fields[flag].type)
-        return rule.words if rule else "an integer"
-
-    if found := re.match(r"Error parsing __.*?: (\w.* must .*)", message):
-        return _flags(found[1])
-    if found := re.match(r"Error parsing (--[\w-]+): .*?(\[?'.*'\]?)$", message):
-        return f"{found[1]} must be {words(found[1])}; got {found[2]}"
-    if found := re.match(r"invalid choice ('.*') for argument '(--[\w-]+)'", message):
-        return f"{found[2]} must be {words(found[2])}; got {found[1]}"
-    return None
-
-
-def _flags(message: str) -> str:
-    """Name a field as the flag it came from."""
-    name, _, rest = message.partition(" ")
-    return f"--{name.replace('_', '-')} {rest}" if rest.startswith("must") else message
+    raise ValueError(one_line(complaint.getvalue(), argv, kinds))
 
 
 def _plan(command: Train) -> Plan:
@@ -360,4 +312,4 @@ def _plan(command: Train) -> Plan:
             **dataclasses.asdict(command.network),
         )
     except ValueError as error:
-        raise ValueError(_flags(str(error))) from error
+        raise ValueError(as_flag(str(error))) from error

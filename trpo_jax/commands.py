@@ -32,14 +32,16 @@ def train(plan: Plan, started: float) -> None:
     _report(run_plan(plan, plan.environment, start=started))
 
 
-def resume(run: str, total_steps: int | None, started: float) -> None:
+def resume(
+    run: str, total_steps: int | None, environment: str | None, started: float
+) -> None:
     """Go on with a run and say where the results are."""
     if not pathlib.Path(run, "config.json").is_file():
         raise ValueError(f"{run} does not hold a run: it has no config.json")
     from trpo_jax.running import run_plan
     from trpo_jax.training import resumed_plan
 
-    plan = resumed_plan(run, total_steps)
+    plan = resumed_plan(run, total_steps, environment)
     _report(run_plan(plan, plan.environment, start=started, resumed=True))
 
 
@@ -56,14 +58,16 @@ def _report(result: "TrainResult") -> None:
     )
 
 
-def evaluate(run: str, *, episodes: int, sampled: bool, seed: int) -> None:
+def evaluate(
+    run: str, *, episodes: int, sampled: bool, seed: int, environment: str | None
+) -> None:
     """Play episodes with the agents of a run and print what they return."""
     _require_policy(run)
     from trpo_jax.judging import judge
     from trpo_jax.policy_file import load_policy
     from trpo_jax.results import summarize_returns
 
-    saved = load_policy(run)
+    saved = load_policy(run, environment)
     print(saved.environment.name)
     judged = judge(saved, episodes=episodes, greedy=not sampled, seed=seed)
     scores = summarize_returns(judged.episode_return)
@@ -78,7 +82,14 @@ def evaluate(run: str, *, episodes: int, sampled: bool, seed: int) -> None:
 
 
 def watch(
-    run: str, output: str, *, agent: int, seed: int, sampled: bool, max_steps: int
+    run: str,
+    output: str,
+    *,
+    agent: int,
+    seed: int,
+    sampled: bool,
+    max_steps: int,
+    environment: str | None,
 ) -> None:
     """Play one episode and write it as a film."""
     check_suffix(output)
@@ -88,7 +99,7 @@ def watch(
     from trpo_jax.video import write_video
     from trpo_jax.watching import record
 
-    saved = load_policy(run)
+    saved = load_policy(run, environment)
     recording = record(
         saved,
         agent=agent,

@@ -1,10 +1,13 @@
 """Values from a file that a user wrote, or that a run left."""
 
+import functools
 import json
 import os
 import pathlib
 import tomllib
 from typing import Any
+
+from trpo_jax.files import read_text, without_repetition
 
 _LARGEST = 2**20  # bytes
 _DESCRIBES = ("environment", "on_host", "versions")  # a run, and asks for nothing
@@ -32,15 +35,14 @@ def read_config_file(path: str | os.PathLike) -> dict[str, Any]:
         {'max_kl': 0.02, 'hidden_sizes': (8,)}
     """
     path = pathlib.Path(path)
-    parsers = {".toml": tomllib.loads, ".json": json.loads}
+    parsers = {
+        ".toml": tomllib.loads,
+        ".json": functools.partial(json.loads, object_pairs_hook=without_repetition),
+    }
     if path.suffix not in parsers:
         raise ValueError(f"a file of values must end in .toml or .json; got {path}")
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise ValueError(f"it is larger than {_LARGEST} bytes")
-        found = parsers[path.suffix](content.decode("utf-8"))
+        found = parsers[path.suffix](read_text(path, _LARGEST))
         if not isinstance(found, dict):
             raise ValueError("it holds no names with values")
         return _flat({k: v for k, v in found.items() if k not in _DESCRIBES})

@@ -64,6 +64,8 @@ def require_device() -> None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter from JAX 0.10
         asked = jax.config.jax_platforms
+        if asked is None:
+            raise ValueError(f"JAX finds no device to run on: {error}") from error
         raise ValueError(
             f"JAX_PLATFORMS={asked} asks for a device that JAX cannot use here: leave "
             "it out and JAX takes what there is, or install a JAX that can, such as "

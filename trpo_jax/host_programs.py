@@ -20,7 +20,6 @@ from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.host import (
     HostEnvironment,
     MakeHost,
-    SimulatorError,
     check_host_environment,
 )
 from trpo_jax.evaluation import Evaluation
@@ -141,8 +140,7 @@ def compile_host_programs(
         states = []
         for k, seed in enumerate(seeds.tolist()):
             state = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), tree)
-            done = int(state.iteration)  # so that no episode begins as an earlier one
-            observation = start(seed * _SEEDS_APART + done * plan.config.num_envs)
+            observation = start(_later_seed(seed, int(state.iteration)))
             if saved is None:
                 state = state.replace(
                     observation=jnp.asarray(observation),
@@ -204,6 +202,11 @@ def compile_host_programs(
     )  # fmt: skip
 
 
+def _later_seed(seed: int, iteration: int) -> int:
+    """Return a seed with which no episode begins as one of an earlier start."""
+    return int(np.random.SeedSequence([seed, iteration]).generate_state(1)[0]) // 2
+
+
 def save_states(simulators: list[list[HostEnvironment]]) -> list[bytes] | None:
     """Return the state of every environment, or None if one cannot be had."""
     states: list[bytes] = []
@@ -229,7 +232,7 @@ def load_states(simulators: list[list[HostEnvironment]], states: list[bytes]) ->
     try:
         for each, rows in rows_of(every):
             each.load_state(states[rows])
-    except (SimulatorError, AttributeError) as error:
+    except Exception as error:  # of the user's own simulators
         raise ValueError(str(error)) from error
 
 

@@ -34,10 +34,15 @@ class Sink(Protocol):
 
 
 class JsonLines:
-    """One JSON object a line; numbers that do not exist are null."""
+    """One JSON object a line; numbers that do not exist are null.
 
-    def __init__(self, path: pathlib.Path) -> None:
-        self._file = path.open("w", encoding="utf-8")
+    Args:
+        path: of the file.
+        append: to what is there.
+    """
+
+    def __init__(self, path: pathlib.Path, *, append: bool = False) -> None:
+        self._file = path.open("a" if append else "w", encoding="utf-8")
 
     def start(self, steps_done: int = 0) -> None:
         """Do nothing."""
@@ -53,10 +58,16 @@ class JsonLines:
 
 
 class Csv:
-    """Comma-separated values under a header; numbers that do not exist are empty."""
+    """Comma-separated values under a header; numbers that do not exist are empty.
 
-    def __init__(self, path: pathlib.Path) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="")
+    Args:
+        path: of the file.
+        append: to what is there, under the header that it has.
+    """
+
+    def __init__(self, path: pathlib.Path, *, append: bool = False) -> None:
+        self._file = path.open("a" if append else "w", encoding="utf-8", newline="")
+        self._under_a_header = append and path.stat().st_size > 0
         self._writer: csv.DictWriter | None = None
 
     def start(self, steps_done: int = 0) -> None:
@@ -68,7 +79,8 @@ class Csv:
             self._writer = csv.DictWriter(
                 self._file, list(rows[0]), lineterminator="\n"
             )
-            self._writer.writeheader()
+            if not self._under_a_header:
+                self._writer.writeheader()
         if self._writer is not None:
             self._writer.writerows(rows)
         self._file.flush()

@@ -1,23 +1,24 @@
 """The host's loop: iterations in chunks, and what happens between two of them."""
 
 import contextlib
+import math
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from trpo_jax import checkpoint, logging
-from trpo_jax.environments.host import SimulatorError
+from trpo_jax.complaints import complain
+from trpo_jax.environments.host import LARGEST_STATE, SimulatorError
 from trpo_jax.metrics import Metrics
 from trpo_jax.plan import Plan
 from trpo_jax.programs import Groups, Programs
 from trpo_jax.results import rows_of
-from trpo_jax.signals import note_signals
 from trpo_jax.trust_region import NON_FINITE, Status
 
 PATIENCE = 20  # iterations in a row that a seed may spoil
@@ -52,12 +53,13 @@ def run_chunks(
     sinks: list[logging.Sink],
     *,
     log: np.ndarray | None = None,
+    interrupted: Callable[[], BaseException | None] = lambda: None,
 ) -> Outcome:
     """Train chunk by chunk, and tell the sinks and the disk after each.
 
-    What ends it early, once the chunk under way has ended: SIGINT and SIGTERM, a
-    simulator that fails after the first chunk, or a checkpoint that cannot be written,
-    if the plan says so. A second signal ends it at once. Sinks that fail are dropped
+    What ends it early, once the chunk under way has ended: an interruption, a simulator
+    that fails after the first chunk, numbers that are nothing but spoilt, or a
+    checkpoint that cannot be written, if the plan says so. Sinks that fail are dropped
     from the list.
 
     Args:
@@ -66,39 +68,38 @@ def run_chunks(
         states: to begin with, used up.
         sinks: get the rows of each chunk.
         log: `[I, K, M]` of the iterations that are done already.
+        interrupted: asked after each chunk for what is to end the run, if anything is;
+            see `note_signals`.
     """
-    log = (
-        np.zeros((0, plan.seeds, len(Metrics._fields)), np.float32)
-        if log is None
-        else log
-    )
+    if log is None:
+        log = np.zeros((0, plan.seeds, len(Metrics._fields)), np.float32)
     logs, done, stopped = [log], len(log), None
     keeper, pace = _Keeper(plan, programs, done), _Pace()
-    for sink in sinks:
-        sink.start(done * plan.config.steps_per_iteration)
-    with note_signals() as received:
-        while done < plan.iterations and stopped is None:
-            count = min(
-                plan.chunk, plan.iterations - done, pace.count, keeper.room(done)
-            )
-            try:
-                with pace.measured(count):
-                    states, new = programs.chunk(states, np.int32(count))
-            except SimulatorError as error:  # on the host: the states are still there
-                if done == 0:
-                    raise
-                stopped = error
-                break
-            logs.append(np.asarray(new)[:count])
-            _tell(sinks, rows_of(plan, done, logs[-1]))
-            done += count
-            stopped = received() or keeper.after(done, states, logs)
-            stopped = stopped or _spoilt(plan, logs)
-    if not isinstance(stopped, OSError):  # of a full disk
+    tell(sinks, "start", done * plan.config.steps_per_iteration)
+    while done < plan.iterations and stopped is None:
+        count = min(plan.chunk, plan.iterations - done, pace.count, keeper.room(done))
+        try:
+            with pace.measured(count):
+                states, new = programs.chunk(states, np.int32(count))
+        except SimulatorError as error:  # on the host: the states are still there
+            if done == 0:
+                raise
+            stopped = error
+            break
+        logs.append(np.asarray(new)[:count])
+        tell(sinks, "write", rows_of(plan, done, logs[-1]))
+        done += count
+        stopped = interrupted() or keeper.after(done, states, logs)
+        stopped = stopped or _spoilt(plan, logs)
+    if not isinstance(stopped, NotWrittenError):
         failed = isinstance(stopped, SimulatorError)
         full = keeper.finish(done, states, logs, simulators=not failed)
-        stopped = stopped if failed else full or stopped
+        stopped = stopped or full
     return Outcome(states, np.concatenate(logs), stopped)
+
+
+class NotWrittenError(RuntimeError):
+    """A checkpoint could not be written, and the run was to stop then."""
 
 
 class SpoiltError(RuntimeError):
@@ -157,7 +158,7 @@ class _Keeper:
 
     def after(
         self, done: int, states: Groups, logs: list[np.ndarray]
-    ) -> OSError | None:
+    ) -> NotWrittenError | None:
         """Write a checkpoint if it is time; return what ends the run, if it does."""
         every = self._plan.checkpoint_every
         if done % every if every else time.monotonic() - self._since < EVERY_SECONDS:
@@ -171,7 +172,7 @@ class _Keeper:
         logs: list[np.ndarray],
         *,
         simulators: bool = True,
-    ) -> OSError | None:
+    ) -> NotWrittenError | None:
         """Write a checkpoint unless there is this one; see `after`.
 
         Without those simulators on the host that have gone on, or failed, since then.
@@ -180,7 +181,7 @@ class _Keeper:
         if plan.output_dir is None or done == self._last:
             return None
         tree = {"states": self._programs.gather(states), "log": np.concatenate(logs)}
-        if simulators and (saved := self._programs.simulators()) is not None:
+        if simulators and (saved := self._simulators()) is not None:
             tree["simulators"] = _packed(saved)
         try:
             checkpoint.save(
@@ -190,17 +191,23 @@ class _Keeper:
         except OSError as error:
             said = f"no checkpoint after {done} iterations: {error}"
             if plan.on_checkpoint_error == "stop":
-                return OSError(f"stopped, since there is {said}")
+                return NotWrittenError(f"stopped, since there is {said}")
             if not self._failing:
-                print(
-                    f"\ntrpo-jax: {said}; training goes on", file=sys.stderr, flush=True
-                )
+                goes_on = "; training goes on" * (done < plan.iterations)
+                complain(f"{said}{goes_on}")
             self._failing = True
         else:
             self._failing = False
             self._last = done
         self._since = time.monotonic()
         return None
+
+    def _simulators(self) -> list[bytes] | None:
+        try:
+            return self._programs.simulators()
+        except Exception as error:  # of the user's own simulators
+            complain(f"no state of the simulators in the checkpoint: {error}")
+            return None
 
 
 def description_of(plan: Plan) -> dict[str, Any]:
@@ -230,10 +237,12 @@ def read_checkpoint(plan: Plan, programs: Programs) -> checkpoint.Restored:
             "states": programs.template,
             "log": array((step, plan.seeds, len(Metrics._fields)), np.float32),
         }
-        if "simulators/bytes" in shapes:
+        environments = plan.seeds * plan.config.num_envs
+        if plan.on_host and "simulators/bytes" in shapes:
+            size = math.prod(shapes["simulators/bytes"])
             tree["simulators"] = {
-                "bytes": array(shapes["simulators/bytes"], np.uint8),
-                "sizes": array(shapes.get("simulators/sizes", (0,)), np.int64),
+                "bytes": array((min(size, environments * LARGEST_STATE),), np.uint8),
+                "sizes": array((environments,), np.int64),
             }
         return tree
 
@@ -260,23 +269,19 @@ def unpacked(tree: dict[str, np.ndarray]) -> list[bytes]:
     return [content[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
-def _tell(sinks: list[logging.Sink], rows: list[logging.Row]) -> None:
-    """Hand rows to the sinks; one that fails is reported once and dropped."""
+def tell(sinks: list[logging.Sink], what: str, *values: Any) -> None:
+    """Call a method of every sink; one that fails is reported once and dropped."""
     for sink in list(sinks):
         try:
-            sink.write(rows)
+            getattr(sink, what)(*values)
         except Exception as error:  # whatever a sink is made of, training goes on
             sinks.remove(sink)
             with contextlib.suppress(Exception):
                 sink.close()
             name = type(sink).__name__
-            print(
-                f"\ntrpo-jax: {name} failed and gets no more rows: {error}",
-                file=sys.stderr,
-                flush=True,
-            )
+            complain(f"{name} failed and gets no more rows: {error}")
 
 
-def checkpoints_of(run: str | os.PathLike) -> list[int]:
-    """Return after how many iterations a run has checkpoints, ascending."""
-    return checkpoint.steps_in(pathlib.Path(run) / _DIRECTORY)
+def iterations_kept(run: str | os.PathLike) -> int | None:
+    """Return the iterations done by a run's newest intact checkpoint, if it has one."""
+    return checkpoint.newest_intact(pathlib.Path(run) / _DIRECTORY)

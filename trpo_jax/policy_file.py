@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -15,12 +14,15 @@ from safetensors.numpy import save
 from trpo_jax.config import NetworkConfig
 from trpo_jax.doctor import require_device
 from trpo_jax.environments import (
+    full_name,
     make_environment,
     make_host_environment,
+    require_installed_module,
     runs_on_host,
 )
 from trpo_jax.environments.base import Environment, observation_shapes
 from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.files import open_file, write_whole
 from trpo_jax.leaves import name_of, named
 from trpo_jax.networks import Agent, mlp_agent
 from trpo_jax.normalization import Normalizer, init_moments, normalize_observation
@@ -91,16 +93,16 @@ def save_policy(
         "network": None if network is None else dataclasses.asdict(network),
     }
     description["sha256"] = _checksum(arrays, description)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_bytes(save(arrays, {"trpo_jax": json.dumps(description)}))
-    os.replace(unfinished, path)
+    write_whole(path, save(arrays, {"trpo_jax": json.dumps(description)}))
 
 
-def load_policy(run: str | pathlib.Path) -> SavedPolicy:
+def load_policy(run: str | pathlib.Path, environment: str | None = None) -> SavedPolicy:
     """Read a policy back from a run's directory or from the file itself.
 
     Args:
         run: the directory that training wrote, or its `policy.safetensors`.
+        environment: the name of its environment, for one that imports a module that is
+            not installed.
 
     Returns:
         A `SavedPolicy`; `evaluate` takes its parts.
@@ -129,12 +131,18 @@ def load_policy(run: str | pathlib.Path) -> SavedPolicy:
     except bad_content as error:
         raise ValueError(f"{path} does not hold a policy: {error}") from error
     try:
+        if environment is None:
+            require_installed_module(metadata["environment"])
+        elif full_name(environment) != metadata["environment"]:
+            found = metadata["environment"]
+            raise ValueError(f"its environment is {found}, not {environment}")
         return _rebuild(metadata, arrays)
     except bad_content as error:
         raise ValueError(f"the policy in {path} cannot be used: {error}") from error
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    open_file(path).close()  # it is one
     with safe_open(path, framework="numpy") as file:
         metadata = json.loads((file.metadata() or {}).get("trpo_jax", "{}"))
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

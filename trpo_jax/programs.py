@@ -1,7 +1,9 @@
 """The programs of a run, compiled before the clock of training starts."""
 
+import contextlib
 import functools
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -141,7 +143,8 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
             together = ((states,) * groups,)
             jobs.append(pool.submit(compile_for, ONCE, gather, *together))
     compiled = [job.result() for job in jobs]
-    require_memory(compiled, groups)
+    require_memory(compiled[:3], groups)
+    require_memory(compiled[3:])
     return _side_by_side(plan.seeds, size, groups, compiled, states)
 
 
@@ -220,7 +223,7 @@ def require_memory(compiled: Sequence[Any], at_once: int = 1) -> None:
     Raises:
         ValueError: with what is needed and what there is.
     """
-    needed = at_once * max(map(_bytes_of, compiled))
+    needed = at_once * max(map(_bytes_of, compiled), default=0)
     free = free_memory()
     if free is not None and needed > free:
         raise ValueError(
@@ -251,12 +254,20 @@ def free_memory() -> int | None:
         if "bytes_limit" not in stats:
             return None
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
+    found = []
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        lines = dict(
+            line.split(":", 1)
+            for line in pathlib.Path("/proc/meminfo").read_text("ascii").splitlines()
+        )
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # of a container
+        limit, used = (
+            int(pathlib.Path("/sys/fs/cgroup", name).read_text("ascii"))
+            for name in ("memory.max", "memory.current")
+        )
+        found.append(max(limit - used, 0))
+    return min(found, default=None)
 
 
 def compile_for(options: dict[str, Any], function: Any, *args: Any) -> Any:

@@ -11,7 +11,12 @@ import numpy as np
 
 from trpo_jax import logging
 from trpo_jax.doctor import describe
-from trpo_jax.environments import SIMULATORS
+from trpo_jax.environments import (
+    SIMULATORS,
+    full_name,
+    require_installed_module,
+)
+from trpo_jax.files import flush, read_text, write_whole
 from trpo_jax.metrics import Metrics
 from trpo_jax.plan import Plan, make_plan
 from trpo_jax.plotting import (
@@ -20,6 +25,8 @@ from trpo_jax.plotting import (
     interquartile_mean,
     plot_learning_curve,
 )
+
+_LARGEST, _LONGEST = 2**20, 2**31  # bytes of a description, and of metrics
 
 
 def open_files(plan: Plan, log: np.ndarray | None = None) -> list[logging.Sink]:
@@ -35,59 +42,69 @@ def open_files(plan: Plan, log: np.ndarray | None = None) -> list[logging.Sink]:
     plan.output_dir.mkdir(parents=True, exist_ok=True)
     path = plan.output_dir / "config.json"
     content = _json(plan.as_json() | {"versions": describe()})
-    if log is not None:
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(content, encoding="utf-8")
-        unfinished.replace(path)
-        (plan.output_dir / "evaluation.json").unlink(missing_ok=True)
-    else:
+    kinds = {"metrics.jsonl": logging.JsonLines, "metrics.csv": logging.Csv}
+    if log is None:
         try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(content)
+            path.open("x").close()
         except FileExistsError as error:
             raise ValueError(
                 f"output_dir must be new or empty; {str(plan.output_dir)!r} has just "
                 "been taken by another run: name another one"
             ) from error
-    sinks = [
-        logging.JsonLines(plan.output_dir / "metrics.jsonl"),
-        logging.Csv(plan.output_dir / "metrics.csv"),
-    ]
-    if log is not None:
-        for sink in sinks:
-            sink.write(rows_of(plan, 0, log))
+        write_whole(path, content)
+        return [kind(plan.output_dir / name) for name, kind in kinds.items()]
+    write_whole(path, content)
+    (plan.output_dir / "evaluation.json").unlink(missing_ok=True)
+    rows = rows_of(plan, 0, log)
+    sinks = []
+    for name, kind in kinds.items():
+        path, unfinished = plan.output_dir / name, plan.output_dir / f"{name}.tmp"
+        kept = kind(unfinished)
+        kept.write(rows)
+        kept.close()
+        flush(unfinished)
+        unfinished.replace(path)
+        sinks.append(kind(path, append=True))
     return sinks
 
 
-def read_plan(run: str | os.PathLike, *, named: bool = True) -> Plan:
+def read_plan(run: str | os.PathLike, environment: Any = None) -> Plan:
     """Read back what a run was to do, checked like anything a user types.
 
     Args:
         run: its directory.
-        named: its environment is one that can be found by its name.
+        environment: that the user has named or brought, if so: a name in a file imports
+            nothing but what is installed.
 
     Raises:
         ValueError: when the directory holds no run, or one that is not sound.
     """
     path = pathlib.Path(run) / "config.json"
+    if not path.exists():
+        raise ValueError(f"{run} holds no run: there is no {path.name}")
     try:
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ValueError(f"{run} holds no run: there is no {path.name}") from error
-    try:
-        found = json.loads(content)
+        found = json.loads(read_text(path, _LARGEST))
         found.pop("versions", None)
         on_host, config, network = (
             found.pop(name) for name in ("on_host", "config", "network")
         )
-        simulator = found["environment"].partition(":")[0]
-        known = named and simulator in SIMULATORS
+        name = found["environment"]
+        known = name.partition(":")[0] in SIMULATORS
+        if isinstance(environment, str):
+            if full_name(environment) != name:
+                raise ValueError(f"its environment is {name}, not {environment}")
+        elif environment is not None:
+            known = False
+        elif known:
+            require_installed_module(name)
         values = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in {**config, **network}.items()
         }
         plan = make_plan(known_environment=known, on_host=on_host, **found, **values)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         raise ValueError(f"{path} does not describe a run: {error}") from error
     return dataclasses.replace(plan, output_dir=pathlib.Path(run))
 
@@ -102,9 +119,7 @@ def write_results(
         episode_return,
         plan.environment,
     )
-    (plan.output_dir / "evaluation.json").write_text(
-        _json(evaluation), encoding="utf-8"
-    )
+    write_whole(plan.output_dir / "evaluation.json", _json(evaluation))
 
 
 def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
@@ -145,8 +160,8 @@ def read_run(directory: pathlib.Path) -> Run:
         ValueError: when they are not there or damaged.
     """
     try:
-        plan = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-        lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        plan = json.loads(read_text(directory / "config.json", _LARGEST))
+        lines = read_text(directory / "metrics.jsonl", _LONGEST).splitlines()
         rows = [json.loads(line) for line in lines]
         seeds = sorted({row["seed"] for row in rows})
         steps = sorted({row["environment_steps"] for row in rows})

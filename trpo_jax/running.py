@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import sys
 import time
 from typing import Any, NamedTuple
 
@@ -11,21 +10,23 @@ import jax
 import numpy as np
 
 from trpo_jax import logging
+from trpo_jax.complaints import complain
 from trpo_jax.doctor import describe, require_sound_compiler
 from trpo_jax.environments import make_environment, make_host_environment
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.host import HostEnvironment, MakeHost
 from trpo_jax.environments.watchdog import Watchdog
+from trpo_jax.files import claimed
 from trpo_jax.host_programs import compile_host_programs
-from trpo_jax.loop import Outcome, read_checkpoint, run_chunks, unpacked
+from trpo_jax.loop import iterations_kept, read_checkpoint, run_chunks, tell, unpacked
 from trpo_jax.metrics import Metrics
 from trpo_jax.networks import Agent, check_agent, mlp_agent
 from trpo_jax.plan import Plan, complete
 from trpo_jax.policy_file import save_policy
 from trpo_jax.programs import Groups, Programs, compile_programs
 from trpo_jax.results import open_files, summarize_returns, write_results
-from trpo_jax.signals import Terminated
+from trpo_jax.signals import Terminated, note_signals
 from trpo_jax.state import TrainState
 from trpo_jax.update import scheduled
 
@@ -64,11 +65,12 @@ def run_plan(
     clock = _Clock(time.perf_counter() if start is None else start)
     require_sound_compiler()
     with contextlib.ExitStack() as to_close:
+        if resumed:
+            to_close.enter_context(claimed(plan.output_dir))
         environment, make = _make(plan, environment, to_close)
         plan = complete(plan, environment)
-        sinks = [_open_console(plan)] if progress else []
-        for sink in sinks:
-            to_close.callback(sink.close)
+        sinks: list[logging.Sink] = _open_console(plan) if progress else []
+        to_close.callback(tell, sinks, "close")
         if agent is None:
             agent = mlp_agent(
                 environment.observation_space,
@@ -89,50 +91,55 @@ def run_plan(
         else:
             states, log = programs.init(seeds_of(plan)), None
         if plan.output_dir is not None:  # so far a failure leaves nothing behind
-            files = open_files(plan, log)
-            for sink in files:
-                to_close.callback(sink.close)
-            sinks += files
-        outcome = run_chunks(plan, programs, states, sinks, log=log)
-        for sink in sinks:  # before anything else is printed
-            sink.close()
-        clock.stop("train")
-        state = programs.gather(outcome.states)
-        if plan.output_dir is not None:  # at once, whatever happens to the evaluation
-            save_policy(
-                plan.output_dir / "policy.safetensors",
-                state,
-                plan.environment,
-                plan.network if reloadable else None,
-                action_repeat=plan.config.action_repeat,
+            sinks += open_files(plan, log)
+            if not resumed:
+                to_close.enter_context(claimed(plan.output_dir))
+        with note_signals() as interrupted:
+            outcome = run_chunks(
+                plan, programs, states, sinks, log=log, interrupted=interrupted
             )
-        _require_complete(plan, outcome)
+            tell(sinks, "close")  # before anything else is printed
+            sinks.clear()
+            clock.stop("train")
+            state = programs.gather(outcome.states)
+            if plan.output_dir is not None:  # whatever happens to the evaluation
+                save_policy(
+                    plan.output_dir / "policy.safetensors",
+                    state,
+                    plan.environment,
+                    plan.network if reloadable else None,
+                    action_repeat=plan.config.action_repeat,
+                )
+            stopped = outcome.stopped or interrupted()
+        if stopped is not None:
+            _stop(plan, len(outcome.log), stopped)
         judged = programs.evaluate(seeds_of(plan), outcome.states)
         clock.stop("evaluate")
-    metrics = outcome.metrics
-    evaluation = {
-        "environment": plan.environment,
-        "total_steps": plan.iterations * plan.config.steps_per_iteration,
-        "episodes": plan.evaluation_episodes,
-        "greedy": summarize_returns(judged.episode_return[:, 0]),
-        "sampled": summarize_returns(judged.episode_return[:, 1]),
-        "unfinished_episodes": int(np.sum(~judged.finished)),
-        "seconds": clock.seconds,
-        "versions": describe(),
-        "device": jax.devices()[0].device_kind,
-    }
-    if plan.output_dir is not None:
-        write_results(plan, metrics.episode_return, evaluation)
+        metrics = outcome.metrics
+        evaluation = {
+            "environment": plan.environment,
+            "total_steps": plan.iterations * plan.config.steps_per_iteration,
+            "episodes": plan.evaluation_episodes,
+            "greedy": summarize_returns(judged.episode_return[:, 0]),
+            "sampled": summarize_returns(judged.episode_return[:, 1]),
+            "unfinished_episodes": int(np.sum(~judged.finished)),
+            "seconds": clock.seconds,
+            "versions": describe(),
+            "device": jax.devices()[0].device_kind,
+        }
+        if plan.output_dir is not None:
+            write_results(plan, metrics.episode_return, evaluation)
     return TrainResult(state, metrics, evaluation, agent, environment, plan)
 
 
 def require_something_to_do(plan: Plan, done: int) -> None:
-    """Refuse a plan that holds no iteration beyond those that are done.
+    """Refuse a plan whose iterations are done, judged and all.
 
     Raises:
         ValueError: with what is done and what was asked for.
     """
-    if done >= plan.iterations:
+    judged = (plan.output_dir / "evaluation.json").exists()
+    if done > plan.iterations or (done == plan.iterations and judged):
         steps = done * plan.config.steps_per_iteration
         raise ValueError(
             f"total_steps must be at least one iteration of "
@@ -145,7 +152,7 @@ def _go_on(plan: Plan, programs: Programs) -> tuple[Groups, np.ndarray]:
     """Return states and log of a run's newest intact checkpoint."""
     restored = read_checkpoint(plan, programs)
     for line in restored.skipped:
-        print(f"trpo-jax: {line}; an earlier one is used", file=sys.stderr)
+        complain(f"{line}; an earlier one is used")
     require_something_to_do(plan, restored.step)
     tree, states = restored.tree, None
     if "simulators" in tree:
@@ -153,10 +160,10 @@ def _go_on(plan: Plan, programs: Programs) -> tuple[Groups, np.ndarray]:
             saved = unpacked(tree["simulators"])
             states = programs.scatter(seeds_of(plan), tree["states"], saved)
         except ValueError as error:
-            print(f"trpo-jax: {error}", file=sys.stderr)
+            complain(str(error))
     if states is None:
         if plan.on_host:
-            print("trpo-jax: the simulators start new episodes", file=sys.stderr)
+            complain("the simulators start new episodes")
         states = programs.scatter(seeds_of(plan), tree["states"], None)
     return states, tree["log"]
 
@@ -185,16 +192,12 @@ def _make(
     return environment, None
 
 
-def _require_complete(plan: Plan, outcome: Outcome) -> None:
-    """Raise what ended training: a simulator, a signal, a full disk, spoilt data."""
-    done, stopped = len(outcome.log), outcome.stopped
-    asked = isinstance(stopped, KeyboardInterrupt | Terminated)
-    if stopped is None or (asked and done == plan.iterations):
-        return
+def _stop(plan: Plan, done: int, stopped: BaseException) -> None:
+    """Raise what ended a run, and say how to go on: a signal, a simulator, the disk."""
     said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
-    if plan.output_dir is not None:
+    if plan.output_dir is not None and iterations_kept(plan.output_dir) is not None:
         said += f"; go on with: trpo-jax resume {plan.output_dir}"
-    if asked:
+    if isinstance(stopped, KeyboardInterrupt | Terminated):
         raise type(stopped)(said)
     stopped.add_note(said)
     raise stopped
@@ -218,13 +221,15 @@ def seeds_of(plan: Plan) -> np.ndarray:
     return (plan.seed + np.arange(plan.seeds)).astype(np.uint32)
 
 
-def _open_console(plan: Plan) -> logging.Sink:
+def _open_console(plan: Plan) -> list[logging.Sink]:
     def max_kl(iteration: int) -> float:
         return float(np.mean(scheduled(plan.config, iteration - 1).max_kl))
 
-    return logging.ConsoleProgress(
-        plan.iterations * plan.config.steps_per_iteration,
-        plan.seeds,
-        max_kl,
-        title=plan.environment,
-    )
+    total = plan.iterations * plan.config.steps_per_iteration
+    try:
+        return [
+            logging.ConsoleProgress(total, plan.seeds, max_kl, title=plan.environment)
+        ]
+    except OSError as error:
+        complain(f"no progress is shown: {error}")
+        return []

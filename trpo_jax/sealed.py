@@ -10,13 +10,13 @@ import json
 import operator
 import os
 import pathlib
-import stat
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from trpo_jax.files import flush, open_file, without_repetition
 from trpo_jax.leaves import entry_of, named, numbers_of, stored
 
 PyTree = Any
@@ -24,9 +24,9 @@ PyTree = Any
 ARRAYS, MANIFEST = "arrays.safetensors", "manifest.json"
 DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
-    RecursionError, SafetensorError,
+    RecursionError, MemoryError, SafetensorError,
 )  # fmt: skip
-_LARGEST = 16 * 2**20  # bytes of a manifest, and of the header of the arrays
+_LARGEST = 2 * 2**20  # bytes of a manifest, and of the header of the arrays
 _BLOCK = 2**20
 
 
@@ -39,9 +39,11 @@ def write_folder(folder: pathlib.Path, tree: PyTree, facts: dict[str, Any]) -> N
     """
     leaves = named(tree)
     folder.mkdir()
-    save_file(
-        {name: numbers_of(leaf) for name, leaf in leaves.items()}, folder / ARRAYS
-    )
+    arrays = {name: numbers_of(leaf) for name, leaf in leaves.items()}
+    try:
+        save_file(arrays, folder / ARRAYS)
+    except SafetensorError as error:  # of a full disk
+        raise OSError(str(error)) from error
     manifest = facts | {
         "leaves": {name: entry_of(leaf) for name, leaf in leaves.items()},
         "arrays": _fingerprint(folder / ARRAYS),
@@ -59,7 +61,7 @@ def read_manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
     """
     if folder.is_symlink():
         raise ValueError("it is a symbolic link")
-    with _open(folder / MANIFEST) as file:
+    with open_file(folder / MANIFEST, links=False) as file:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise ValueError(f"{MANIFEST} is larger than {_LARGEST} bytes")
@@ -87,6 +89,19 @@ def read_manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
     }
 
 
+def is_as_written(folder: pathlib.Path, manifest: dict[str, Any]) -> bool:
+    """Return whether the arrays are those that a manifest was written for."""
+    try:
+        with open_file(folder / ARRAYS, links=False) as file:
+            size = os.fstat(file.fileno()).st_size
+        return (
+            size == manifest["arrays"]["bytes"]
+            and _fingerprint(folder / ARRAYS) == manifest["arrays"]
+        )
+    except DAMAGE:
+        return False
+
+
 def read_arrays(
     folder: pathlib.Path, manifest: dict[str, Any], template: PyTree
 ) -> dict[str, np.ndarray]:
@@ -98,7 +113,7 @@ def read_arrays(
     path = folder / ARRAYS
     expected = {name: stored(leaf) for name, leaf in named(template).items()}
     most = sum(leaf.size * leaf.dtype.itemsize for leaf in expected.values()) + _LARGEST
-    with _open(path) as file:
+    with open_file(path, links=False) as file:
         size = os.fstat(file.fileno()).st_size
         if size != manifest["arrays"]["bytes"]:
             raise ValueError(
@@ -109,9 +124,9 @@ def read_arrays(
             raise ValueError(f"{ARRAYS} is larger than what it is to hold")
     if _fingerprint(path) != manifest["arrays"]:
         raise ValueError(f"{ARRAYS} has changed since it was written")
-    with _open(path) as file:
+    with open_file(path, links=False) as file:
         file.seek(8)
-        json.loads(file.read(header), object_pairs_hook=_without_repetition)
+        json.loads(file.read(header), object_pairs_hook=without_repetition)
     arrays = {}
     with safe_open(path, framework="numpy") as file:
         if set(file.keys()) != set(expected):
@@ -126,35 +141,10 @@ def read_arrays(
     return arrays
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError(f"{ARRAYS} holds a name twice")
-    return found
-
-
-def _open(path: pathlib.Path) -> Any:
-    """Open a file that is one: no link, no pipe that nobody writes to."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError(f"{path.name} is not a file")
-    return os.fdopen(descriptor, "rb")
-
-
-def flush(path: pathlib.Path) -> None:
-    """Have the disk hold what was written."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _fingerprint(path: pathlib.Path) -> dict[str, Any]:
     digest = hashlib.sha256()
     size = 0
-    with _open(path) as file:
+    with open_file(path, links=False) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
             size += len(block)

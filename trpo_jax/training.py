@@ -10,9 +10,10 @@ from typing import Any
 from trpo_jax.config import STEPS, check, split_hyper_parameters
 from trpo_jax.environments.base import Environment, check_environment
 from trpo_jax.environments.host import MakeHost, check_host_environment
-from trpo_jax.loop import checkpoints_of
+from trpo_jax.environments.watchdog import Watchdog
+from trpo_jax.loop import iterations_kept
 from trpo_jax.networks import Agent
-from trpo_jax.plan import OnCheckpointError, Plan, make_plan
+from trpo_jax.plan import OnCheckpointError, Plan, check_values, make_plan
 from trpo_jax.results import read_plan
 from trpo_jax.running import TrainResult, require_something_to_do, run_plan
 
@@ -77,7 +78,13 @@ def train(
     if not isinstance(environment, str):
         on_host = callable(environment) and not hasattr(environment, "step")
         if on_host:
-            with contextlib.closing(environment(1, seed)) as one:
+            check_values(simulator_timeout=simulator_timeout)
+            with contextlib.ExitStack() as to_close:
+                make = environment
+                if simulator_timeout:
+                    watchdog = to_close.enter_context(Watchdog(simulator_timeout))
+                    make = watchdog.guarded_simulators(make)
+                one = to_close.enter_context(contextlib.closing(make(1, seed)))
                 check_host_environment(one, 1)
                 name = one.name
         else:
@@ -112,7 +119,7 @@ def resume(
     run: str | os.PathLike,
     *,
     total_steps: int | None = None,
-    environment: Environment | MakeHost | None = None,
+    environment: str | Environment | MakeHost | None = None,
     agent: Agent | None = None,
     progress: bool = True,
 ) -> TrainResult:
@@ -128,7 +135,8 @@ def resume(
         run: the directory that `train` wrote.
         total_steps: environment steps a seed, those that are done included; what the
             run was to do when None.
-        environment: your own, if the run has one.
+        environment: your own, if the run has one; or the name of the run's, if it
+            imports a module that is not installed.
         agent: your own, if the run has one.
         progress: show it on standard output.
 
@@ -141,19 +149,21 @@ def resume(
         ValueError: when the directory holds no run, or nothing is left to do.
         KeyboardInterrupt: see `train`.
     """
-    plan = resumed_plan(run, total_steps, named=environment is None)
+    plan = resumed_plan(run, total_steps, environment)
     if environment is None:
         environment = plan.environment
     return run_plan(plan, environment, agent, progress=progress, resumed=True)
 
 
 def resumed_plan(
-    run: str | os.PathLike, total_steps: int | None, *, named: bool = True
+    run: str | os.PathLike, total_steps: int | None, environment: Any = None
 ) -> Plan:
-    """Return what is to be done by a run that goes on; see `resume` and `read_plan`."""
-    plan = read_plan(run, named=named)
+    """Return what is to be done by a run that goes on; see `resume`."""
+    plan = read_plan(run, environment)
     if total_steps is not None:
         check("total_steps", total_steps, STEPS)
         plan = dataclasses.replace(plan, total_steps=total_steps)
-    require_something_to_do(plan, max(checkpoints_of(run), default=0))
+    done = iterations_kept(run)
+    if done is not None:  # before anything is compiled
+        require_something_to_do(plan, done)
     return plan

@@ -1,7 +1,8 @@
 """Run a small problem for long: `python soak.py ITERATIONS`, in a process of its own.
 
-Checkpoints are written every 2000 iterations. From the first tenth to the last, resident memory,
-threads and open files must not grow, nor may iterations get slower, beyond 5 %.
+A checkpoint is written every 2000 iterations. From the first tenth to the last,
+resident memory, threads and open files must not grow, nor may iterations get slower,
+beyond 5 %.
 """
 
 import dataclasses

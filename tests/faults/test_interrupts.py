@@ -77,6 +77,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
     said = what_it_said(process)
     assert process.returncode == 143
     assert "Traceback" not in said
+    assert "stopped at once" in said
     assert time.monotonic() - start < 10
 
 
@@ -106,7 +107,7 @@ def test_a_full_disk_stops_a_run_that_is_to_stop(tmp_path, monkeypatch):
         usual(arrays, path)
 
     monkeypatch.setattr(sealed, "save_file", fills_up)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(loop.NotWrittenError, match="No space left on device"):
         trpo_jax.train(
             "CartPole-v1", total_steps=960, output_dir=run, checkpoint_every=2,
             on_checkpoint_error="stop", **SMALL,

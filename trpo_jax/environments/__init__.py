@@ -19,6 +19,7 @@ import difflib
 import fnmatch
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import pathlib
 from collections.abc import Callable
@@ -93,6 +94,23 @@ def check_name(name: str) -> tuple[str, str]:
             raise _unknown(name, [prefix + other for other in adapter.names()])
     _refuse_downloads(environment)
     return simulator, environment
+
+
+def require_installed_module(name: str) -> None:
+    """Refuse a name from a file that would import anything but what is installed.
+
+    Raises:
+        ValueError: with what to do: whoever types the name may import what it says.
+    """
+    simulator, _, environment = name.partition(":")
+    module = environment.rpartition(":")[0] if simulator == "gymnasium" else ""
+    top = module.partition(".")[0]
+    if module and top not in importlib.metadata.packages_distributions():
+        raise ValueError(
+            f"{name!r}, a name in a file, would import the module {module!r}, which is "
+            f"no installed package: say that you want this, with --environment {name}, "
+            f"or environment={name!r} in Python"
+        )
 
 
 def full_name(name: str) -> str:

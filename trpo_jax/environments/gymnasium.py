@@ -7,6 +7,7 @@ import importlib
 import multiprocessing
 import multiprocessing.connection
 import signal
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -192,7 +193,8 @@ class GymnasiumEnvironment:
         if not self.can_branch:
             return None
         snapshots = [self.snapshot(i) for i in range(self.num_envs)]
-        with contextlib.suppress(TypeError):  # it is made of something of its own
+        # It may be made of something of its own, or be too large.
+        with contextlib.suppress(TypeError, ValueError):
             return [to_bytes(snapshot) for snapshot in snapshots]
         return None
 
@@ -224,8 +226,9 @@ class GymnasiumEnvironment:
         for process in self._processes:
             if process.is_alive():
                 process.terminate()
+        until = time.monotonic() + _PATIENCE
         for process in self._processes:
-            process.join(_PATIENCE)
+            process.join(max(until - time.monotonic(), 0))
             if process.is_alive():
                 process.kill()
                 process.join()

@@ -13,6 +13,8 @@ import numpy as np
 
 from trpo_jax.environments.spaces import Box, Discrete, Space, rescale_action
 
+LARGEST_STATE = 2**20  # bytes of an environment in a checkpoint
+
 
 class HostStep(NamedTuple):
     """What one step of a batch of environments gives; `B` leads.
@@ -48,9 +50,9 @@ class HostEnvironment(Protocol):
     of the run, not just its own; `valid` must then be True always.
 
     A checkpoint keeps the state of simulators that have two more: `save_state()`, which
-    returns bytes for each environment, or None when they cannot be had, and
-    `load_state(states)`, called after `reset`. Others start new episodes when a run
-    goes on.
+    returns at most `LARGEST_STATE` bytes for each environment, or None when they cannot
+    be had, and `load_state(states)`, called after `reset`. Others start new episodes
+    when a run goes on.
 
     Attributes:
         name: with its simulator, as `envpool:Hopper-v4`.

@@ -15,6 +15,8 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
+from trpo_jax.environments.host import LARGEST_STATE
+
 _WITHOUT_STATE = (OrderEnforcing, PassiveEnvChecker, TimeLimit)
 _WORD = 2**63  # integers beyond it travel as text
 
@@ -67,8 +69,12 @@ def to_bytes(snapshot: Snapshot) -> bytes:
     Raises:
         TypeError: when the simulator's state is made of anything but numbers, strings,
             bytes and arrays, in lists, tuples and dictionaries.
+        ValueError: when it is larger than `LARGEST_STATE`.
     """
-    return flax.serialization.msgpack_serialize(_tagged(snapshot._asdict()))
+    content = flax.serialization.msgpack_serialize(_tagged(snapshot._asdict()))
+    if len(content) > LARGEST_STATE:
+        raise ValueError(f"a state of {len(content)} bytes")
+    return content
 
 
 def from_bytes(content: bytes) -> Snapshot:
@@ -78,6 +84,8 @@ def from_bytes(content: bytes) -> Snapshot:
         ValueError: when it has not written this.
     """
     try:
+        if len(content) > LARGEST_STATE:
+            raise ValueError(f"it has {len(content)} bytes")
         return Snapshot(**_untagged(flax.serialization.msgpack_restore(content)))
     except Exception as error:  # of whatever was met in there
         said = f"the state of a simulator cannot be read: {error}"
@@ -86,23 +94,23 @@ def from_bytes(content: bytes) -> Snapshot:
 
 def _tagged(value: Any) -> Any:
     """Return a value with the kinds named that a file of numbers does not tell."""
-    match value:
-        case dict():
-            pairs = [[_tagged(k), _tagged(v)] for k, v in value.items()]
-            return {"dict": pairs}
-        case tuple():
-            return {"tuple": [_tagged(part) for part in value]}
-        case list():
-            return [_tagged(part) for part in value]
-        case np.ndarray() | np.generic() if value.dtype.hasobject:
-            raise TypeError("an array of objects")
-        case np.ndarray() | np.generic() | None | bool() | float() | str() | bytes():
-            return value
-        case int():
-            return value if -_WORD <= value < _WORD else {"int": str(value)}
+    kind = type(value)  # exactly: what is derived from it comes back as something else
+    if kind is dict:
+        return {"dict": [[_tagged(k), _tagged(v)] for k, v in value.items()]}
+    if kind in (tuple, list):
+        parts = [_tagged(part) for part in value]
+        return parts if kind is list else {"tuple": parts}
+    if kind is int and not -_WORD <= value < _WORD:
+        return {"int": str(value)}
     if _is_ale(value):
         return {"ale": value.serialize()}
-    raise TypeError(f"a {type(value).__name__}")
+    if kind is np.ndarray or isinstance(value, np.generic):
+        known = value.dtype.kind in "biufc" and value.dtype.isnative
+    else:
+        known = kind in (bool, int, float, str, bytes, type(None))
+    if not known:
+        raise TypeError(f"a {kind.__name__}")
+    return value
 
 
 def _untagged(value: Any) -> Any:

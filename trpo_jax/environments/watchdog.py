@@ -1,5 +1,6 @@
 """A time limit for simulators on the host that may hang."""
 
+import contextlib
 import faulthandler
 import functools
 import os
@@ -18,7 +19,7 @@ GRACE = 3.0  # seconds for native code that is interrupted to come back
 
 class _Call(NamedTuple):
     what: str
-    deadline: float
+    deadline: float  # in seconds in which the process ran
 
 
 class Watchdog:
@@ -44,6 +45,8 @@ class Watchdog:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._tick = min(seconds / 10, 1.0)
+        self._now = 0.0  # seconds in which this process ran, so far
         self._call: _Call | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -69,7 +72,7 @@ class Watchdog:
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._call = _Call(what, time.monotonic() + self._seconds)
+            self._call = _Call(what, self._now + self._tick + self._seconds)
             try:
                 return function(*args, **kwargs)
             finally:
@@ -88,16 +91,22 @@ class Watchdog:
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         call = self._call
-        if call is not None and time.monotonic() >= call.deadline:
+        if call is not None and self._now >= call.deadline:
+            self._call = None
             raise SimulatorError(
                 f"{call.what}: no answer for {self._seconds:g} seconds"
             )
 
     def _watch(self) -> None:
         interrupted: _Call | None = None
-        while not self._ended.wait(min(self._seconds / 10, 1.0)):
+        before = time.monotonic()
+        while not self._ended.wait(self._tick):
+            now = time.monotonic()
+            # A process that is stopped for a while has not been waiting.
+            self._now += min(now - before, 2 * self._tick)
+            before = now
             call = self._call
-            late = -1.0 if call is None else time.monotonic() - call.deadline
+            late = -1.0 if call is None else self._now - call.deadline
             if late >= 0 and call is not interrupted:
                 interrupted = call
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
@@ -109,14 +118,19 @@ class Watchdog:
 
 
 class _Guarded:
-    """A simulator whose methods a watchdog guards, all but `close`."""
+    """A simulator whose methods a watchdog guards."""
 
     def __init__(self, environment: HostEnvironment, watchdog: Watchdog) -> None:
         self._environment, self._watchdog = environment, watchdog
 
+    def close(self) -> None:
+        """Let go of it; when that hangs, the failure before is what counts."""
+        with contextlib.suppress(SimulatorError):
+            self._watchdog.guarded(self._environment.name, self._environment.close)()
+
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._environment, name)
-        if name == "close" or not callable(value):
+        if not callable(value):
             return value
         guarded = self._watchdog.guarded(self._environment.name, value)
         setattr(self, name, guarded)  # looked up but once
