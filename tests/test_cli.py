@@ -18,7 +18,7 @@ from helpers import assert_identical
 from scipy.stats import trim_mean
 
 import trpo_jax
-from trpo_jax import cli, doctor, plan
+from trpo_jax import cli, doctor, paths, plan
 from trpo_jax.config import Config, NetworkConfig
 from trpo_jax.presets import PRESETS, preset_of
 
@@ -125,6 +125,7 @@ BAD_VALUES = [
             ("files/list.json", ["no names with values"]),
             ("files/deep.json", ["cannot be read as values"]),
             ("files/twice.toml", ["max_kl is there twice"]),
+            ("files/twice.json", ["holds a name twice"]),
             ("files/large.json", ["larger than"]),
         )
     ],
@@ -195,6 +196,7 @@ FILES = {
     "list.json": b"[1, 2]",
     "deep.json": b"[" * 100_000,
     "twice.toml": b"max_kl = 1\n[config]\nmax_kl = 2",
+    "twice.json": b'{"max_kl": 1, "max_kl": 2}',
     "large.json": b" " * 2**21,
     "unknown.toml": b"max_kll = 1",
     "range.toml": b"[config]\nmax_kl = -1",
@@ -484,7 +486,7 @@ def test_an_interrupt_while_compiling_leaves_nothing(tmp_path):
 def test_two_runs_that_start_together_have_a_directory_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with contextlib.ExitStack() as stack:
-        claims = [plan.claim_directory("envpool:My/Task-v1", 0) for _ in range(3)]
+        claims = [paths.claim_directory("envpool:My/Task-v1", 0) for _ in range(3)]
         claimed = [stack.enter_context(claim) for claim in claims]
         assert len(set(claimed)) == 3
         assert all(path.is_dir() for path in claimed)

@@ -28,7 +28,7 @@ from trpo_jax.environments.gymnax import GymnaxEnvironment, names
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.networks import Agent, Network
 from trpo_jax.normalization import Normalizer
-from trpo_jax.plan import check_suffix
+from trpo_jax.paths import check_suffix
 from trpo_jax.policy_file import SavedPolicy
 from trpo_jax.video import Recording, write_video
 from trpo_jax.watching import record

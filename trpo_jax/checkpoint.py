@@ -95,7 +95,7 @@ def save(
         check("keep", keep, COUNT)
     directory = pathlib.Path(directory)
     if not directory.is_dir():
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
         flush(directory.parent)
     remove_litter(directory)
     unfinished = directory / f"{_UNFINISHED}{secrets.token_hex(8)}"

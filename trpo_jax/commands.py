@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trpo_jax.config import Config, NetworkConfig
-from trpo_jax.plan import Plan, check_folder, check_suffix, claim_directory
+from trpo_jax.paths import check_folder, check_suffix, claim_directory
+from trpo_jax.plan import Plan
 from trpo_jax.presets import PRESETS
 
 if TYPE_CHECKING:

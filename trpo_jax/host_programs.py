@@ -5,10 +5,8 @@ and the update are compiled, and the host steps the simulators in between.
 """
 
 import contextlib
-import itertools
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,17 +23,19 @@ from trpo_jax.environments.host import (
 from trpo_jax.evaluation import Evaluation
 from trpo_jax.host_evaluation import evaluate_on_host, evaluation_seed
 from trpo_jax.host_rollout import (
-    Actor,
     act_once,
-    collect_on_host,
     empty_rollout,
     make_actor,
-    rows_of,
+)
+from trpo_jax.host_training import (
+    Compiled,
+    later_seed,
+    load_states,
+    save_states,
+    train_on_host,
 )
 from trpo_jax.host_vine import (
     HostVine,
-    VineActor,
-    collect_vine_on_host,
     empty_vine,
     make_vine_actor,
 )
@@ -72,28 +72,6 @@ PyTree = Any
 # cannot keep the cores busy; on few of them, twice the calls cost more than they save.
 SIMULATORS = 2 if cores() >= 4 else 1
 _SEEDS_APART = 1_000_003  # of the environments of two agents
-
-
-class Compiled(NamedTuple):
-    """The compiled parts of a run on the host.
-
-    Attributes:
-        begin: seed and first observations `[B, ...]` → state.
-        act: see `make_actor`.
-        improve: state, rollout and, of a vine, its `HostVine` → state, `Lesson`,
-            `Improved`.
-        fit: state, `Lesson`, `Improved` and rollout → critic parameters, its
-            optimiser's state, and one row of `Metrics`.
-        vine: what a vine calls, or None on a single path.
-        state: shapes of one.
-    """
-
-    begin: Callable[..., TrainState]
-    act: Actor
-    improve: Callable[..., tuple[TrainState, Lesson, Improved]]
-    fit: Callable[..., tuple[PyTree, PyTree, jax.Array]]
-    vine: VineActor | None
-    state: TrainState
 
 
 def compile_host_programs(
@@ -140,7 +118,7 @@ def compile_host_programs(
         states = []
         for k, seed in enumerate(seeds.tolist()):
             state = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), tree)
-            observation = start(_later_seed(seed, int(state.iteration)))
+            observation = start(later_seed(seed, int(state.iteration)))
             if saved is None:
                 state = state.replace(
                     observation=jnp.asarray(observation),
@@ -200,40 +178,6 @@ def compile_host_programs(
         init, chunk, evaluate, gather, scatter, template,
         lambda: save_states(simulators), close,
     )  # fmt: skip
-
-
-def _later_seed(seed: int, iteration: int) -> int:
-    """Return a seed with which no episode begins as one of an earlier start."""
-    return int(np.random.SeedSequence([seed, iteration]).generate_state(1)[0]) // 2
-
-
-def save_states(simulators: list[list[HostEnvironment]]) -> list[bytes] | None:
-    """Return the state of every environment, or None if one cannot be had."""
-    states: list[bytes] = []
-    for each in itertools.chain(*simulators):
-        found = each.save_state() if hasattr(each, "save_state") else None
-        if found is None:
-            return None
-        states += found
-    return states
-
-
-def load_states(simulators: list[list[HostEnvironment]], states: list[bytes]) -> None:
-    """Put every environment where it was.
-
-    Raises:
-        ValueError: when there are more or fewer states than environments, or they are
-            those of others.
-    """
-    every = list(itertools.chain(*simulators))
-    environments = sum(each.num_envs for each in every)
-    if len(states) != environments:
-        raise ValueError(f"{len(states)} states for {environments} environments")
-    try:
-        for each, rows in rows_of(every):
-            each.load_state(states[rows])
-    except Exception as error:  # of the user's own simulators
-        raise ValueError(str(error)) from error
 
 
 def divide(num_envs: int, simulators: int) -> list[int]:
@@ -303,64 +247,3 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
         acting = first.replace(observation=np.zeros((size, *one.shape), one.dtype))
         jax.block_until_ready(act_once(acting, act))
     return Compiled(begin, act, first_half, second_half, vine, state)
-
-
-def train_on_host(
-    state: TrainState,
-    environments: Sequence[HostEnvironment],
-    compiled: Compiled,
-    beside: ThreadPoolExecutor,
-    *,
-    iterations: int,
-    config: Config,
-) -> tuple[TrainState, np.ndarray]:
-    """Train one agent; its critic is fitted while its new policy already acts.
-
-    Args:
-        state: as from `Compiled.begin` or an earlier call.
-        environments: simulators that stand where `state.observation` was seen.
-        compiled: the parts.
-        beside: a thread for the critic: JAX on CPU runs what one thread asks for in
-            turn.
-        iterations: how many.
-        config: of the run.
-
-    Returns:
-        The state, and a log `[iterations, M]` of `Metrics`.
-    """
-    log = []
-    fitting: Future | None = None
-
-    def fitted(state: TrainState) -> TrainState:
-        if fitting is None:
-            return state
-        critic_params, optimizer_state, metrics = fitting.result()
-        log.append(metrics)
-        return state.replace(
-            critic_params=critic_params, critic_optimizer_state=optimizer_state
-        )
-
-    for _ in range(iterations):
-        found: list[HostVine] = []
-        if compiled.vine is None:
-            state, rollout = collect_on_host(
-                state,
-                environments,
-                compiled.act,
-                num_steps=config.num_steps,
-                stagger_starts=config.stagger_starts,
-                time_limit=config.training_time_limit,
-            )
-            state = fitted(state)
-        else:  # the critic values branches
-            state, rollout, *found = collect_vine_on_host(
-                fitted(state), environments, compiled.vine, config
-            )
-        state, *improved = compiled.improve(state, rollout, *found)
-        fitting = beside.submit(_wait_for, compiled.fit, state, *improved, rollout)
-        state = state.replace(iteration=state.iteration + 1)
-    return fitted(state), np.asarray(log)
-
-
-def _wait_for(function: Callable[..., Any], *args: Any) -> Any:
-    return jax.block_until_ready(function(*args))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trpo_jax.plan import check_suffix
+from trpo_jax.paths import check_suffix
 
 GIF_BYTES = 3_000_000  # the first size is taken that is likely to stay below
 GIF_SIZES = ((320, 25), (240, 25), (240, 12.5), (160, 12.5))  # width, frames a second

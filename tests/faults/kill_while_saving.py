@@ -27,7 +27,8 @@ def tree(step):
 def save_for_ever(directory, step):
     while True:
         step += 1
-        save(directory, tree(step), step=step, keep=2)
+        for _ in range(2):  # the second replaces the first
+            save(directory, tree(step), step=step, keep=2)
 
 
 def main(rounds):

@@ -25,6 +25,25 @@ SMALL = {
     "critic_minibatch_size": 8, "evaluation_episodes": 2, "progress": False,
 }  # fmt: skip
 STEPS = ITERATIONS * 32
+CASES = {
+    "one": ("CartPole-v1", 1, {}),
+    "two": ("CartPole-v1", 2, {}),
+    "schedules": (
+        "Pendulum-v1", 1,
+        {
+            "max_kl_final": 0.1, "critic_learning_rate_final": 0.5,
+            "stagger_starts": True, "normalize_observation": True,
+            "scale_reward": True, "fisher_fraction": 0.5, "action_repeat": 1,
+        },
+    ),
+    "vine": (
+        "CartPole-v1", 1,
+        {
+            "sampling": "vine", "num_envs": 2, "vine_states": 2, "vine_actions": 2,
+            "vine_steps": 2,
+        },
+    ),
+}  # fmt: skip
 SAME = ("metrics.jsonl", "metrics.csv", "policy.safetensors")
 
 
@@ -61,25 +80,27 @@ def main(cuts):
         folder = pathlib.Path(name)
         jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        for seeds in (1, 2):
-            whole = folder / f"{seeds}"
+        for case, (environment, seeds, more) in CASES.items():
+            values = {**SMALL, "checkpoint_every": 1, "keep": ITERATIONS, **more}
+            whole = folder / case
             trpo_jax.train(
-                "CartPole-v1", total_steps=STEPS, seeds=seeds, output_dir=whole,
-                checkpoint_every=1, keep=ITERATIONS, **SMALL,
-            )  # fmt: skip
+                environment, total_steps=STEPS, seeds=seeds, output_dir=whole, **values
+            )
             for cut in rng.choice(np.arange(1, ITERATIONS), cuts, replace=False):
-                run = folder / f"{seeds}-{cut}"
+                run = folder / f"{case}-{cut}"
                 laid_out(whole, run, int(cut))
                 trpo_jax.resume(run, progress=False)
-                compare(run, whole, f"{seeds} seeds, cut at {cut}")
-            half = folder / f"{seeds}-half"
+                compare(run, whole, f"{case}, cut at {cut}")
+            if case not in ("one", "two"):
+                continue  # schedules keep the length of the first plan
+            half = folder / f"{case}-half"
             trpo_jax.train(
-                "CartPole-v1", total_steps=STEPS // 2, seeds=seeds, output_dir=half,
-                checkpoint_every=1, keep=ITERATIONS, **SMALL,
+                environment, total_steps=STEPS // 2, seeds=seeds, output_dir=half,
+                **values,
             )  # fmt: skip
             trpo_jax.resume(half, total_steps=STEPS, progress=False)
-            compare(half, whole, f"{seeds} seeds, twice as long")
-    print(f"{2 * cuts} cuts and 2 longer runs, all files equal")
+            compare(half, whole, f"{case}, twice as long")
+    print(f"{len(CASES) * cuts} cuts and 2 longer runs, all files equal")
 
 
 if __name__ == "__main__":

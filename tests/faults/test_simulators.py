@@ -1,5 +1,6 @@
 """Simulators on the host that raise, die and hang, and those that give their state."""
 
+import collections
 import ctypes
 import functools
 import json
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np
@@ -18,7 +20,8 @@ import trpo_jax
 from trpo_jax import checkpoint
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.host import SimulatorError
-from trpo_jax.environments.snapshots import from_bytes, to_bytes
+from trpo_jax.environments.snapshots import Snapshot, from_bytes, to_bytes
+from trpo_jax.environments.watchdog import Watchdog
 
 SMALL = {
     "num_envs": 2, "num_steps": 8, "hidden_sizes": (4,), "critic_epochs": 1,
@@ -257,6 +260,70 @@ def test_states_that_no_file_of_numbers_holds_are_not_kept():
     assert environment.save_state() is None
     inner.clone_state = lambda include_rng: lambda: None
     assert environment.save_state() is None
+
+
+def test_kinds_that_would_come_back_as_others_are_not_kept():
+    class Pair(NamedTuple):
+        x: int
+
+    for state in (
+        Pair(1), collections.OrderedDict(a=1), np.arange(3, dtype=">f4"),
+        np.array(["a"]), {1: {2}}, np.zeros(2**20),
+    ):  # fmt: skip
+        with pytest.raises((TypeError, ValueError)):
+            to_bytes(Snapshot(state, [], {}))
+
+
+def test_a_state_that_cannot_be_had_does_not_end_a_run(tmp_path, capfd):
+    def others(num_envs, seed):
+        made = walks(num_envs, seed)
+
+        def fail():
+            raise RuntimeError("out of tape")
+
+        made.save_state = fail
+        return made
+
+    values = {**SMALL, "progress": False}
+    run = tmp_path / "run"
+    result = trpo_jax.train(others, total_steps=96, output_dir=run, **values)
+    assert result.metrics.kl.shape == (1, 6)
+    assert "no state of the simulators in the checkpoint: out of tape" in (
+        capfd.readouterr().err
+    )
+    assert checkpoint.steps_in(run / "checkpoints") == [6]
+
+
+def test_a_process_that_was_stopped_has_not_been_waiting():
+    wake = f"sleep 1.5; kill -CONT {os.getpid()}"
+    with Watchdog(0.5) as watchdog, subprocess.Popen(["sh", "-c", wake]):
+        stop = watchdog.guarded("stopping", os.kill)
+        stop(os.getpid(), signal.SIGSTOP)
+        watchdog.guarded("working", time.sleep)(0.4)
+
+
+def test_a_signal_that_comes_too_late_is_no_answer_missed():
+    with Watchdog(60.0) as watchdog:
+        watchdog.guarded("in time", signal.raise_signal)(signal.SIGALRM)
+        signal.raise_signal(signal.SIGALRM)
+
+
+def test_a_simulator_that_hangs_where_it_is_made(tmp_path):
+    with pytest.raises(SimulatorError, match=r"no answer for 0\.5 seconds"):
+        trpo_jax.train(
+            lambda num_envs, seed: hang(), simulator_timeout=0.5, progress=False
+        )
+
+
+def test_a_simulator_that_hangs_where_it_ends_has_done_its_work():
+    def make(num_envs, seed):
+        made = walks(num_envs, seed)
+        made.close = hang
+        return made
+
+    values = {**SMALL, "progress": False, "total_steps": 48}
+    result = trpo_jax.train(make, simulator_timeout=0.5, **values)
+    assert result.metrics.kl.shape == (1, 3)
 
 
 @pytest.mark.parametrize(
