@@ -36,6 +36,7 @@ def pytest_configure(config):
         # One directory a worker: JAX does not write its files atomically.
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         directory = config.cache.mkdir(f"jax-{jax.__version__}-{worker}")
+        os.environ["XDG_CACHE_HOME"] = str(directory)  # of the commands it starts
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -103,7 +103,7 @@ def save(
         facts = {
             "format": FORMAT,
             "trpo_jax": __version__,
-            "step": step,
+            "step": int(step),
             "description": description or {},
         }
         write_folder(unfinished, tree, facts)

@@ -8,13 +8,16 @@ import functools
 import io
 import operator
 import os
+import signal
 import sys
+import threading
 import time
 from typing import Annotated, Any, get_args
 
 import tyro
 
-from trpo_jax import __version__, commands
+from trpo_jax import __version__, commands, signals
+from trpo_jax.compilation_cache import keep_compiled_programs
 from trpo_jax.complaints import as_flag, complain, one_line
 from trpo_jax.config import (
     COUNT,
@@ -30,7 +33,6 @@ from trpo_jax.environments import SIMULATORS, full_name, known_names
 from trpo_jax.environments.host import SimulatorError
 from trpo_jax.plan import OnCheckpointError, Plan, check_values, make_plan
 from trpo_jax.presets import preset_of
-from trpo_jax.signals import Terminated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +169,10 @@ def main(argv: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not every encoding has a δ
             stream.reconfigure(errors="replace")
+    if threading.current_thread() is threading.main_thread():
+        for signum in signals.ENDING:  # whenever they come
+            if signal.getsignal(signum) is signal.SIG_DFL:
+                signal.signal(signum, signals.raise_terminated)
     sys.path.append(os.getcwd())  # as `python -m` has it: for gymnasium:module:name
     try:
         _run(_parse(argv), started)
@@ -174,10 +180,10 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # an OSError: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except (KeyboardInterrupt, Terminated) as signal:
-        complain(str(signal) or "interrupted")
+    except (KeyboardInterrupt, signals.Terminated) as asked:
+        complain(str(asked) or "interrupted")
         # The compiler's threads do not survive an orderly exit.
-        os._exit(143 if isinstance(signal, Terminated) else 130)
+        os._exit(143 if isinstance(asked, signals.Terminated) else 130)
     except SimulatorError as error:  # whose traceback is the user's
         complain("\n".join([str(error), *getattr(error, "__notes__", [])]))
         sys.exit(1)
@@ -191,6 +197,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(command: Command, started: float) -> None:
+    keep_compiled_programs()
     match command:
         case Train():
             commands.train(_plan(command), started)
@@ -254,7 +261,7 @@ def _train_defaults(environment: str | None, values: dict[str, Any]) -> Train:
     run = {name: value for name, value in values.items() if name in of_run}
     check_values(**run)
     others = {name: value for name, value in values.items() if name not in of_run}
-    algorithm, network = split_hyper_parameters(others)
+    algorithm, network = split_hyper_parameters(others, also=of_run)
     return Train(
         **{"total_steps": preset.total_steps} | run,
         environment=environment or tyro.MISSING,

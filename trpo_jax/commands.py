@@ -1,6 +1,7 @@
 """What each command does; the command line is taken apart in `cli`."""
 
 import dataclasses
+import os
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -170,6 +171,8 @@ def examine() -> int:
 
     for name, value in describe().items():
         print(f"{name:>10}  {value}")
+    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR", "not kept")
+    print(f"compiled programs: {directory}")
     checks = self_check()
     for check in checks:
         verdict = "right" if check.passed else f"WRONG, expected {check.expected}"

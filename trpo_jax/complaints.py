@@ -67,6 +67,7 @@ def _refused_value(message: str, fields: dict[str, dataclasses.Field]) -> str | 
 
     if found := re.match(r"Error parsing __.*?: (\w.* must .*)", message):
         return as_flag(found[1])
+    message = message.partition(". Got errors:")[0]
     if found := re.match(r"Error parsing (--[\w-]+): .*?(\[?'.*'\]?)$", message):
         return f"{found[1]} must be {words(found[1])}; got {found[2]}"
     if found := re.match(r"invalid choice ('.*') for argument '(--[\w-]+)'", message):

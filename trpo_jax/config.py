@@ -4,7 +4,7 @@ Nothing here imports JAX, so that help is printed and bad input refused at once.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -277,8 +277,14 @@ class NetworkConfig(_Checked):
             check("critic_hidden_sizes", self.critic_hidden_sizes, SIZES)
 
 
-def split_hyper_parameters(values: dict[str, Any]) -> tuple[dict, dict]:
+def split_hyper_parameters(
+    values: dict[str, Any], also: Iterable[str] = ()
+) -> tuple[dict, dict]:
     """Sort flat names into those of `Config` and those of `NetworkConfig`.
+
+    Args:
+        values: by name.
+        also: names that would have been right, too.
 
     Raises:
         ValueError: for a name that neither has, with the nearest that one has.
@@ -292,7 +298,9 @@ def split_hyper_parameters(values: dict[str, Any]) -> tuple[dict, dict]:
     known = groups[0] | groups[1]
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0.0)
+            near = difflib.get_close_matches(
+                name.replace("-", "_"), known.union(also), 1, 0.0
+            )
             raise ValueError(f"unknown hyper-parameter {name!r}; nearest: {near[0]!r}")
     algorithm, network = (
         {name: value for name, value in values.items() if name in group}

@@ -10,11 +10,12 @@ from typing import Any
 from trpo_jax.files import read_text, without_repetition
 
 _LARGEST = 2**20  # bytes
-_DESCRIBES = ("environment", "on_host", "versions")  # a run, and asks for nothing
+_DESCRIBES = ("environment", "on_host", "compile_briefly", "versions")  # a run
+_TABLES = ("config", "network")
 
 
 def read_config_file(path: str | os.PathLike) -> dict[str, Any]:
-    """Read names and values, in whatever tables they are.
+    """Read names and values; hyper-parameters may be in tables `config` and `network`.
 
     A run's own `config.json` can be read again: its values are taken, in whatever
     environment and with whatever versions it ran.
@@ -23,8 +24,8 @@ def read_config_file(path: str | os.PathLike) -> dict[str, Any]:
         path: of a `.toml` or `.json` file.
 
     Raises:
-        ValueError: for another ending, a file that cannot be read, or a name that is
-            there twice.
+        ValueError: for another ending, a file that cannot be read, another table, or a
+            name that is there twice.
 
     Example:
         >>> import tempfile
@@ -54,7 +55,10 @@ def read_config_file(path: str | os.PathLike) -> dict[str, Any]:
 def _flat(table: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in table.items():
-        inner = _flat(value) if isinstance(value, dict) else {name: value}
+        if isinstance(value, dict) and name not in _TABLES:
+            known = ", ".join(_TABLES)
+            raise ValueError(f"there is no table {name}; there are {known}")
+        inner = value if isinstance(value, dict) else {name: value}
         if twice := values.keys() & inner.keys():
             raise ValueError(f"{min(twice)} is there twice")
         values |= inner

@@ -41,14 +41,13 @@ from trpo_jax.host_vine import (
 )
 from trpo_jax.metrics import Metrics, summarize
 from trpo_jax.networks import Agent
-from trpo_jax.plan import Plan
+from trpo_jax.plan import Plan, cores
 from trpo_jax.programs import (
     FOR_LONG,
     ONCE,
     Groups,
     Programs,
     compile_for,
-    cores,
     require_memory,
     stream,
 )

@@ -10,6 +10,7 @@ PyTree = Any
 _PLAIN = frozenset(
     ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
 )  # what numpy and a file both know; the others travel as unsigned integers
+_RESERVED = "__metadata__"
 _KEY_KINDS = ("threefry2x32", "rbg", "unsafe_rbg")
 
 
@@ -27,7 +28,8 @@ def named(tree: PyTree) -> dict[str, Any]:
     """Return the leaves by name: arrays, keys, or shapes of these.
 
     Raises:
-        ValueError: when two have the same name.
+        ValueError: when two have the same name, or one has what the file keeps for
+            itself.
     """
     pairs = [
         (name_of(path), leaf if hasattr(leaf, "dtype") else np.asarray(leaf))
@@ -36,6 +38,8 @@ def named(tree: PyTree) -> dict[str, Any]:
     leaves = dict(pairs)
     if len(leaves) != len(pairs):
         raise ValueError("two leaves of the tree have the same name")
+    if _RESERVED in leaves:
+        raise ValueError(f"no leaf of the tree may have the name {_RESERVED}")
     return leaves
 
 
@@ -73,6 +77,8 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(kind: np.dtype) -> np.dtype:
+    if kind.kind not in "biufV":  # V: what numpy itself does not know, as bfloat16
+        raise ValueError(f"a leaf of type {kind} cannot be kept: only numbers and keys")
     return kind if kind.str[1:] in _PLAIN else np.dtype(f"u{kind.itemsize}")
 
 

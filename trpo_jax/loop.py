@@ -184,6 +184,8 @@ class _Keeper:
         if simulators and (saved := self._simulators()) is not None:
             tree["simulators"] = _packed(saved)
         try:
+            if not (plan.output_dir / "config.json").exists():
+                raise FileNotFoundError(f"{plan.output_dir} is not there any more")
             checkpoint.save(
                 plan.output_dir / _DIRECTORY, tree, step=done,
                 description=description_of(plan), keep=plan.keep,
@@ -192,7 +194,7 @@ class _Keeper:
             said = f"no checkpoint after {done} iterations: {error}"
             if plan.on_checkpoint_error == "stop":
                 return NotWrittenError(f"stopped, since there is {said}")
-            if not self._failing:
+            if not self._failing or done == plan.iterations:
                 goes_on = "; training goes on" * (done < plan.iterations)
                 complain(f"{said}{goes_on}")
             self._failing = True

@@ -10,6 +10,7 @@ import numpy as np
 from trpo_jax.config import (
     COUNT,
     COUNT_OR_ZERO,
+    FLAG,
     NON_NEGATIVE,
     STEPS,
     Config,
@@ -25,6 +26,7 @@ from trpo_jax.presets import DEFAULT, preset_of
 
 OnCheckpointError = Literal["continue", "stop"]
 REPORTS = 25  # to the host in a run, or more in a long one
+SHORT_RUN = 500_000  # environment steps of all seeds of a core together
 LONGEST_CHUNK = 100  # iterations between two of them
 RULES = {
     "total_steps": STEPS,
@@ -58,6 +60,8 @@ class Plan:
         on_checkpoint_error: what happens when one cannot be written.
         simulator_timeout: seconds that a call of a simulator on the host may take; 0
             for as long as it likes.
+        compile_briefly: spend less time on compiling than the fastest program would
+            take; known from the length of the run, and kept when it is made longer.
     """
 
     environment: str
@@ -73,6 +77,7 @@ class Plan:
     keep: int = 2
     on_checkpoint_error: OnCheckpointError = "continue"
     simulator_timeout: float = 0.0
+    compile_briefly: bool = False
 
     @property
     def iterations(self) -> int:
@@ -105,6 +110,7 @@ def make_plan(
     keep: int = 2,
     on_checkpoint_error: OnCheckpointError = "continue",
     simulator_timeout: float = 0.0,
+    compile_briefly: bool | None = None,
     **hyper_parameters: Any,
 ) -> Plan:
     """Check everything that can be known in advance, presets filled in.
@@ -153,6 +159,10 @@ def make_plan(
             "simulator_timeout must be 0 for a simulator inside the compiled program; "
             f"got {simulator_timeout!r}"
         )
+    if compile_briefly is None:
+        of_a_core = -(-seeds // min(seeds, cores()))
+        compile_briefly = of_a_core * total_steps <= SHORT_RUN
+    check("compile_briefly", compile_briefly, FLAG)
     total_steps, seeds, seed, evaluation_episodes = map(
         int, (total_steps, seeds, seed, evaluation_episodes)
     )
@@ -179,6 +189,7 @@ def make_plan(
         keep=int(keep),
         on_checkpoint_error=on_checkpoint_error,
         simulator_timeout=float(simulator_timeout),
+        compile_briefly=compile_briefly,
     )
 
 
@@ -259,3 +270,10 @@ def complete(plan: Plan, environment: Any) -> Plan:
         length = config.schedule_iterations or plan.iterations
         config = dataclasses.replace(config, schedule_iterations=length)
     return dataclasses.replace(plan, config=config)
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

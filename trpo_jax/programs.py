@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from trpo_jax.environments.base import Environment
 from trpo_jax.evaluation import Evaluation, evaluate
 from trpo_jax.metrics import Metrics
 from trpo_jax.networks import Agent
-from trpo_jax.plan import Plan
+from trpo_jax.plan import Plan, cores
 from trpo_jax.state import TrainState
 from trpo_jax.trpo import init, train_step
 
@@ -30,7 +29,6 @@ PyTree = Any
 FOR_LONG = {"xla_backend_optimization_level": 1}
 BRIEFLY = FOR_LONG | {"xla_cpu_use_fusion_emitters": False}
 ONCE = BRIEFLY | {"xla_backend_optimization_level": 0}
-_SHORT_RUN = 500_000  # environment steps of all seeds of a group together
 
 
 Groups = tuple[TrainState, ...]
@@ -125,14 +123,13 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
 
     seeds = jax.ShapeDtypeStruct((size,), jnp.uint32)
     states = jax.eval_shape(begin, seeds)
-    short = size * plan.total_steps <= _SHORT_RUN
     judged = (seeds, states.policy_params, states.normalizer)
     with ThreadPoolExecutor(2) as pool:
         jobs = [
             pool.submit(compile_for, ONCE, begin, seeds),
             pool.submit(
                 compile_for,
-                BRIEFLY if short else FOR_LONG,
+                BRIEFLY if plan.compile_briefly else FOR_LONG,
                 jax.jit(chunk, donate_argnums=0),
                 states,
                 np.int32(0),
@@ -204,13 +201,6 @@ def stream(seed: int | jax.Array, number: int) -> jax.Array:
     0 for training, 1 for its judgement, 2 for later ones, 3 for films.
     """
     return jax.random.fold_in(jax.random.key(seed), number)
-
-
-def cores() -> int:
-    """Return how many CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def require_memory(compiled: Sequence[Any], at_once: int = 1) -> None:

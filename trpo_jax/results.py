@@ -84,6 +84,10 @@ def read_plan(run: str | os.PathLike, environment: Any = None) -> Plan:
         raise ValueError(f"{run} holds no run: there is no {path.name}")
     try:
         found = json.loads(read_text(path, _LARGEST))
+        parts = ("environment", "on_host", "config", "network")
+        missing = [name for name in parts if name not in found]
+        if missing or not isinstance(found, dict):
+            raise ValueError(f"{', '.join(missing)} missing")
         found.pop("versions", None)
         on_host, config, network = (
             found.pop(name) for name in ("on_host", "config", "network")

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -12,14 +12,25 @@ import numpy as np
 from trpo_jax import logging
 from trpo_jax.complaints import complain
 from trpo_jax.doctor import describe, require_sound_compiler
-from trpo_jax.environments import make_environment, make_host_environment
+from trpo_jax.environments import (
+    make_environment,
+    make_host_environment,
+    module_of,
+)
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.host import HostEnvironment, MakeHost
 from trpo_jax.environments.watchdog import Watchdog
 from trpo_jax.files import claimed
 from trpo_jax.host_programs import compile_host_programs
-from trpo_jax.loop import iterations_kept, read_checkpoint, run_chunks, tell, unpacked
+from trpo_jax.loop import (
+    NotWrittenError,
+    iterations_kept,
+    read_checkpoint,
+    run_chunks,
+    tell,
+    unpacked,
+)
 from trpo_jax.metrics import Metrics
 from trpo_jax.networks import Agent, check_agent, mlp_agent
 from trpo_jax.plan import Plan, complete
@@ -71,14 +82,7 @@ def run_plan(
         plan = complete(plan, environment)
         sinks: list[logging.Sink] = _open_console(plan) if progress else []
         to_close.callback(tell, sinks, "close")
-        if agent is None:
-            agent = mlp_agent(
-                environment.observation_space,
-                environment.action_space,
-                **dataclasses.asdict(plan.network),
-            )
-        else:
-            check_agent(agent, environment)
+        agent = _agent_of(plan, environment, agent)
         clock.stop("start")
         if plan.on_host:
             programs = compile_host_programs(plan, make, environment, agent)
@@ -103,6 +107,7 @@ def run_plan(
             clock.stop("train")
             state = programs.gather(outcome.states)
             if plan.output_dir is not None:  # whatever happens to the evaluation
+                _require_directory(plan)
                 save_policy(
                     plan.output_dir / "policy.safetensors",
                     state,
@@ -113,23 +118,42 @@ def run_plan(
             stopped = outcome.stopped or interrupted()
         if stopped is not None:
             _stop(plan, len(outcome.log), stopped)
-        judged = programs.evaluate(seeds_of(plan), outcome.states)
-        clock.stop("evaluate")
-        metrics = outcome.metrics
-        evaluation = {
-            "environment": plan.environment,
-            "total_steps": plan.iterations * plan.config.steps_per_iteration,
-            "episodes": plan.evaluation_episodes,
-            "greedy": summarize_returns(judged.episode_return[:, 0]),
-            "sampled": summarize_returns(judged.episode_return[:, 1]),
-            "unfinished_episodes": int(np.sum(~judged.finished)),
-            "seconds": clock.seconds,
-            "versions": describe(),
-            "device": jax.devices()[0].device_kind,
-        }
-        if plan.output_dir is not None:
-            write_results(plan, metrics.episode_return, evaluation)
-    return TrainResult(state, metrics, evaluation, agent, environment, plan)
+        try:
+            evaluation = _judge(plan, programs, outcome.states)
+            clock.stop("evaluate")
+            evaluation["seconds"] = clock.seconds
+            if plan.output_dir is not None:
+                write_results(plan, outcome.metrics.episode_return, evaluation)
+        except (KeyboardInterrupt, Terminated) as asked:
+            _stop(plan, len(outcome.log), asked)
+    return TrainResult(state, outcome.metrics, evaluation, agent, environment, plan)
+
+
+def _agent_of(
+    plan: Plan, environment: Environment | HostEnvironment, agent: Agent | None
+) -> Agent:
+    if agent is not None:
+        check_agent(agent, environment)
+        return agent
+    return mlp_agent(
+        environment.observation_space,
+        environment.action_space,
+        **dataclasses.asdict(plan.network),
+    )
+
+
+def _judge(plan: Plan, programs: Programs, states: Groups) -> dict[str, Any]:
+    judged = programs.evaluate(seeds_of(plan), states)
+    return {
+        "environment": plan.environment,
+        "total_steps": plan.iterations * plan.config.steps_per_iteration,
+        "episodes": plan.evaluation_episodes,
+        "greedy": summarize_returns(judged.episode_return[:, 0]),
+        "sampled": summarize_returns(judged.episode_return[:, 1]),
+        "unfinished_episodes": int(np.sum(~judged.finished)),
+        "versions": describe(),
+        "device": jax.devices()[0].device_kind,
+    }
 
 
 def require_something_to_do(plan: Plan, done: int) -> None:
@@ -142,7 +166,7 @@ def require_something_to_do(plan: Plan, done: int) -> None:
     if done > plan.iterations or (done == plan.iterations and judged):
         steps = done * plan.config.steps_per_iteration
         raise ValueError(
-            f"total_steps must be at least one iteration of "
+            f"this run is finished: total_steps must be at least one iteration of "
             f"{plan.config.steps_per_iteration:,} steps more than the {steps:,} that "
             f"are done; got {plan.total_steps:,}"
         )
@@ -192,11 +216,26 @@ def _make(
     return environment, None
 
 
-def _stop(plan: Plan, done: int, stopped: BaseException) -> None:
+def _require_directory(plan: Plan) -> None:
+    """Refuse to write the rest of a run where its beginning is not.
+
+    Raises:
+        NotWrittenError: when somebody has removed or renamed the directory.
+    """
+    if not (plan.output_dir / "config.json").exists():
+        raise NotWrittenError(
+            f"{plan.output_dir} was removed or renamed while the run went on: its "
+            "results have nowhere to go"
+        )
+
+
+def _stop(plan: Plan, done: int, stopped: BaseException) -> NoReturn:
     """Raise what ended a run, and say how to go on: a signal, a simulator, the disk."""
     said = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
     if plan.output_dir is not None and iterations_kept(plan.output_dir) is not None:
         said += f"; go on with: trpo-jax resume {plan.output_dir}"
+        if plan.on_host and module_of(plan.environment):
+            said += f" --environment {plan.environment}"
     if isinstance(stopped, KeyboardInterrupt | Terminated):
         raise type(stopped)(said)
     stopped.add_note(said)

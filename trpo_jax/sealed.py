@@ -10,6 +10,7 @@ import json
 import operator
 import os
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ def write_folder(folder: pathlib.Path, tree: PyTree, facts: dict[str, Any]) -> N
         "arrays": _fingerprint(folder / ARRAYS),
     }
     (folder / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
+    shutil.copymode(folder / MANIFEST, folder / ARRAYS)  # otherwise for us alone
     for path in (folder / ARRAYS, folder / MANIFEST, folder):
         flush(path)
 

@@ -7,9 +7,15 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+ENDING = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if hasattr(signal, name)
+]
+
 
 class Terminated(SystemExit):
-    """SIGTERM has asked for the end; the status is 143."""
+    """SIGTERM, or a terminal that closes, has asked for the end; the status is 143."""
 
     def __init__(self, *said: str) -> None:
         super().__init__(143)
@@ -19,9 +25,14 @@ class Terminated(SystemExit):
         return " ".join(self.said)
 
 
+def raise_terminated(signum: int, frame: Any) -> None:
+    """Raise `Terminated`; a handler of signals."""
+    raise Terminated
+
+
 @contextlib.contextmanager
 def note_signals() -> Iterator[Callable[[], BaseException | None]]:
-    """Note SIGINT and SIGTERM instead of raising in mid-chunk.
+    """Note SIGINT, SIGTERM and SIGHUP instead of raising in mid-chunk.
 
     A chunk uses up the states put in: whoever is interrupted within one has none.
 
@@ -30,7 +41,7 @@ def note_signals() -> Iterator[Callable[[], BaseException | None]]:
         `Terminated`, or None.
     """
     asked: list[BaseException] = []
-    ours = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    usual = [signal.default_int_handler, signal.SIG_DFL, raise_terminated]
 
     def ask(signum: int, frame: Any) -> None:
         kind = KeyboardInterrupt if signum == signal.SIGINT else Terminated
@@ -42,8 +53,8 @@ def note_signals() -> Iterator[Callable[[], BaseException | None]]:
 
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for signum, usual in ours.items():
-            if signal.getsignal(signum) is usual:  # others go on doing what they do
+        for signum in ENDING:
+            if signal.getsignal(signum) in usual:  # others go on doing what they do
                 before[signum] = signal.signal(signum, ask)
     try:
         yield lambda: asked[0] if asked else None

@@ -152,6 +152,13 @@ def resume(
     plan = resumed_plan(run, total_steps, environment)
     if environment is None:
         environment = plan.environment
+    elif not isinstance(environment, str) and not plan.on_host:
+        check_environment(environment)
+    elif not isinstance(environment, str) and not callable(environment):
+        raise ValueError(
+            f"environment must make simulators, as make(num_envs, seed); got "
+            f"{environment!r}"
+        )
     return run_plan(plan, environment, agent, progress=progress, resumed=True)
 
 
@@ -159,6 +166,8 @@ def resumed_plan(
     run: str | os.PathLike, total_steps: int | None, environment: Any = None
 ) -> Plan:
     """Return what is to be done by a run that goes on; see `resume`."""
+    if not isinstance(run, str | os.PathLike):
+        raise ValueError(f"run must be the name of a directory; got {run!r}")
     plan = read_plan(run, environment)
     if total_steps is not None:
         check("total_steps", total_steps, STEPS)

@@ -14,6 +14,8 @@ import pytest
 import trpo_jax
 from trpo_jax import checkpoint, files, loop, running
 from trpo_jax.checkpoint import restore, save, steps_in
+from trpo_jax.plan import make_plan
+from trpo_jax.training import resumed_plan
 
 SMALL = {
     "num_envs": 2, "num_steps": 8, "hidden_sizes": (4,), "critic_epochs": 1,
@@ -171,6 +173,24 @@ def test_an_interruption_of_the_last_chunk_counts(tmp_path, monkeypatch):
     assert steps_in(tmp_path / "run" / "checkpoints") == [6]
     assert (tmp_path / "run" / "policy.safetensors").exists()
     assert trpo_jax.resume(tmp_path / "run", progress=False).evaluation["episodes"] == 1
+
+
+def test_a_directory_that_has_gone_is_said(tmp_path, monkeypatch, capfd):
+    def gone(self):
+        (tmp_path / "run").rename(tmp_path / "moved")
+
+    monkeypatch.setattr(loop._Pace, "__init__", gone)
+    monkeypatch.setattr(loop._Pace, "count", 1, raising=False)
+    with pytest.raises(loop.NotWrittenError, match="was removed or renamed"):
+        train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert "is not there any more" in capfd.readouterr().err
+
+
+def test_a_longer_run_goes_on_with_the_programs_it_had(tmp_path):
+    train(tmp_path / "run")
+    assert resumed_plan(tmp_path / "run", 10_000_000).compile_briefly
+    assert not make_plan("CartPole-v1", total_steps=10_000_000).compile_briefly
 
 
 def test_two_processes_do_not_write_into_one_run(tmp_path):

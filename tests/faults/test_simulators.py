@@ -125,7 +125,7 @@ def test_a_fault_at_step_37_leaves_a_run_that_goes_on(fault, workers, said, tmp_
     assert [json.loads(row)["iteration"] for row in rows] == [*range(1, 7)]
 
 
-@pytest.mark.parametrize("fault", ["fail", "hang", "hang_for_good"])
+@pytest.mark.parametrize("fault", ["fail", "hang", "hang_for_good", "swallow"])
 def test_a_fault_ends_the_command_with_1(fault, tmp_path):
     (tmp_path / "faulty.py").write_text(
         f"""
@@ -165,9 +165,11 @@ gymnasium.register("Faulty-v0", lambda: Faulty(fault), max_episode_steps=100)
         "fail": "LookupError: the coin is lost",
         "hang": "no answer for 1 seconds",
         "hang_for_good": "no answer for 1 seconds, nor to an interrupt",
+        "swallow": "no answer for 1 seconds, nor to an interrupt",
     }
     assert said[fault] in done.stderr
-    assert "trpo_jax/cli.py" not in done.stderr or fault == "hang_for_good"
+    stacks = fault in ("hang_for_good", "swallow")
+    assert "trpo_jax/cli.py" not in done.stderr or stacks
     assert f"in {fault}" in done.stderr  # where it was
     assert checkpoint.steps_in(tmp_path / "run" / "checkpoints")[-1] == 4
 
@@ -229,6 +231,68 @@ def test_simulators_that_give_their_state_go_on_where_they_were(make, tmp_path, 
             (tmp_path / run / name).read_bytes() for run in ("whole", "half")
         )
         assert whole == half, name
+
+
+@pytest.mark.parametrize("cut", [10, 32, 80])
+def test_an_emulator_with_sticky_actions_goes_on_as_it_would_have(cut):
+    pytest.importorskip("ale_py")
+    actions = np.random.default_rng(0).integers(0, 6, (cut + 20, 2))
+
+    def play(environment, actions):
+        for action in actions:
+            environment.send(action)
+            yield environment.receive().next_observation
+
+    def picture(num_envs, seed):
+        return GymnasiumEnvironment("ale_py:ALE/Pong-v5", num_envs, seed)
+
+    one, other = picture(2, 0), picture(2, 9)
+    one.reset()
+    list(play(one, actions[:cut]))
+    saved = one.save_state()
+    expected = list(play(one, actions[cut:]))
+    other.reset()
+    for environment in (other, one):
+        environment.load_state(saved)
+        found = list(play(environment, actions[cut:]))
+        np.testing.assert_array_equal(found, expected)
+
+
+class Leaving(Faulty):
+    """Ends the process, as the author of a script may; or shows something else."""
+
+    def __init__(self, how):
+        super().__init__(lambda: None)
+        self.how = how
+
+    def step(self, action):
+        if self.how == "leaves":
+            sys.exit(7)
+        return np.zeros(5, np.float32), *super().step(action)[1:]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("leaves", r"called sys.exit\(7\)"), ("grows", "Traceback")]
+)
+def test_other_ways_to_fail_are_failures_of_the_simulator(how, said):
+    vector = SyncVectorEnv(
+        [lambda: Leaving(how)], autoreset_mode=AutoresetMode.SAME_STEP
+    )
+    environment = GymnasiumEnvironment(vector, seed=0, max_episode_steps=100)
+    environment.reset()
+    with pytest.raises(SimulatorError, match=said):
+        for _ in range(100):
+            environment.send(np.zeros(1, int))
+            environment.receive()
+
+
+def swallow():
+    """Wait, whatever is raised meanwhile, as a client of a server may."""
+    while True:
+        try:
+            time.sleep(600)
+        except Exception as error:
+            print("again:", error, file=sys.stderr)
 
 
 def test_a_state_that_no_simulator_takes_means_new_episodes(tmp_path, capfd):

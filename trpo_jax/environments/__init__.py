@@ -96,16 +96,26 @@ def check_name(name: str) -> tuple[str, str]:
     return simulator, environment
 
 
+def module_of(name: str) -> str:
+    """Return the module that a name imports, if it is not an installed package; or "".
+
+    Example:
+        >>> module_of("gymnasium:mine:Task-v0"), module_of("gymnasium:numpy:Task-v0")
+        ('mine', '')
+    """
+    simulator, _, environment = name.partition(":")
+    module = environment.rpartition(":")[0] if simulator == "gymnasium" else ""
+    installed = importlib.metadata.packages_distributions() if module else {}
+    return "" if module.partition(".")[0] in installed else module
+
+
 def require_installed_module(name: str) -> None:
     """Refuse a name from a file that would import anything but what is installed.
 
     Raises:
         ValueError: with what to do: whoever types the name may import what it says.
     """
-    simulator, _, environment = name.partition(":")
-    module = environment.rpartition(":")[0] if simulator == "gymnasium" else ""
-    top = module.partition(".")[0]
-    if module and top not in importlib.metadata.packages_distributions():
+    if module := module_of(name):
         raise ValueError(
             f"{name!r}, a name in a file, would import the module {module!r}, which is "
             f"no installed package: say that you want this, with --environment {name}, "
@@ -292,6 +302,11 @@ def _import_module(module: str, name: str) -> None:
             importlib.import_module(module)
     except (ImportError, ValueError) as error:
         raise ValueError(f"{name!r} cannot be found: {error}") from error
+    except (Exception, SystemExit) as error:  # of the user's own
+        kind = type(error).__name__
+        raise ValueError(
+            f"{name!r} cannot be found: importing {module} raised {kind}: {error}"
+        ) from error
 
 
 def _refuse_downloads(environment: str) -> None:

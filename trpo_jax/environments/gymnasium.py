@@ -101,6 +101,7 @@ class GymnasiumEnvironment:
         )
         self._mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._resetting = np.zeros(self.num_envs, bool)
+        self._last: list[int | None] = [None] * self.num_envs
         self._result: tuple | None = None
 
     def reset(self) -> np.ndarray:
@@ -112,6 +113,7 @@ class GymnasiumEnvironment:
         observation, _ = self._reset(seed=self._seed)
         self._seed = None  # the next episodes are other ones
         self._resetting[:] = False
+        self._last = [None] * self.num_envs
         return self._convert(observation)
 
     def send(self, action: np.ndarray) -> None:
@@ -122,6 +124,8 @@ class GymnasiumEnvironment:
         """
         action = convert_action(self.action_space, action)
         action = action.astype(self._vector.single_action_space.dtype)
+        if action.ndim == 1:
+            self._last = action.tolist()
         if isinstance(self._vector, AsyncVectorEnv):
             self._call(self._vector.step_async, action)
         else:
@@ -137,9 +141,14 @@ class GymnasiumEnvironment:
         result = self._result
         if isinstance(self._vector, AsyncVectorEnv):
             result = self._call(self._vector.step_wait, self._timeout)
+        return self._call(self._understand, result)
+
+    def _understand(self, result: tuple) -> HostStep:
         observation, reward, terminated, truncated, info = result
         observation = self._convert(observation)
         ended = terminated | truncated
+        for i in np.flatnonzero(ended):
+            self._last[i] = None
         valid = np.ones(self.num_envs, bool)
         following = observation
         if self._mode == AutoresetMode.NEXT_STEP:
@@ -169,6 +178,8 @@ class GymnasiumEnvironment:
         """
         observation, _ = self._reset(options={"reset_mask": mask})
         self._resetting[mask] = False
+        for i in np.flatnonzero(mask):
+            self._last[i] = None
         return self._convert(observation)[mask]
 
     @property
@@ -182,11 +193,12 @@ class GymnasiumEnvironment:
 
     def snapshot(self, i: int) -> Snapshot:
         """Return the state of environment i, to be returned to."""
-        return self._call(take_snapshot, self._vector.envs[i])
+        return self._call(take_snapshot, self._vector.envs[i], self._last[i])
 
     def restore(self, i: int, snapshot: Snapshot) -> None:
         """Return environment i to a snapshot."""
         self._call(put_back, self._vector.envs[i], snapshot)
+        self._last[i] = snapshot.action
 
     def save_state(self) -> list[bytes] | None:
         """Return the state of each environment, or None where it cannot be had."""
@@ -255,7 +267,13 @@ class GymnasiumEnvironment:
                 raise SimulatorError(
                     f"{self.name}: no answer for {self._timeout:g} seconds"
                 ) from error
+            except SystemExit as error:
+                raise SimulatorError(
+                    f"{self.name}: the environment called sys.exit({error.code!r})"
+                ) from error
             except Exception as error:
+                if isinstance(error, SimulatorError) and "Traceback" in str(error):
+                    raise  # of a call within this one
                 if isinstance(error, EOFError | OSError):  # of a pipe: wait for the end
                     ends = [process.sentinel for process in self._processes]
                     multiprocessing.connection.wait(ends, _PATIENCE)
@@ -301,6 +319,9 @@ def _make(
             vector = SyncVectorEnv([make] * num_envs, **mode)
     except gymnasium.error.Error as error:
         raise ValueError(f"gymnasium:{name} cannot be made: {error}") from error
+    except (Exception, SystemExit) as error:  # of the user's own
+        said = "".join(traceback.format_exception(error))
+        raise SimulatorError(f"gymnasium:{name} cannot be made\n{said}") from error
     vector.spec = spec
     return vector
 

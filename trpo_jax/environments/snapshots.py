@@ -28,11 +28,13 @@ class Snapshot(NamedTuple):
         state: of the simulator, as it gives it.
         elapsed: steps that each time limit has counted.
         random: state of the generator that Gymnasium gives to every environment.
+        action: the last one of the episode, an integer, or None at its start.
     """
 
     state: Any
     elapsed: list[int]
     random: dict[str, Any]
+    action: int | None = None
 
 
 def can_return(environment: gymnasium.Env) -> bool:
@@ -43,13 +45,19 @@ def can_return(environment: gymnasium.Env) -> bool:
     return has_both and all(isinstance(each, _WITHOUT_STATE) for each in wrappers)
 
 
-def take_snapshot(environment: gymnasium.Env) -> Snapshot:
-    """Return the simulator's state, random numbers included, and the clocks."""
+def take_snapshot(environment: gymnasium.Env, action: int | None = None) -> Snapshot:
+    """Return the simulator's state, random numbers included, and the clocks.
+
+    Args:
+        environment: that can return.
+        action: see `Snapshot`.
+    """
     simulator = environment.unwrapped
     return Snapshot(
         _own(simulator.clone_state(include_rng=True)),
         [limit._elapsed_steps for limit in _time_limits(environment)],
         copy.deepcopy(simulator.np_random.bit_generator.state),
+        action,
     )
 
 
@@ -58,9 +66,24 @@ def put_back(environment: gymnasium.Env, snapshot: Snapshot) -> None:
     simulator = environment.unwrapped
     simulator.np_random.bit_generator.state = snapshot.random
     simulator.restore_state(_own(snapshot.state))
+    if _is_ale(snapshot.state) and hasattr(simulator, "_action_set"):
+        _remember(simulator, snapshot.action)
+        simulator.restore_state(snapshot.state)
     limits = _time_limits(environment)
     for limit, elapsed in zip(limits, snapshot.elapsed, strict=True):
         limit._elapsed_steps = elapsed
+
+
+def _remember(simulator: Any, action: int | None) -> None:
+    """Have an Atari emulator take an action for its last one.
+
+    With sticky actions it repeats that one, in a quarter of the frames, and its state
+    does not hold it. It takes what it is told unless it repeats an older one in all
+    frames of all these steps.
+    """
+    last = simulator._action_set[0 if action is None else action]
+    for _ in range(3):
+        simulator.ale.act(last)
 
 
 def to_bytes(snapshot: Snapshot) -> bytes:

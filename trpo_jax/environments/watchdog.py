@@ -26,8 +26,9 @@ class Watchdog:
     """Interrupts calls of simulators that take too long.
 
     The error is raised where the main thread hangs: in Python, and in system calls.
-    Native code that does not come back even then takes the process with it: the stacks
-    of all threads are printed, and the exit status is 1.
+    Code that does not come back even then, native or because it catches every error,
+    takes the process with it: the stacks of all threads are printed, and the exit
+    status is 1. Only native code that keeps the interpreter's lock cannot be ended.
 
     Args:
         seconds: that a call may take.
@@ -76,7 +77,11 @@ class Watchdog:
             try:
                 return function(*args, **kwargs)
             finally:
-                self._call = None
+                try:
+                    self._call = None
+                except SimulatorError:  # the interrupt came just now
+                    self._call = None
+                    raise
 
         return call
 
@@ -92,7 +97,6 @@ class Watchdog:
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         call = self._call
         if call is not None and self._now >= call.deadline:
-            self._call = None
             raise SimulatorError(
                 f"{call.what}: no answer for {self._seconds:g} seconds"
             )
