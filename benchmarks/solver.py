@@ -1,0 +1,299 @@
+"""Fisher products and solves: `python -m benchmarks.solver [PART ...]`.
+
+The network is 17-w-w-6 with tanh, the distribution Gaussian, the data random.
+
+* `products`: one product with the Fisher matrix in four forms, in gradients of the
+  surrogate, and its share of the rate at which its own matrix products run alone:
+  JᵀMJ linearised once (what `fisher_vector_product` does), JᵀMJ by jvp and vjp anew,
+  forward over reverse of the mean KL, and the gradient of ∇KL·v.
+* `solves`: ten iterations of conjugate gradients, in gradients of the surrogate, by the
+  fraction of the rows in the products.
+* `iterations`: residual, and KL that the full step really reaches (δ is 0.01), by
+  iterations and by fraction of the rows.
+
+Times are of one step of a compiled loop, from the difference between a long and a short
+one, medians of five; compilation and dispatch apart. Let nothing else run.
+"""
+
+import json
+import os
+import pathlib
+import statistics
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+from jax.flatten_util import ravel_pytree
+
+from trpo_jax.batch import Batch
+from trpo_jax.conjugate_gradient import cg_solve
+from trpo_jax.doctor import describe
+from trpo_jax.environments.spaces import Box
+from trpo_jax.fisher import fisher_vector_product
+from trpo_jax.networks import mlp_agent
+from trpo_jax.rows import subsample_rows
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "solver.json"
+ROWS, WIDTHS = (2048, 16_384, 65_536), (64, 256)
+INPUTS, OUTPUTS = 17, 6
+SHORT, LONG = 2, 12  # steps of the two loops
+DAMPING, DELTA = 0.1, 0.01
+
+
+class Problem:
+    """A policy and rows to improve it on.
+
+    Args:
+        rows: N.
+        width: of both layers.
+    """
+
+    def __init__(self, rows: int, width: int) -> None:
+        space = Box.uniform((INPUTS,), -1.0, 1.0)
+        actions = Box.uniform((OUTPUTS,), -1.0, 1.0)
+        self.agent = mlp_agent(space, actions, hidden_sizes=(width, width))
+        keys = jax.random.split(jax.random.key(0), 4)
+        self.observation = jax.random.normal(keys[0], (rows, INPUTS))
+        params = self.agent.policy.init(keys[1], self.observation[0])
+        self.flat, self.unflatten = ravel_pytree(params)
+        old = self.agent.policy.apply(params, self.observation)
+        self.batch = Batch(
+            observation=self.observation,
+            action=old.sample(keys[2]),
+            advantage=jax.random.normal(keys[3], (rows,)),
+            value_target=jnp.zeros(rows),
+            weight=jnp.ones(rows),
+        )
+
+    def act(self, flat: jax.Array, observation: jax.Array) -> Any:
+        """Return the policy's distributions."""
+        return self.agent.policy.apply(self.unflatten(flat), observation)
+
+    def gradient(self, flat: jax.Array) -> jax.Array:
+        """Return the gradient of the surrogate."""
+        old = self.act(self.flat, self.observation)
+        objective = self.batch.surrogate(old, standardized=True)
+        return jax.grad(lambda flat: objective(self.act(flat, self.observation)))(flat)
+
+    def kl(self, flat: jax.Array) -> jax.Array:
+        """Return the mean KL from the policy at θ_old."""
+        old = self.act(jax.lax.stop_gradient(self.flat), self.observation)
+        return jnp.mean(old.kl(self.act(flat, self.observation)))
+
+    def product(self, fraction: float = 1.0) -> Callable[[jax.Array], jax.Array]:
+        """Return v ↦ (F + damping·I) v, over a fraction of the rows."""
+        some = subsample_rows(jax.random.key(1), self.observation, fraction)
+        return fisher_vector_product(
+            lambda flat: self.act(flat, some), self.flat, damping=DAMPING
+        )
+
+    def forms(self) -> dict[str, Callable[[], Callable[[jax.Array], jax.Array]]]:
+        """Return by name what makes a product, inside the program to be timed."""
+
+        def anew() -> Callable[[jax.Array], jax.Array]:
+            def apply(flat: jax.Array) -> Any:
+                return self.act(flat, self.observation)
+
+            def product(v: jax.Array) -> jax.Array:
+                policy, tangent = jax.jvp(apply, (self.flat,), (v,))
+                _, pull_back = jax.vjp(apply, self.flat)
+                cotangent = policy.fisher_product(tangent)
+                rows = len(self.observation)
+                (found,) = pull_back(jax.tree.map(lambda x: x / rows, cotangent))
+                return found + DAMPING * v
+
+            return product
+
+        def forward_over_reverse() -> Callable[[jax.Array], jax.Array]:
+            slope = jax.grad(self.kl)
+            return lambda v: jax.jvp(slope, (self.flat,), (v,))[1] + DAMPING * v
+
+        def double_gradient() -> Callable[[jax.Array], jax.Array]:
+            slope = jax.grad(self.kl)
+            return lambda v: jax.grad(lambda x: slope(x) @ v)(self.flat) + DAMPING * v
+
+        return {
+            "linearised": self.product,
+            "jvp and vjp": anew,
+            "forward over reverse": forward_over_reverse,
+            "double gradient": double_gradient,
+        }
+
+
+def seconds_of(make: Callable[[], Callable[[Any], Any]], start: Any) -> float:
+    """Return the time of one step of a loop, whatever is done before it apart."""
+
+    @jax.jit
+    def loop(carry: Any, steps: jax.Array) -> Any:
+        step = make()
+        return jax.lax.fori_loop(0, steps, lambda _, carry: step(carry), carry)
+
+    def median(steps: int) -> float:
+        jax.block_until_ready(loop(start, steps))
+        taken = []
+        for _ in range(5):
+            began = time.perf_counter()
+            jax.block_until_ready(loop(start, steps))
+            taken.append(time.perf_counter() - began)
+        return statistics.median(taken)
+
+    return (median(LONG) - median(SHORT)) / (LONG - SHORT)
+
+
+def gradient_seconds(problem: Problem) -> float:
+    """Return the time of a gradient of the surrogate."""
+    return seconds_of(
+        lambda: lambda flat: flat + 1e-6 * problem.gradient(flat), problem.flat
+    )
+
+
+def direction_seconds(problem: Problem, make: Callable) -> float:
+    """Return the time of a product."""
+
+    def step_of() -> Callable[[jax.Array], jax.Array]:
+        product = make()
+
+        def step(v: jax.Array) -> jax.Array:
+            image = product(v)
+            return image / jnp.linalg.norm(image)
+
+        return step
+
+    start = jax.random.normal(jax.random.key(2), problem.flat.shape)
+    return seconds_of(step_of, start)
+
+
+def matrix_seconds(rows: int, width: int) -> tuple[float, int]:
+    """Return the time of the product's matrix products alone, and their operations."""
+    forward = [(INPUTS, width), (width, width), (width, width)]
+    forward += 2 * [(width, OUTPUTS)]
+    backward = [(OUTPUTS, width), (width, width)]
+    weights = [(INPUTS, width), (width, width), (width, OUTPUTS)]
+    total = 0.0
+    for a, b in forward + backward:
+        x = jax.random.normal(jax.random.key(3), (rows, a))
+
+        def step(w: jax.Array, x: jax.Array = x, a: int = a) -> jax.Array:
+            return w + 1e-9 * (x @ w)[:a]
+
+        w = jax.random.normal(jax.random.key(4), (a, b))
+        total += seconds_of(lambda step=step: step, w)
+    for a, b in weights:
+        x = jax.random.normal(jax.random.key(3), (rows, a))
+        y = jax.random.normal(jax.random.key(4), (rows, b))
+
+        def step(y: jax.Array, x: jax.Array = x) -> jax.Array:
+            found = jnp.tensordot(x, y, ((0,), (0,)))
+            return y.at[0].add(1e-9 * found[0])
+
+        total += seconds_of(lambda step=step: step, y)
+    shapes = forward + backward + weights
+    return total, sum(2 * rows * a * b for a, b in shapes)
+
+
+def products() -> dict[str, Any]:
+    """Time a product in every form."""
+    found = {}
+    for width in WIDTHS:
+        for rows in ROWS:
+            problem = Problem(rows, width)
+            gradient = gradient_seconds(problem)
+            matrices, operations = matrix_seconds(rows, width)
+            taken = {
+                name: direction_seconds(problem, make)
+                for name, make in problem.forms().items()
+            }
+            found[f"{rows} x {width}"] = {
+                "gradient_ms": round(1e3 * gradient, 4),
+                "in_gradients": {
+                    name: round(taken[name] / gradient, 3) for name in taken
+                },
+                "matrices_alone_gflops": round(operations / matrices / 1e9, 1),
+                "share_of_their_rate": round(matrices / taken["linearised"], 3),
+            }
+            print(rows, width, found[f"{rows} x {width}"], flush=True)
+    return found
+
+
+def solves() -> dict[str, Any]:
+    """Time whole solves by the fraction of the rows in the products."""
+    found = {}
+    for width in WIDTHS:
+        for rows in ROWS:
+            problem = Problem(rows, width)
+            gradient = gradient_seconds(problem)
+            direction = jax.jit(problem.gradient)(problem.flat)
+            of_fraction = {}
+            for fraction in (1.0, 0.2, 0.1):
+
+                def step(
+                    b: jax.Array, problem: Problem = problem, fraction: float = fraction
+                ) -> jax.Array:
+                    product = problem.product(fraction)
+                    x, _ = cg_solve(product, b, iterations=10, tolerance=0.0)
+                    return b + 1e-9 * x
+
+                taken = seconds_of(lambda step=step: step, direction)
+                of_fraction[str(fraction)] = round(taken / gradient, 3)
+            found[f"{rows} x {width}"] = {"in_gradients": of_fraction}
+            print(rows, width, of_fraction, flush=True)
+    return found
+
+
+def iterations() -> dict[str, Any]:
+    """Compare residuals and KL reached."""
+    found: dict[str, Any] = {"delta": DELTA}
+    problem = Problem(16_384, 64)
+    gradient = jax.jit(problem.gradient)(problem.flat)
+    for fraction in (1.0, 0.2, 0.1):
+        for count in (1, 2, 5, 10, 15, 25):
+
+            @jax.jit
+            def step(
+                b: jax.Array, fraction: float = fraction, count: int = count
+            ) -> dict[str, jax.Array]:
+                product = problem.product(fraction)
+                x, info = cg_solve(product, b, iterations=count, tolerance=0.0)
+                scale = jnp.sqrt(2 * DELTA / info.curvature)
+                whole = problem.product()(x)
+                return {
+                    "residual": info.residual,
+                    "residual_of_all_rows": jnp.linalg.norm(b - whole)
+                    / jnp.linalg.norm(b),
+                    "kl": problem.kl(problem.flat + scale * x),
+                    "gain": scale * (b @ x),
+                }
+
+            reached = step(gradient)
+            found[f"{fraction:g} of the rows, {count}"] = {
+                name: float(value) for name, value in reached.items()
+            }
+    return found
+
+
+PARTS = {"products": products, "solves": solves, "iterations": iterations}
+
+
+def main(
+    parts: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(PARTS),
+) -> None:
+    """Measure and write.
+
+    Args:
+        parts: of the benchmark.
+    """
+    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for part in parts:
+        result[part] = PARTS[part]() | {
+            "command": f"python -m benchmarks.solver {part}",
+            "versions": describe(),
+            "cores": len(os.sched_getaffinity(0)),
+        }
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
