@@ -46,6 +46,7 @@ class Agent(NamedTuple):
     critic: Network
 
 
+@functools.cache
 def orthogonal(gain: float) -> Callable[..., jax.Array]:
     """Return an initialiser of kernels with orthonormal columns (or rows) times `gain`.
 
@@ -66,6 +67,8 @@ def orthogonal(gain: float) -> Callable[..., jax.Array]:
         True
     """
 
+    # Flax asks for the shape at every call of the network: traced once, and known then.
+    @functools.partial(jax.jit, static_argnums=(1, 2))
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
         inputs, outputs = math.prod(shape[:-1]), shape[-1]
         tall = max(inputs, outputs), min(inputs, outputs)

@@ -320,6 +320,8 @@ def _make(
     except gymnasium.error.Error as error:
         raise ValueError(f"gymnasium:{name} cannot be made: {error}") from error
     except (Exception, SystemExit) as error:  # of the user's own
+        if drawn:
+            raise  # it may do without a picture
         said = "".join(traceback.format_exception(error))
         raise SimulatorError(f"gymnasium:{name} cannot be made\n{said}") from error
     vector.spec = spec
