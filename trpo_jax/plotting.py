@@ -1,6 +1,8 @@
 """Learning curves, with the statistics of rliable (Agarwal et al. 2021)."""
 
+import importlib
 import pathlib
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -96,6 +98,13 @@ def draw_learning_curve(
         axes.plot(steps, middle, color=color, label=what if label is None else label)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def import_early() -> None:
+    """Import what the first figure needs, beside work that leaves a core idle."""
+    threading.Thread(
+        target=importlib.import_module, args=("matplotlib.backends.backend_agg",)
+    ).start()
 
 
 def plot_learning_curve(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 import numpy as np
 
-from trpo_jax import logging
+from trpo_jax import logging, plotting
 from trpo_jax.complaints import complain
 from trpo_jax.doctor import describe, require_sound_compiler
 from trpo_jax.environments import (
@@ -98,6 +98,7 @@ def run_plan(
             sinks += open_files(plan, log)
             if not resumed:
                 to_close.enter_context(claimed(plan.output_dir))
+            plotting.import_early()
         with note_signals() as interrupted:
             outcome = run_chunks(
                 plan, programs, states, sinks, log=log, interrupted=interrupted
