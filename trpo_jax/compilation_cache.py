@@ -13,7 +13,6 @@ import time
 from trpo_jax import __version__
 
 _LARGEST = 2**30  # bytes that stay; the oldest files go first
-_WARNINGS = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def cache_directory() -> pathlib.Path:
@@ -47,7 +46,7 @@ def keep_compiled_programs() -> pathlib.Path | None:
     for name in ("MIN_COMPILE_TIME_SECS", "MIN_ENTRY_SIZE_BYTES"):
         os.environ.setdefault(f"JAX_PERSISTENT_CACHE_{name}", "0")
     # XLA warns of each program read that it was compiled for this very machine.
-    os.environ.setdefault(_WARNINGS, "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return directory
 
 

@@ -10,8 +10,7 @@ import json
 import sys
 import time
 
-import gymnasium
-import numpy as np
+from judging import greedy_return
 from sb3_contrib import TRPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -56,25 +55,17 @@ PRESETS = {  # environments, steps, normalisation, options
         },
     ),
 }  # fmt: skip
-EPISODES = 100
 
 
-def greedy_return(model, name, normalize):
-    """Return the mean of 100 greedy episodes, all side by side."""
-    environments = gymnasium.make_vec(
-        name, EPISODES, vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP},
-    )  # fmt: skip
-    observation, _ = environments.reset(seed=10_000)
-    total, playing = np.zeros(EPISODES), np.ones(EPISODES, bool)
-    while playing.any():
+def greedy_of(model):
+    """Return what the model would do, greedily."""
+    normalize = model.get_vec_normalize_env()
+
+    def act(observation):
         seen = normalize.normalize_obs(observation) if normalize else observation
-        action, _ = model.predict(seen, deterministic=True)
-        observation, reward, ended, cut, _ = environments.step(action)
-        total += np.where(playing, reward, 0)
-        playing &= ~(ended | cut)
-    environments.close()
-    return total.mean()
+        return model.predict(seen, deterministic=True)[0]
+
+    return act
 
 
 class Judge(BaseCallback):
@@ -95,8 +86,7 @@ class Judge(BaseCallback):
         """Play off the clock."""
         now = time.time()
         if self.num_timesteps and not self.solved:
-            normalize = self.model.get_vec_normalize_env()
-            found = greedy_return(self.model, self.name, normalize)
+            found = greedy_return(self.name, greedy_of(self.model))
             if found >= self.goal:
                 self.solved = {
                     "steps": self.num_timesteps,

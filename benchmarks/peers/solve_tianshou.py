@@ -12,6 +12,7 @@ import time
 import gymnasium
 import numpy as np
 import torch
+from judging import greedy_return
 from tianshou.algorithm import TRPO
 from tianshou.algorithm.modelfree.reinforce import DiscreteActorPolicy
 from tianshou.algorithm.optim import AdamOptimizerFactory
@@ -21,7 +22,7 @@ from tianshou.utils.net.common import Net
 from tianshou.utils.net.discrete import DiscreteActor, DiscreteCritic
 from tianshou.utils.torch_utils import policy_within_training_step
 
-NUM_ENVS, STEPS, BATCH, EPISODES = 16, 100_000, 1024, 100
+NUM_ENVS, STEPS, BATCH = 16, 100_000, 1024
 
 
 def network(space):
@@ -29,23 +30,15 @@ def network(space):
     return Net(state_shape=space.shape, hidden_sizes=(64, 64), activation=torch.nn.Tanh)
 
 
-def greedy_return(policy, name, statistics):
-    """Return the mean of 100 greedy episodes, all side by side."""
-    environments = gymnasium.make_vec(
-        name, EPISODES, vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP},
-    )  # fmt: skip
-    observation, _ = environments.reset(seed=10_000)
-    total, playing = np.zeros(EPISODES), np.ones(EPISODES, bool)
-    while playing.any():
+def greedy_of(policy, statistics):
+    """Return what the policy would do, greedily."""
+
+    def act(observation):
         with torch.no_grad():
             logits, _ = policy.actor(statistics.norm(observation).astype(np.float32))
-        action = logits.argmax(-1).numpy()
-        observation, reward, ended, cut, _ = environments.step(action)
-        total += np.where(playing, reward, 0)
-        playing &= ~(ended | cut)
-    environments.close()
-    return total.mean()
+        return logits.argmax(-1).numpy()
+
+    return act
 
 
 def main(name, seed, goal, started):
@@ -83,7 +76,7 @@ def main(name, seed, goal, started):
             algorithm.update(buffer=buffer, batch_size=None, repeat=1)
         collector.reset_buffer(keep_statistics=True)
         now = time.time()
-        found = greedy_return(policy, name, environments.get_obs_rms())
+        found = greedy_return(name, greedy_of(policy, environments.get_obs_rms()))
         if found >= goal:
             solved = {
                 "steps": int(steps),
