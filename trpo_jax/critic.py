@@ -83,6 +83,7 @@ def fit_critic(
     target: jax.Array,
     weight: jax.Array,
     *,
+    value: jax.Array | None = None,
     learning_rate: float | jax.Array,
     epochs: int,
     minibatch_size: int,
@@ -106,6 +107,8 @@ def fit_critic(
         observation: pytree of `[N, ...]`.
         target: `[N]`.
         weight: `[N]` ≥ 0.
+        value: `[N]`, values of these parameters, where they are known already: only
+            `explained_variance` wants them.
         learning_rate: step size, may be traced.
         epochs: static, ≥ 0.
         minibatch_size: static; more than N means N.
@@ -130,7 +133,7 @@ def fit_critic(
     """
     total = target.shape[0]
     size = min(minibatch_size, total)
-    before = apply(params, observation)
+    before = apply(params, observation) if value is None else value
     chex.assert_equal_shape(
         [before, target, weight],
         custom_message="the critic must return one value a row, like target and weight",

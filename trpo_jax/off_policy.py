@@ -21,7 +21,7 @@ from trpo_jax.networks import Agent
 from trpo_jax.normalization import normalize_observation
 from trpo_jax.rollout import Rollout
 from trpo_jax.state import TrainState
-from trpo_jax.update import valued
+from trpo_jax.values import valued
 
 PyTree = Any
 

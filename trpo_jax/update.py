@@ -17,15 +17,12 @@ from trpo_jax.config import Config
 from trpo_jax.critic import CriticInfo, fit_critic
 from trpo_jax.metrics import UpdateInfo
 from trpo_jax.networks import Agent
-from trpo_jax.normalization import (
-    normalize_observation,
-    scale_reward,
-    update_normalizer,
-)
+from trpo_jax.normalization import normalize_observation, update_normalizer
 from trpo_jax.rollout import Rollout
-from trpo_jax.rows import only_valid, weighted_mean
+from trpo_jax.rows import weighted_mean
 from trpo_jax.state import TrainState
 from trpo_jax.trust_region import PolicyInfo, improve_policy
+from trpo_jax.values import valued
 
 PyTree = Any
 
@@ -62,53 +59,28 @@ def estimate_advantages(
             state, info = update(state, batch, agent, config)
             state = absorb_statistics(state, rollout, config)
     """
-    rollout, *arguments = valued(state, rollout, agent, config)
+    return _estimate(state, rollout, agent, config)[0]
+
+
+def _estimate(
+    state: TrainState, rollout: Rollout, agent: Agent, config: Config
+) -> tuple[Batch, jax.Array]:
+    rollout, reward, value, *others = valued(state, rollout, agent, config)
     advantage, value_target = advantages(
-        *arguments, discount=config.discount, gae_lambda=config.gae_lambda
+        reward,
+        value,
+        *others,
+        discount=config.discount,
+        gae_lambda=config.gae_lambda,
     )
-    return Batch(
+    batch = Batch(
         observation=rollout.observation,
         action=rollout.action,
         advantage=advantage,
         value_target=value_target,
         weight=rollout.weight,
     )
-
-
-def valued(
-    state: TrainState, rollout: Rollout, agent: Agent, config: Config
-) -> tuple[Rollout, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Return what estimators of advantages take, whatever rows of weight 0 hold.
-
-    Args: as of `estimate_advantages`.
-
-    Returns:
-        The rollout with zeros in rows of weight 0, at which episodes end; and, all
-        `[T, B]`: scaled rewards, values acted on and led to, and both flags.
-    """
-    valid = rollout.weight > 0
-    rollout = rollout.replace(
-        reward=jnp.where(valid, rollout.reward, 0),
-        log_prob=jnp.where(valid, rollout.log_prob, 0),
-        action=only_valid(valid, rollout.action),
-        observation=only_valid(valid, rollout.observation),
-        next_observation=only_valid(valid, rollout.next_observation),
-        terminated=rollout.terminated | ~valid,
-    )
-
-    def value(observation: PyTree) -> jax.Array:
-        observation = normalize_observation(state.normalizer, observation)
-        return agent.critic.apply(state.critic_params, observation)
-
-    ended = rollout.terminated | rollout.truncated
-    return (
-        rollout,
-        scale_reward(state.normalizer, rollout.reward),
-        jnp.where(valid, value(rollout.observation), 0),
-        value(rollout.next_observation),
-        rollout.terminated if config.bootstrap_truncated else ended,
-        rollout.truncated,
-    )
+    return batch, value
 
 
 def update(
@@ -205,12 +177,14 @@ class Lesson(NamedTuple):
         observation: pytree of `[N, ...]`, normalised.
         target: `[N]`.
         weight: `[N]`.
+        value: `[N]`, the critic's values before the fit where they are known, or None.
     """
 
     key: jax.Array
     observation: PyTree
     target: jax.Array
     weight: jax.Array
+    value: jax.Array | None
 
 
 class Improved(NamedTuple):
@@ -245,9 +219,10 @@ def improve(
         The state with policy, normaliser and key moved on and the critic as it was, a
         `Lesson` for `fit`, and what `finish` needs.
     """
-    batch = rollout
+    batch, value = rollout, None
     if isinstance(rollout, Rollout):
-        batch = estimate_advantages(state, rollout, agent, config)
+        batch, value = _estimate(state, rollout, agent, config)
+        value = value.reshape(-1)
     rows = batch.rows()
     normalizer = state.normalizer
     observation = normalize_observation(normalizer, rows.observation)
@@ -269,6 +244,7 @@ def improve(
         normalize_observation(normalizer, rows.lesson.observation),
         rows.lesson.value_target,
         rows.lesson.weight,
+        value,
     )
     return (
         state,
@@ -290,6 +266,7 @@ def fit(state: TrainState, lesson: Lesson, agent: Agent, config: Config) -> Fitt
             lesson.observation,
             lesson.target,
             lesson.weight,
+            value=lesson.value,
             learning_rate=config.critic_learning_rate,
             epochs=config.critic_epochs,
             minibatch_size=config.critic_minibatch_size,
