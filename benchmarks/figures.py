@@ -1,5 +1,6 @@
 """Figures from the results on disk: `python -m benchmarks.figures`."""
 
+import json
 import math
 import pathlib
 
@@ -17,6 +18,20 @@ CLASSIC = {  # and the goal drawn as a dotted line: rl-zoo3's TRPO, deterministi
     "MountainCar-v0": -107.3,
     "MountainCarContinuous-v0": 92.5,
 }
+SIDES = {
+    "trpo_jax": "trpo_jax",
+    "trpo_jax, warm": "trpo_jax, compiled before",
+    "sb3_trpo": "sb3-contrib TRPO",
+    "sb3_ppo": "Stable-Baselines3 PPO",
+    "tianshou_trpo": "Tianshou TRPO",
+    "rejax_ppo": "rejax PPO",
+}
+SOLVED = {
+    "CartPole-v1": "CartPole-v1 until it returns 475",
+    "Acrobot-v1": "Acrobot-v1 until it returns \N{MINUS SIGN}83",
+    "CartPole-v1, all steps": "CartPole-v1, 100,000 steps",
+}
+RESULTS = pathlib.Path(__file__).parent / "results"
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
 
@@ -56,8 +71,71 @@ def draw_returns(
     figure.savefig(path)
 
 
+def draw_seconds(path: pathlib.Path) -> None:
+    """Draw how long each side takes until solved: training alone, and everything."""
+    results = json.loads((RESULTS / "time_to_solve.json").read_text())
+    figure = Figure(figsize=(11, 2.9), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(SOLVED), width_ratios=[1, 1, 1])
+    for axes, (task, title) in zip(panels, SOLVED.items()):
+        median = results[task]["median"]
+        sides = [side for side in SIDES if side in median][::-1]
+        places = np.arange(len(sides))
+        for field, height, color in (
+            ("wall_seconds", 0.7, "C0"),
+            ("train_seconds", 0.4, "C1"),
+        ):
+            values = [median[side][field] for side in sides]
+            axes.barh(
+                places, values, height, left=1e-2, color=color,
+                alpha=0.45 if color == "C0" else 1,
+            )  # fmt: skip
+            for place, value in zip(places, values):
+                axes.annotate(
+                    f"{value:.2g} s", (value, place), xytext=(2, 0), fontsize=7,
+                    textcoords="offset points", va="center",
+                )  # fmt: skip
+        axes.set_yticks(places, [SIDES[side] for side in sides], fontsize=8)
+        axes.set_xscale("log")
+        axes.set_xlim(1e-2, 300)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.set_title(title, fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(
+        "seconds, medians of five seeds on two CPU cores: training, compilation apart "
+        "(orange); from the start of the process (blue)",
+        fontsize=9,
+    )
+    figure.savefig(path)
+
+
+def draw_growth(path: pathlib.Path) -> None:
+    """Draw how the cost of an iteration grows with environments, width and seeds."""
+    results = json.loads((RESULTS / "throughput.json").read_text())
+    figure = Figure(figsize=(9, 2.9), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    parts = {
+        "environments": "environments, 64 steps each",
+        "width": "width of both layers, 64 x 32 steps",
+        "seeds": "seeds, 8 x 128 steps each",
+    }
+    for axes, (part, label) in zip(figure.subplots(1, len(parts)), parts.items()):
+        sizes = np.array([int(size) for size in results[part]], float)
+        cost = [row["iteration_seconds"] for row in results[part].values()]
+        axes.loglog(sizes, cost, "o-", ms=4)
+        slope = results["exponent"][part]["cost"]
+        axes.loglog(sizes[-3:], cost[-1] * (sizes[-3:] / sizes[-1]) ** slope, "k:")
+        axes.set_title(f"exponent {slope:.2f} at the end", fontsize=9)
+        axes.set_xlabel(label, fontsize=8)
+        axes.tick_params(labelsize=8)
+    figure.supylabel("seconds of an iteration", fontsize=8)
+    figure.savefig(path)
+
+
 def main() -> None:
-    """Draw the learning curves of the classic tasks, and those on the host."""
+    """Draw learning curves, on the host too, seconds until solved, and growth."""
+    draw_seconds(DOCS / "seconds_until_solved.png")
+    draw_growth(DOCS / "growth.png")
     draw_returns(DOCS / "learning_curves.png", CLASSIC, columns=5)
     draw_returns(DOCS / "returns_on_the_host.png", HOST, columns=6)
 

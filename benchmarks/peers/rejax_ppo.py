@@ -31,7 +31,7 @@ def speed(num_envs, num_steps, total, started):
     train = train.lower(jax.random.PRNGKey(0)).compile()
     compiled = time.perf_counter() - start
     rates = []
-    for turn in range(4):
+    for turn in range(3):
         start = time.perf_counter()
         jax.block_until_ready(train(jax.random.PRNGKey(turn)))
         rates.append(round(total / (time.perf_counter() - start)))

@@ -1,0 +1,158 @@
+"""Peak memory of training: `python -m benchmarks.memory`.
+
+One iteration on an environment that does nothing but show as many numbers as it is told
+to, by environments, by steps of each in an iteration, and by numbers in an observation.
+Two figures a size, each from a process of its own:
+
+* `compiled`: what the compiler says that the program of an iteration holds at most;
+* `resident`: by how much the process grows at its peak while two iterations run,
+  compilation apart (Linux).
+
+`exponent` is the slope, in logs, over the last three sizes; `copies_of_an_observation`
+what one more byte in an observation costs, in bytes, between the two largest. A rollout
+holds two: what was acted on and what that led to. The JSON is written at the end.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.throughput import exponent
+from trpo_jax.config import Config
+from trpo_jax.doctor import describe
+from trpo_jax.environments.base import Step
+from trpo_jax.environments.spaces import Box, Discrete
+from trpo_jax.networks import mlp_agent
+from trpo_jax.programs import FOR_LONG, compile_for
+from trpo_jax.trpo import init, train_step
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "memory.json"
+SMALL = {"environments": 64, "steps": 64, "numbers": 16}  # what stays while one grows
+GROWTH = {
+    "environments": (64, 256, 1024, 4096),
+    "steps": (64, 256, 1024, 4096),
+    "numbers": (64, 256, 1024, 4096),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Show:
+    """Observations of a size, episodes of 100 steps, nothing else.
+
+    Attributes:
+        numbers: in an observation.
+    """
+
+    numbers: int
+    max_episode_steps = 100
+    action_space = Discrete(2)
+
+    @property
+    def observation_space(self) -> Box:
+        """As many unbounded numbers."""
+        return Box.uniform((self.numbers,))
+
+    def reset(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Start an episode; its state is the time."""
+        del key
+        return jnp.int32(0), jnp.zeros(self.numbers)
+
+    def step(self, key: jax.Array, env_state: jax.Array, action: jax.Array) -> Step:
+        """Take one action, rewarded with its number."""
+        del key
+        time = env_state + 1
+        return Step(
+            env_state=time,
+            observation=jnp.full(self.numbers, time / 100),
+            reward=action.astype(jnp.float32),
+            terminated=jnp.bool_(False),
+            truncated=time >= self.max_episode_steps,
+        )
+
+
+def resident(field: str) -> int:
+    """Return a line of the kernel's about this process, in bytes."""
+    lines = pathlib.Path("/proc/self/status").read_text("ascii").splitlines()
+    (line,) = (line for line in lines if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
+
+
+def measure(environments: int, steps: int, numbers: int) -> dict[str, int]:
+    """Measure one size, in this process."""
+    environment = Show(numbers)
+    config = Config(
+        num_envs=environments, num_steps=steps, fisher_fraction=0.1, critic_epochs=1
+    )
+    agent = mlp_agent(
+        environment.observation_space, environment.action_space, hidden_sizes=(64, 64)
+    )
+    state = init(jax.random.key(0), environment, agent, config)
+    iterate = jax.jit(
+        lambda state: train_step(state, environment, agent, config)[0],
+        donate_argnums=0,
+    )
+    compiled = compile_for(FOR_LONG, iterate, state)
+    found = compiled.memory_analysis()
+    pathlib.Path("/proc/self/clear_refs").write_text("5", "ascii")  # forget the peak
+    before = resident("VmRSS")
+    for _ in range(2):
+        state = jax.block_until_ready(compiled(state))
+    return {
+        "compiled": found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        + found.temp_size_in_bytes
+        - found.alias_size_in_bytes,
+        "resident": resident("VmHWM") - before,
+    }
+
+
+def apart(sizes: dict[str, int]) -> dict[str, int]:
+    """Measure one size in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory", json.dumps(sizes)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measure, print, and write the JSON."""
+    result = {
+        "command": "python -m benchmarks.memory",
+        "versions": describe(),
+        "cores": len(os.sched_getaffinity(0)),
+        "other sizes": SMALL,
+        "bytes": {},
+        "exponent": {},
+    }
+    for part, sizes in GROWTH.items():
+        found = {size: apart(SMALL | {part: size}) for size in sizes}
+        result["bytes"][part] = found
+        result["exponent"][part] = {
+            kind: exponent(list(sizes), [of_size[kind] for of_size in found.values()])
+            for kind in ("compiled", "resident")
+        }
+        print(part, found, result["exponent"][part], flush=True)
+    *_, less, more = GROWTH["numbers"]
+    rows = SMALL["environments"] * SMALL["steps"]
+    result["copies_of_an_observation"] = {
+        kind: round(
+            (found[more][kind] - found[less][kind]) / (4 * rows * (more - less)), 2
+        )
+        for kind in ("compiled", "resident")
+    }
+    print(result["copies_of_an_observation"])
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        print(json.dumps(measure(**json.loads(sys.argv[1]))))
+    else:
+        main()
