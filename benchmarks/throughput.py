@@ -53,19 +53,23 @@ class Arguments:
 def values_of(num_envs: int, num_steps: int, **more: Any) -> dict[str, Any]:
     """Return values with as much work for the critic as rejax's PPO has."""
     return {
+        **of_preset(num_envs, num_steps),
         "critic_epochs": 8,
         "critic_minibatch_size": max(1, num_envs * num_steps // 16),
-        **of_preset(num_envs, num_steps),
         **more,
     }
 
 
 def of_preset(num_envs: int, num_steps: int) -> dict[str, Any]:
-    """Return the preset's values, but for these sizes and rejax's network."""
+    """Return the preset's values, but for these sizes and rejax's network.
+
+    How much the critic sees at once follows from the size.
+    """
     return {
         "num_envs": num_envs,
         "num_steps": num_steps,
         "hidden_sizes": (64, 64),
+        "critic_minibatch_size": None,
         "evaluation_episodes": 1,
     }
 
@@ -116,7 +120,7 @@ def growth(part: str, size: int) -> dict[str, Any]:
         "seeds": lambda: values_of(8, 128, seeds=size),
     }[part]()
     batch = values["num_envs"] * values["num_steps"] * values.get("seeds", 1)
-    iterations = max(2, min(200, 1_000_000 // batch))
+    iterations = max(2, min(20 if part == "width" else 200, 500_000 // batch))
     total = iterations * values["num_envs"] * values["num_steps"]
     training = Training("CartPole-v1", total_steps=total, **values)
     rate_of(training)

@@ -54,13 +54,17 @@ REFUSED = [
         for value in (0, 1, 1.5, -0.5, math.nan, None)
     ],
     *[
-        ("fisher_fraction", value, "a number in (0, 1]")
-        for value in (0, 1.01, -0.1, math.nan, None)
+        ("fisher_fraction", value, "a number in (0, 1], or None")
+        for value in (0, 1.01, -0.1, math.nan, "x", [0.1])
     ],
     *[
         (name, value, COUNT.words)
-        for name in ("num_envs", "num_steps", "cg_iterations", "critic_minibatch_size")
+        for name in ("num_envs", "num_steps", "cg_iterations")
         for value in (0, -3, 2**31, 1.0, 2.5, "4", None, True, math.nan)
+    ],
+    *[
+        ("critic_minibatch_size", value, f"{COUNT.words}, or None")
+        for value in (0, -3, 2**31, 1.0, 2.5, "4", True, math.nan)
     ],
     *[
         (name, value, COUNT_OR_ZERO.words)
@@ -113,6 +117,7 @@ def test_a_bad_network_value_is_refused(name, value, rule):
         {"max_kl": 1e30},
         {"cg_damping": 0, "cg_tolerance": 0},
         {"fisher_fraction": 1},
+        {"fisher_fraction": None, "critic_minibatch_size": None},
         {"max_backtracks": 0, "critic_epochs": 0},
         {"num_envs": 1, "num_steps": 1},
         {"max_kl": np.array([0.1, 0.2])},
@@ -138,6 +143,36 @@ def test_every_field_but_the_choices_has_a_rule():
         if field.metadata["rule"] is None
     }
     assert without == {"critic_hidden_sizes"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "fraction", "minibatch"),
+    [
+        (1, 1.0, 256),
+        (8192, 1.0, 256),
+        (16_384, 0.5, 256),
+        (65_536, 0.125, 1024),
+        (10**6, 0.1, 15_625),
+    ],
+)
+def test_what_depends_on_the_size_unless_it_is_given(rows, fraction, minibatch):
+    assert Config().fraction_in_products(rows) == fraction
+    assert Config().minibatch_of(rows) == minibatch
+    given = Config(fisher_fraction=0.3, critic_minibatch_size=7)
+    assert given.fraction_in_products(rows) == 0.3
+    assert given.minibatch_of(rows) == 7
+
+
+def test_a_plan_says_in_numbers_what_depends_on_the_size():
+    plan = make_plan(
+        "CartPole-v1",
+        num_envs=1024,
+        num_steps=64,
+        fisher_fraction=None,
+        critic_minibatch_size=None,
+    )
+    assert plan.config.fisher_fraction == 0.125
+    assert plan.config.critic_minibatch_size == 1024
 
 
 def test_is_frozen():

@@ -4,6 +4,7 @@ Oracles: both recomputed in double precision by scipy, closed-form toy problems,
 environments whose answer is known.
 """
 
+import dataclasses
 import functools
 
 import chex
@@ -390,6 +391,20 @@ def test_an_update_improves_policy_critic_and_normalizer():
     for part in ("env_state", "observation", "episode_return", "episode_length"):
         assert_identical(getattr(after, part), getattr(state, part))
     assert int(after.iteration) == int(state.iteration) + 1
+
+
+def test_what_depends_on_the_size_is_done_as_if_it_had_been_given():
+    state, rollout = prepared()
+    version = rollout.policy_version
+    many = jax.tree.map(
+        lambda x: jnp.concatenate([x] * 700),
+        rollout.replace(policy_version=version[None]),
+    ).replace(policy_version=version)
+    free = dataclasses.replace(SMALL, critic_minibatch_size=None)
+    given = dataclasses.replace(
+        free, fisher_fraction=8192 / 16_800, critic_minibatch_size=262
+    )
+    assert_identical(run_update(state, many, free), run_update(state, many, given))
 
 
 def test_entropy_is_that_of_the_policy_that_acted():

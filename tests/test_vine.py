@@ -547,6 +547,7 @@ def test_the_products_have_as_many_rows_as_on_a_single_path():
     _, _, batch = jax.eval_shape(collected, jax.random.key(0))
     rows = jax.eval_shape(VineBatch.rows, batch)
     assert rows.weight.shape == (20,)
-    assert rows.fraction_in_products(0.1) == 0.4  # 8 of 20, as 8 of 80
-    assert rows.fraction_in_products(0.5) == 1
-    assert rows.lesson.fraction_in_products(0.1) == 0.1
+    tenth, half = Config(fisher_fraction=0.1), Config(fisher_fraction=0.5)
+    assert rows.fraction_in_products(tenth) == 0.4  # 8 of 20, as 8 of 80
+    assert rows.fraction_in_products(half) == rows.fraction_in_products(Config()) == 1
+    assert rows.lesson.fraction_in_products(tenth) == 0.1

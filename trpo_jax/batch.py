@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from trpo_jax.advantages import standardize
+from trpo_jax.config import Config
 from trpo_jax.rows import only_valid, weighted_mean
 
 PyTree = Any
@@ -48,9 +49,9 @@ class Batch:
         """What the critic learns from: the batch itself."""
         return self
 
-    def fraction_in_products(self, fraction: float) -> float:
+    def fraction_in_products(self, config: Config) -> float:
         """Return the fraction of the rows in the Fisher products: the one asked for."""
-        return fraction
+        return config.fraction_in_products(self.weight.size)
 
     def log_prob(self, policy: Any) -> jax.Array:
         """Return log π(a|s), `[T, B]`, of the actions under a distribution."""
@@ -118,14 +119,14 @@ class VineBatch:
         alone = _rows(self.replace(lesson=None), self.weight)
         return alone.replace(lesson=self.lesson.rows())
 
-    def fraction_in_products(self, fraction: float) -> float:
+    def fraction_in_products(self, config: Config) -> float:
         """Return the fraction of the rows in the Fisher products.
 
         It is one of all states that were visited, of which far fewer branch: as many
         rows as on a single path, as long as there are so many.
         """
         visited, branching = self.lesson.weight.size, self.weight.size
-        return min(1.0, fraction * visited / branching)
+        return min(1.0, config.fraction_in_products(visited) * visited / branching)
 
     def log_prob(self, policy: Any) -> jax.Array:
         """Return log π(aₖ|s), `[M, B, K]`, of the actions under a distribution."""

@@ -11,11 +11,12 @@ import numpy as np
 
 
 class Rule(NamedTuple):
-    """What a value must be, in words and as a test; and of what kind it is."""
+    """What a value must be, in words and as a test; its kind; and if None will do."""
 
     words: str
     holds: Callable[[Any], bool]
     kind: Literal["number", "integer", "structure"] = "number"
+    optional: bool = False
 
 
 def one_of(alternatives: Any) -> Rule:
@@ -56,6 +57,16 @@ Fisher = Literal["analytic", "empirical"]
 Proposal = Literal["policy", "uniform"]
 
 
+def optional(rule: Rule) -> Rule:
+    """Return the rule for a value that may be None.
+
+    Example:
+        >>> optional(FRACTION).words
+        'a number in (0, 1], or None'
+    """
+    return Rule(f"{rule.words}, or None", rule.holds, rule.kind, optional=True)
+
+
 def check(name: str, value: Any, rule: Rule) -> None:
     """Refuse a value that breaks its rule.
 
@@ -65,6 +76,8 @@ def check(name: str, value: Any, rule: Rule) -> None:
     Raises:
         ValueError: with the name, the rule and the value.
     """
+    if value is None and rule.optional:
+        return
     try:
         if rule.kind == "structure":
             good = rule.holds(value)
@@ -170,8 +183,9 @@ class Config(_Checked):
     fisher: Fisher = _structure("analytic", one_of(Fisher))
     """Fisher matrix from the distributions themselves, or from the scores of the
     actions that were tried (empirical; appendix C compares them)."""
-    fisher_fraction: float = _structure(1.0, FRACTION)
-    """Fraction of the rows in the Fisher products, in (0, 1]; the paper uses 0.1."""
+    fisher_fraction: float | None = _structure(None, optional(FRACTION))
+    """Fraction of the rows in the Fisher products, in (0, 1]; the paper uses 0.1. None
+    takes 8192 rows, or a tenth where that is more, or all where there are fewer."""
     backtrack_coefficient: float = _number(0.8, OPEN_UNIT)
     """α in (0, 1), by which the line search shrinks a step that was refused."""
     max_backtracks: int = _structure(10, COUNT_OR_ZERO)
@@ -185,8 +199,9 @@ class Config(_Checked):
     (Engstrom et al. 2020, §3, item 4)."""
     critic_epochs: int = _structure(10, COUNT_OR_ZERO)
     """Passes over the batch when the critic is fitted."""
-    critic_minibatch_size: int = _structure(256, COUNT)
-    """Transitions in a minibatch of the critic."""
+    critic_minibatch_size: int | None = _structure(None, optional(COUNT))
+    """Transitions in a minibatch of the critic. None takes 256, or a 64th of all where
+    that is more: small steps one after the other are what an accelerator waits for."""
     schedule_iterations: int = _structure(0, COUNT_OR_ZERO)
     """Iterations after which the two `_final` values are reached; 0 leaves everything
     constant. `train` fills in the length of the run when one of them is not 1."""
@@ -207,7 +222,7 @@ class Config(_Checked):
                 "num_envs x num_steps must be < 2**31; got "
                 f"{self.num_envs} x {self.num_steps}"
             )
-        if self.fisher_fraction * self.batch_size < 0.5:
+        if (self.fisher_fraction or 1) * self.batch_size < 0.5:
             raise ValueError(
                 "fisher_fraction must leave one of num_envs x num_steps = "
                 f"{self.batch_size} rows; got {self.fisher_fraction}"
@@ -238,6 +253,28 @@ class Config(_Checked):
     def batch_size(self) -> int:
         """Transitions of the trajectories followed in an iteration."""
         return self.num_envs * self.num_steps
+
+    def fraction_in_products(self, rows: int) -> float:
+        """Return the fraction of so many rows that goes into the Fisher products.
+
+        Example:
+            >>> [Config().fraction_in_products(n) for n in (2048, 16_384, 1_000_000)]
+            [1.0, 0.5, 0.1]
+        """
+        if self.fisher_fraction is not None:
+            return self.fisher_fraction
+        return min(1.0, max(0.1, 8192 / rows))
+
+    def minibatch_of(self, rows: int) -> int:
+        """Return how many of so many rows the critic learns from at once.
+
+        Example:
+            >>> [Config().minibatch_of(n) for n in (2048, 65_536)]
+            [256, 1024]
+        """
+        if self.critic_minibatch_size is not None:
+            return self.critic_minibatch_size
+        return max(256, rows // 64)
 
     @property
     def branch_steps(self) -> int:

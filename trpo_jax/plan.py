@@ -137,6 +137,11 @@ def make_plan(
         if hasattr(value, "item"):  # a scalar of numpy or JAX
             algorithm[name] = value.item()  # which JSON can hold
     config = dataclasses.replace(preset.config, **algorithm)
+    config = dataclasses.replace(  # what depends on the size, in numbers
+        config,
+        fisher_fraction=config.fraction_in_products(config.batch_size),
+        critic_minibatch_size=config.minibatch_of(config.batch_size),
+    )
     network_config = dataclasses.replace(preset.network, **network)
     if on_host and config.action_repeat > 1:
         raise ValueError(

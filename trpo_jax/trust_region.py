@@ -110,8 +110,7 @@ def improve_policy(
     def curvature(direction: jax.Array) -> jax.Array:
         return over_rows(row_curvature(act, flat, direction))
 
-    fraction = rows.fraction_in_products(config.fisher_fraction)
-    some = subsample_rows(key, rows, fraction)
+    some = subsample_rows(key, rows, rows.fraction_in_products(config))
 
     def of_some(flat: jax.Array) -> Any:
         policy = act(flat, some.observation)

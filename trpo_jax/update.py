@@ -269,7 +269,7 @@ def fit(state: TrainState, lesson: Lesson, agent: Agent, config: Config) -> Fitt
             value=lesson.value,
             learning_rate=config.critic_learning_rate,
             epochs=config.critic_epochs,
-            minibatch_size=config.critic_minibatch_size,
+            minibatch_size=config.minibatch_of(lesson.target.size),
         )
     )
 
