@@ -1,9 +1,10 @@
 """Where the seconds before training go: `python -m benchmarks.compile`.
 
-`trpo-jax train` with two iterations, in a process of its own each time, with an empty
-compilation cache and with one that a run like it has filled: seconds until all is
-imported and made, to trace, lower and compile, of the first iterations, and on the wall
-clock with everything, results on disk included. Medians of three.
+`trpo-jax train` for a few thousand steps or as many as the preset has, in a process of
+its own each time, with an empty compilation cache and with one that a run like it has
+filled: seconds until all is imported and made, to trace, lower and compile, of the
+iterations, and on the wall clock with everything, results on disk included. Medians of
+three.
 """
 
 import json
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 
-from trpo_jax.doctor import describe
+from benchmarks.runs import provenance
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "compile.json"
 RUNS = {
@@ -35,6 +36,7 @@ STEPS = {
     "Breakout-MinAtar": 16_384,
 }
 TURNS = 3
+FONTS = pathlib.Path(tempfile.gettempdir()) / "trpo-jax-fonts"
 
 
 def once(options: list[str], steps: int | None, cache: pathlib.Path) -> dict:
@@ -48,9 +50,17 @@ def once(options: list[str], steps: int | None, cache: pathlib.Path) -> dict:
         if steps is not None:
             command += ["--total-steps", str(steps), "--evaluation-episodes", "1"]
         start = time.perf_counter()
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("JAX_")
+        }
         subprocess.run(
             command, check=True, capture_output=True,
-            env=os.environ | {"XDG_CACHE_HOME": str(cache)},
+            env=inherited | {
+                "XDG_CACHE_HOME": str(cache),
+                "MPLCONFIGDIR": str(FONTS),  # whose list of fonts is another cache
+            },
         )  # fmt: skip
         wall = time.perf_counter() - start
         evaluation = json.loads((run / "evaluation.json").read_text())
@@ -70,9 +80,7 @@ def medians(found: list[dict]) -> dict:
 def main() -> None:
     """Measure, print, and write the JSON."""
     result = {
-        "command": "python -m benchmarks.compile",
-        "versions": describe(),
-        "cores": len(os.sched_getaffinity(0)),
+        **provenance("python -m benchmarks.compile"),
         "runs": {},
     }
     for name, options in RUNS.items():

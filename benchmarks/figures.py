@@ -25,12 +25,14 @@ SIDES = {
     "sb3_ppo": "Stable-Baselines3 PPO",
     "tianshou_trpo": "Tianshou TRPO",
     "rejax_ppo": "rejax PPO",
+    "rejax_ppo, defaults": "rejax PPO, defaults",
 }
 SOLVED = {
     "CartPole-v1": "CartPole-v1 until it returns 475",
     "Acrobot-v1": "Acrobot-v1 until it returns \N{MINUS SIGN}83",
     "CartPole-v1, all steps": "CartPole-v1, 100,000 steps",
 }
+LEFT = 1e-2  # seconds, where bars on a logarithmic axis start
 RESULTS = pathlib.Path(__file__).parent / "results"
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
@@ -76,10 +78,13 @@ def draw_seconds(path: pathlib.Path) -> None:
     results = json.loads((RESULTS / "time_to_solve.json").read_text())
     figure = Figure(figsize=(11, 2.9), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(SOLVED), width_ratios=[1, 1, 1])
-    for axes, (task, title) in zip(panels, SOLVED.items()):
-        median = results[task]["median"]
-        sides = [side for side in SIDES if side in median][::-1]
+    tasks = [task for task in SOLVED if task in results]
+    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    for axes, task in zip(panels, tasks):
+        title, median = SOLVED[task], results[task]["median"]
+        sides = [
+            side for side in SIDES if median.get(side, {}).get("steps") is not None
+        ][::-1]
         places = np.arange(len(sides))
         for field, height, color in (
             ("wall_seconds", 0.7, "C0"),
@@ -87,7 +92,7 @@ def draw_seconds(path: pathlib.Path) -> None:
         ):
             values = [median[side][field] for side in sides]
             axes.barh(
-                places, values, height, left=1e-2, color=color,
+                places, np.subtract(values, LEFT), height, left=LEFT, color=color,
                 alpha=0.45 if color == "C0" else 1,
             )  # fmt: skip
             for place, value in zip(places, values):
@@ -97,7 +102,7 @@ def draw_seconds(path: pathlib.Path) -> None:
                 )  # fmt: skip
         axes.set_yticks(places, [SIDES[side] for side in sides], fontsize=8)
         axes.set_xscale("log")
-        axes.set_xlim(1e-2, 300)
+        axes.set_xlim(LEFT, 300)
         axes.tick_params(axis="x", labelsize=8)
         axes.set_title(title, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
@@ -114,19 +119,21 @@ def draw_growth(path: pathlib.Path) -> None:
     results = json.loads((RESULTS / "throughput.json").read_text())
     figure = Figure(figsize=(9, 2.9), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    parts = {
+    labels = {
         "environments": "environments, 64 steps each",
         "width": "width of both layers, 64 x 32 steps",
         "seeds": "seeds, 8 x 128 steps each",
     }
-    for axes, (part, label) in zip(figure.subplots(1, len(parts)), parts.items()):
+    parts = [part for part in labels if part in results.get("exponent", ())]
+    panels = figure.subplots(1, len(parts), squeeze=False)[0]
+    for axes, part in zip(panels, parts):
         sizes = np.array([int(size) for size in results[part]], float)
         cost = [row["iteration_seconds"] for row in results[part].values()]
         axes.loglog(sizes, cost, "o-", ms=4)
         slope = results["exponent"][part]["cost"]
         axes.loglog(sizes[-3:], cost[-1] * (sizes[-3:] / sizes[-1]) ** slope, "k:")
         axes.set_title(f"exponent {slope:.2f} at the end", fontsize=9)
-        axes.set_xlabel(label, fontsize=8)
+        axes.set_xlabel(labels[part], fontsize=8)
         axes.tick_params(labelsize=8)
     figure.supylabel("seconds of an iteration", fontsize=8)
     figure.savefig(path)

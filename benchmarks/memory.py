@@ -9,13 +9,14 @@ Two figures a size, each from a process of its own:
   compilation apart (Linux).
 
 `exponent` is the slope, in logs, over the last three sizes; `copies_of_an_observation`
-what one more byte in an observation costs, in bytes, between the two largest. A rollout
-holds two: what was acted on and what that led to. The JSON is written at the end.
+what one more byte in an observation costs, in bytes, between the two largest; the first
+layer's weights and what is kept of them are in it. A rollout holds two: what was acted
+on and what that led to. The JSON is written at the end.
 """
 
+import ctypes
 import dataclasses
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -23,9 +24,9 @@ import sys
 import jax
 import jax.numpy as jnp
 
+from benchmarks.runs import provenance
 from benchmarks.throughput import exponent
 from trpo_jax.config import Config
-from trpo_jax.doctor import describe
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.networks import mlp_agent
@@ -99,6 +100,7 @@ def measure(environments: int, steps: int, numbers: int) -> dict[str, int]:
     )
     compiled = compile_for(FOR_LONG, iterate, state)
     found = compiled.memory_analysis()
+    ctypes.CDLL(None).malloc_trim(0)  # what the compiler has let go of
     pathlib.Path("/proc/self/clear_refs").write_text("5", "ascii")  # forget the peak
     before = resident("VmRSS")
     for _ in range(2):
@@ -124,9 +126,7 @@ def apart(sizes: dict[str, int]) -> dict[str, int]:
 def main() -> None:
     """Measure, print, and write the JSON."""
     result = {
-        "command": "python -m benchmarks.memory",
-        "versions": describe(),
-        "cores": len(os.sched_getaffinity(0)),
+        **provenance("python -m benchmarks.memory"),
         "other sizes": SMALL,
         "bytes": {},
         "exponent": {},

@@ -1,6 +1,9 @@
 """What several benchmarks do with a training."""
 
 import dataclasses
+import os
+import pathlib
+import subprocess
 import time
 from typing import Any
 
@@ -8,12 +11,35 @@ import jax
 import numpy as np
 
 from benchmarks.returns import mean_return
+from trpo_jax.doctor import describe
 from trpo_jax.environments import make_environment
 from trpo_jax.loop import Outcome, run_chunks
 from trpo_jax.networks import mlp_agent
 from trpo_jax.plan import complete, make_plan
 from trpo_jax.programs import compile_programs
 from trpo_jax.running import TrainResult, seeds_of
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """Return what a reader needs to judge a number: command, commit, versions, cores.
+
+    The commit is that of the checkout, with a plus where files of it have changed.
+    """
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=pathlib.Path(__file__).parent, check=False,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "../trpo_jax")
+    return {
+        "command": command,
+        "commit": git("rev-parse", "--short", "HEAD") + "+" * bool(changed),
+        "versions": describe(),
+        "cores": len(os.sched_getaffinity(0)),
+    }
 
 
 class Training:

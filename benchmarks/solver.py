@@ -16,7 +16,6 @@ one, medians of five; compilation and dispatch apart. Let nothing else run.
 """
 
 import json
-import os
 import pathlib
 import statistics
 import time
@@ -28,9 +27,9 @@ import jax.numpy as jnp
 import tyro
 from jax.flatten_util import ravel_pytree
 
+from benchmarks.runs import provenance
 from trpo_jax.batch import Batch
 from trpo_jax.conjugate_gradient import cg_solve
-from trpo_jax.doctor import describe
 from trpo_jax.environments.spaces import Box
 from trpo_jax.fisher import fisher_vector_product
 from trpo_jax.networks import mlp_agent
@@ -42,7 +41,7 @@ SIZES = [
     (n, w) for w in WIDTHS for n in ROWS if n * w**2 <= 2**32
 ]  # minutes, not hours
 INPUTS, OUTPUTS = 17, 6
-SHORT, LONG = 2, 12  # steps of the two loops
+SHORT, FEWEST, MOST = 2, 5, 200  # steps of the short loop; more in the long one
 DAMPING, DELTA = 0.1, 0.01
 
 
@@ -57,6 +56,7 @@ class Problem:
     def __init__(self, rows: int, width: int) -> None:
         space = Box.uniform((INPUTS,), -1.0, 1.0)
         actions = Box.uniform((OUTPUTS,), -1.0, 1.0)
+        self.work = rows * width**2
         self.agent = mlp_agent(space, actions, hidden_sizes=(width, width))
         keys = jax.random.split(jax.random.key(0), 4)
         self.observation = jax.random.normal(keys[0], (rows, INPUTS))
@@ -83,7 +83,7 @@ class Problem:
 
     def kl(self, flat: jax.Array) -> jax.Array:
         """Return the mean KL from the policy at θ_old."""
-        old = self.act(jax.lax.stop_gradient(self.flat), self.observation)
+        old = self.act(self.flat, self.observation)
         return jnp.mean(old.kl(self.act(flat, self.observation)))
 
     def product(self, fraction: float = 1.0) -> Callable[[jax.Array], jax.Array]:
@@ -94,15 +94,22 @@ class Problem:
         )
 
     def forms(self) -> dict[str, Callable[[], Callable[[jax.Array], jax.Array]]]:
-        """Return by name what makes a product, inside the program to be timed."""
+        """Return by name what makes a product, inside the program to be timed.
+
+        What is meant to be done anew each time hangs on the vector by a zero, or the
+        compiler would do it once, before the loop.
+        """
+
+        def here(v: jax.Array) -> jax.Array:
+            return self.flat + 0 * v[0]
 
         def anew() -> Callable[[jax.Array], jax.Array]:
             def apply(flat: jax.Array) -> Any:
                 return self.act(flat, self.observation)
 
             def product(v: jax.Array) -> jax.Array:
-                policy, tangent = jax.jvp(apply, (self.flat,), (v,))
-                _, pull_back = jax.vjp(apply, self.flat)
+                policy, tangent = jax.jvp(apply, (here(v),), (v,))
+                _, pull_back = jax.vjp(apply, here(v))
                 cotangent = policy.fisher_product(tangent)
                 rows = len(self.observation)
                 (found,) = pull_back(jax.tree.map(lambda x: x / rows, cotangent))
@@ -112,11 +119,11 @@ class Problem:
 
         def forward_over_reverse() -> Callable[[jax.Array], jax.Array]:
             slope = jax.grad(self.kl)
-            return lambda v: jax.jvp(slope, (self.flat,), (v,))[1] + DAMPING * v
+            return lambda v: jax.jvp(slope, (here(v),), (v,))[1] + DAMPING * v
 
         def double_gradient() -> Callable[[jax.Array], jax.Array]:
             slope = jax.grad(self.kl)
-            return lambda v: jax.grad(lambda x: slope(x) @ v)(self.flat) + DAMPING * v
+            return lambda v: jax.grad(lambda x: slope(x) @ v)(here(v)) + DAMPING * v
 
         return {
             "linearised": self.product,
@@ -126,8 +133,17 @@ class Problem:
         }
 
 
-def seconds_of(make: Callable[[], Callable[[Any], Any]], start: Any) -> float:
-    """Return the time of one step of a loop, whatever is done before it apart."""
+def seconds_of(
+    make: Callable[[], Callable[[Any], Any]], start: Any, work: int
+) -> float:
+    """Return the time of one step of a loop, whatever is done before it apart.
+
+    Args:
+        make: inside the program, makes the step.
+        start: what the first step is given.
+        work: rows times width squared: the less, the more steps.
+    """
+    short, long = SHORT, SHORT + min(MOST, max(FEWEST, 2**28 // work))
 
     @jax.jit
     def loop(carry: Any, steps: jax.Array) -> Any:
@@ -143,13 +159,15 @@ def seconds_of(make: Callable[[], Callable[[Any], Any]], start: Any) -> float:
             taken.append(time.perf_counter() - began)
         return statistics.median(taken)
 
-    return (median(LONG) - median(SHORT)) / (LONG - SHORT)
+    return (median(long) - median(short)) / (long - short)
 
 
 def gradient_seconds(problem: Problem) -> float:
     """Return the time of a gradient of the surrogate."""
     return seconds_of(
-        lambda: lambda flat: flat + 1e-6 * problem.gradient(flat), problem.flat
+        lambda: lambda flat: flat + 1e-6 * problem.gradient(flat),
+        problem.flat,
+        problem.work,
     )
 
 
@@ -166,7 +184,7 @@ def direction_seconds(problem: Problem, make: Callable) -> float:
         return step
 
     start = jax.random.normal(jax.random.key(2), problem.flat.shape)
-    return seconds_of(step_of, start)
+    return seconds_of(step_of, start, problem.work)
 
 
 def matrix_seconds(rows: int, width: int) -> tuple[float, int]:
@@ -183,7 +201,7 @@ def matrix_seconds(rows: int, width: int) -> tuple[float, int]:
             return w + 1e-9 * (x @ w)[:a]
 
         w = jax.random.normal(jax.random.key(4), (a, b))
-        total += seconds_of(lambda step=step: step, w)
+        total += seconds_of(lambda step=step: step, w, rows * a * b)
     for a, b in weights:
         x = jax.random.normal(jax.random.key(3), (rows, a))
         y = jax.random.normal(jax.random.key(4), (rows, b))
@@ -192,7 +210,7 @@ def matrix_seconds(rows: int, width: int) -> tuple[float, int]:
             found = jnp.tensordot(x, y, ((0,), (0,)))
             return y.at[0].add(1e-9 * found[0])
 
-        total += seconds_of(lambda step=step: step, y)
+        total += seconds_of(lambda step=step: step, y, rows * a * b)
     shapes = forward + backward + weights
     return total, sum(2 * rows * a * b for a, b in shapes)
 
@@ -236,7 +254,7 @@ def solves() -> dict[str, Any]:
                 x, _ = cg_solve(product, b, iterations=10, tolerance=0.0)
                 return b + 1e-9 * x
 
-            taken = seconds_of(lambda step=step: step, direction)
+            taken = seconds_of(lambda step=step: step, direction, 10 * problem.work)
             of_fraction[str(fraction)] = round(taken / gradient, 3)
         found[f"{rows} x {width}"] = {"in_gradients": of_fraction}
         print(rows, width, of_fraction, flush=True)
@@ -287,11 +305,7 @@ def main(
     """
     result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in parts:
-        result[part] = PARTS[part]() | {
-            "command": f"python -m benchmarks.solver {part}",
-            "versions": describe(),
-            "cores": len(os.sched_getaffinity(0)),
-        }
+        result[part] = PARTS[part]() | provenance(f"python -m benchmarks.solver {part}")
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 

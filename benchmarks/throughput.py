@@ -3,13 +3,14 @@
 CartPole-v1, compilation apart, medians of three turns.
 
 * `peers`: beside rejax's PPO at equal numbers of environments and steps and equal
-  networks (two layers of 64), each side with its own values otherwise: rejax learns in
-  8 epochs of 16 minibatches; here it is once with the values of the preset and once
-  with a critic that has as many epochs and minibatches as rejax's. Turns are taken
-  alternately.
+  networks (two layers of 64, tanh). rejax has its defaults otherwise, which learn in 8
+  epochs of 16 minibatches; this project has its preset for the task, but what the
+  critic sees at once follows from the size, and the same with a critic of as many
+  epochs and minibatches as rejax's. Turns are taken alternately. The greedy return at
+  the end tells whether speed was bought by learning less.
 * `environments`, `width`, `seeds`: how the cost of an iteration grows with each, and
   the exponent of that growth from where it is past saturation: the slope, in logs, over
-  the last three sizes.
+  the last three sizes. Programs for long runs throughout, at least five iterations.
 
 The JSON is written after each size. Let nothing else run.
 """
@@ -17,21 +18,24 @@ The JSON is written after each size. Let nothing else run.
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import statistics
 import tempfile
+import time
 from typing import Annotated, Any
 
+import jax
 import tyro
 
 from benchmarks.peers import REQUIREMENTS, ask, python_of
-from benchmarks.runs import Training
-from trpo_jax.doctor import describe
+from benchmarks.runs import Training, provenance
+from trpo_jax.loop import run_chunks
+from trpo_jax.plan import make_plan
+from trpo_jax.running import seeds_of
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "throughput.json"
 SIZES = ((4, 128), (64, 32), (1024, 64))
-LONG = 1_200_000  # steps of a turn beside the peer: programs for long runs
+STEPS = 800_000  # of a turn beside the peer
 TURNS = 3
 GROWTH = {
     "environments": (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536),
@@ -70,45 +74,68 @@ def of_preset(num_envs: int, num_steps: int) -> dict[str, Any]:
         "num_steps": num_steps,
         "hidden_sizes": (64, 64),
         "critic_minibatch_size": None,
-        "evaluation_episodes": 1,
     }
 
 
-def rate_of(training: Training) -> float:
-    """Return steps a second of one run."""
-    plan = training.plan
-    steps = plan.iterations * plan.config.steps_per_iteration * plan.seeds
-    return steps / training.seconds()
+class Timed:
+    """A compiled run whose iterations are timed, compiled as long runs are.
+
+    Args:
+        iterations: of one turn, the state being made before.
+        values: as of `trpo_jax.train`.
+    """
+
+    def __init__(self, iterations: int, **values: Any) -> None:
+        config = make_plan("CartPole-v1", **values).config
+        self.training = Training(
+            "CartPole-v1",
+            total_steps=iterations * config.steps_per_iteration,
+            compile_briefly=False,
+            **values,
+        )
+
+    def turn(self) -> float:
+        """Train once and return seconds of an iteration."""
+        plan, programs = self.training.plan, self.training.programs
+        states = jax.block_until_ready(programs.init(seeds_of(plan)))
+        start = time.perf_counter()
+        outcome = run_chunks(plan, programs, states, [])
+        seconds = (time.perf_counter() - start) / plan.iterations
+        found = programs.evaluate(seeds_of(plan), outcome.states)
+        self.greedy = float(found.episode_return[:, 0].mean())
+        return seconds
 
 
 def beside_peer(python: str, num_envs: int, num_steps: int) -> dict[str, Any]:
     """Measure both sides at one size, in turns."""
     batch = num_envs * num_steps
-    total = batch * max(1, LONG // batch)
     sides = {
         "trpo_jax": of_preset(num_envs, num_steps),
         "trpo_jax, as much work for the critic": values_of(num_envs, num_steps),
     }
-    trainings = {
-        side: Training("CartPole-v1", total_steps=total, **values)
+    timed = {
+        side: Timed(STEPS // batch, evaluation_episodes=100, **values)
         for side, values in sides.items()
     }
-    for training in trainings.values():
-        rate_of(training)  # whatever is done once
-    rates: dict[str, list[float]] = {side: [] for side in (*sides, "rejax")}
-    for _ in range(TURNS):
-        for side, training in trainings.items():
-            rates[side].append(round(rate_of(training)))
-        found = ask(python, "rejax_ppo.py", "speed", num_envs, num_steps, LONG)[-1]
-        rates["rejax"].append(statistics.median(found["rates"]))
-    for training in trainings.values():
-        training.programs.close()
+    rates: dict[str, list[int]] = {side: [] for side in (*sides, "rejax")}
+    for turn in range(TURNS + 1):
+        for side, training in timed.items():
+            rate = round(batch / training.turn())
+            if turn:  # the first does whatever is done once
+                rates[side].append(rate)
+        if turn:
+            found = ask(python, "rejax_ppo.py", "speed", num_envs, num_steps, STEPS)[-1]
+            rates["rejax"].append(round(statistics.median(found["rates"])))
+    greedy = {side: training.greedy for side, training in timed.items()}
+    for training in timed.values():
+        training.training.programs.close()
     peer = statistics.median(rates["rejax"])
     return {
         "steps_per_second": rates,
         "times_as_fast": {
             side: round(statistics.median(rates[side]) / peer, 2) for side in sides
         },
+        "greedy_return": greedy | {"rejax": found["greedy"]},
     }
 
 
@@ -120,13 +147,14 @@ def growth(part: str, size: int) -> dict[str, Any]:
         "seeds": lambda: values_of(8, 128, seeds=size),
     }[part]()
     batch = values["num_envs"] * values["num_steps"] * values.get("seeds", 1)
-    iterations = max(2, min(20 if part == "width" else 200, 500_000 // batch))
-    total = iterations * values["num_envs"] * values["num_steps"]
-    training = Training("CartPole-v1", total_steps=total, **values)
-    rate_of(training)
-    rate = statistics.median(rate_of(training) for _ in range(TURNS))
-    training.programs.close()
-    return {"steps_per_second": round(rate), "iteration_seconds": batch / rate}
+    work = batch * max(values["hidden_sizes"]) ** 2
+    iterations = max(5, min(100, 2**31 // work))
+    timed = Timed(iterations, evaluation_episodes=1, **values)
+    once = timed.turn()  # whatever is done once
+    turns = 1 if once * iterations > 30 else TURNS
+    seconds = statistics.median(timed.turn() for _ in range(turns))
+    timed.training.programs.close()
+    return {"steps_per_second": round(batch / seconds), "iteration_seconds": seconds}
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> float:
@@ -148,9 +176,7 @@ def main(arguments: Arguments) -> None:
 
     def keep(part: str, key: str, found: dict[str, Any]) -> None:
         result.setdefault(part, {})[key] = found
-        result["command"] = "python -m benchmarks.throughput"
-        result["versions"] = describe()
-        result["cores"] = len(os.sched_getaffinity(0))
+        result.update(provenance("python -m benchmarks.throughput"))
         result["peer"] = list(REQUIREMENTS["rejax"])
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
         print(part, key, found, flush=True)

@@ -5,13 +5,15 @@ update, and stops when their mean reaches the goal. Two clocks, both stopped whi
 judged: from the start of training, compilation apart, and from the start of the
 process. Every run has a process of its own; the sides take turns, seed by seed.
 
-* `trpo_jax`: this project, nothing compiled before;
+* `trpo_jax`: this project, nothing compiled before; what judges it is compiled within
+  the time from the start of the process, unlike rejax's judge;
 * `trpo_jax, warm`: the same again, programs read from the compilation cache;
 * `sb3_trpo`, `sb3_ppo`: sb3-contrib and Stable-Baselines3 with the presets of rl-zoo3;
+* `rejax_ppo`: rejax with the values that it publishes for the task;
+* `rejax_ppo, defaults`: with those of its code (CartPole-v1 only: with them it does not
+  reach the other goals within a million steps);
 * `tianshou_trpo`: Tianshou with the values of its MuJoCo benchmark (CartPole-v1 only:
-  it has published none for classic control);
-* `rejax_ppo`: rejax with its own defaults (CartPole-v1 only: with them it does not
-  reach the other goals within a million steps).
+  it has published none for classic control).
 
 `CartPole-v1, all steps` is the other reading of it: all steps of the preset, 100,000 on
 each side, and nobody is judged before the end.
@@ -41,15 +43,13 @@ GOALS = {
     "CartPole-v1": 475.0, ALL_STEPS: math.inf, "Acrobot-v1": -83.0,
     "Pendulum-v1": -175.0,
 }  # fmt: skip
+OF_ALL = ("trpo_jax", "trpo_jax, warm", "sb3_trpo", "sb3_ppo", "rejax_ppo")
 SIDES = {
-    "CartPole-v1": (
-        "trpo_jax", "trpo_jax, warm", "sb3_trpo", "sb3_ppo", "tianshou_trpo",
-        "rejax_ppo",
-    ),
+    "CartPole-v1": (*OF_ALL, "rejax_ppo, defaults", "tianshou_trpo"),
     ALL_STEPS: ("trpo_jax", "trpo_jax, warm", "sb3_trpo", "sb3_ppo"),
-    "Acrobot-v1": ("trpo_jax", "trpo_jax, warm", "sb3_trpo", "sb3_ppo"),
-    "Pendulum-v1": ("trpo_jax", "trpo_jax, warm", "sb3_trpo", "sb3_ppo"),
-}  # fmt: skip
+    "Acrobot-v1": OF_ALL,
+    "Pendulum-v1": OF_ALL,
+}
 CLOCKS = ("steps", "train_seconds", "wall_seconds")
 
 
@@ -123,13 +123,15 @@ def solve(side: str, name: str, seed: int, folder: pathlib.Path) -> dict:
                 text=True, env=os.environ | cache,
             )  # fmt: skip
         return json.loads(done.stdout.splitlines()[-1])
+    side, _, values = side.partition(", ")
     peer, algorithm = side.split("_")
     python = python_of(peer, folder)
     if peer == "sb3":
         return ask(python, "solve_sb3.py", algorithm, name, seed, goal)[-1]
     if peer == "tianshou":
         return ask(python, "solve_tianshou.py", name, seed, goal)[-1]
-    return ask(python, "rejax_ppo.py", "solve", name, seed, goal)[-1]
+    values = values or "published"
+    return ask(python, "rejax_ppo.py", "solve", name, seed, goal, values)[-1]
 
 
 def summary(runs: dict[str, dict[str, dict]]) -> dict:
@@ -142,12 +144,11 @@ def summary(runs: dict[str, dict[str, dict]]) -> dict:
             for clock in CLOCKS
         }
         table[side]["solved"] += f" of {len(found)}"
-    if "trpo_jax" in table:
+    if table.get("trpo_jax", {}).get("steps", math.inf) < math.inf:
         for row in table.values():
             for clock in CLOCKS[1:]:
-                row[f"{clock}, times ours"] = round(
-                    row[clock] / table["trpo_jax"][clock], 2
-                )
+                times = row[clock] / table["trpo_jax"][clock]
+                row[f"{clock}, times ours"] = round(times, 2)
     return {
         side: {k: None if v == float("inf") else v for k, v in row.items()}
         for side, row in table.items()
@@ -156,7 +157,7 @@ def summary(runs: dict[str, dict[str, dict]]) -> dict:
 
 def main(arguments: Arguments) -> None:
     """Measure what is missing, in turns."""
-    from trpo_jax.doctor import describe
+    from benchmarks.runs import provenance
 
     output = arguments.output
     result = json.loads(output.read_text()) if output.exists() else {}
@@ -171,10 +172,8 @@ def main(arguments: Arguments) -> None:
                 runs[str(seed)] = solve(side, name, seed, arguments.peers)
                 print(name, side, seed, runs[str(seed)], flush=True)
                 of_name["median"] = summary(of_name["runs"])
-                result["command"] = "python -m benchmarks.time_to_solve"
-                result["versions"] = describe()
+                of_name |= provenance("python -m benchmarks.time_to_solve")
                 result["peers"] = {k: list(v) for k, v in REQUIREMENTS.items()}
-                result["cores"] = len(os.sched_getaffinity(0))
                 output.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -10,6 +10,7 @@ The JSON goes to `benchmarks/results/timing.json` after each part. Let nothing e
 """
 
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -39,7 +40,10 @@ def cold() -> dict:
         run = pathlib.Path(folder) / "run"
         command = ["-m", "trpo_jax", "train", "CartPole-v1", "--output-dir", str(run)]
         start = time.perf_counter()
-        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, *command], check=True, capture_output=True,
+            env=os.environ | {"XDG_CACHE_HOME": folder},
+        )  # fmt: skip
         seconds = time.perf_counter() - start
         evaluation = json.loads((run / "evaluation.json").read_text())
     return {

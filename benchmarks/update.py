@@ -10,7 +10,6 @@ The virtual environment of sb3 is made in `--peers`.
 
 import dataclasses
 import json
-import os
 import pathlib
 import statistics
 import tempfile
@@ -21,14 +20,15 @@ import tyro
 
 from benchmarks.accelerator import problem
 from benchmarks.peers import REQUIREMENTS, ask, python_of
+from benchmarks.runs import provenance
 from trpo_jax.config import Config
-from trpo_jax.doctor import describe
 from trpo_jax.programs import FOR_LONG, compile_for
 from trpo_jax.update import finish, fit, improve
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "update.json"
 SIZES = (2048, 16_384)
 VALUES = Config(
+    fisher_fraction=1.0,
     cg_iterations=15,
     cg_tolerance=0.0,
     cg_damping=0.1,
@@ -73,10 +73,8 @@ def main(arguments: Arguments) -> None:
     arguments.peers.mkdir(parents=True, exist_ok=True)
     python = python_of("sb3", arguments.peers)
     result = {
-        "command": "python -m benchmarks.update",
-        "versions": describe(),
+        **provenance("python -m benchmarks.update"),
         "peer": REQUIREMENTS["sb3"][0],
-        "cores": len(os.sched_getaffinity(0)),
         "rows": {},
     }
     for rows in SIZES:

@@ -11,7 +11,7 @@ from trpo_jax.normalization import normalize_observation
 from trpo_jax.rollout import collect
 from trpo_jax.trpo import Config, init
 from trpo_jax.update import estimate_advantages, update
-from trpo_jax.values import fill, valued
+from trpo_jax.values import value_rollout, value_wanted
 
 AGENT, CLOCK, STEPS, ENVS = softmax_agent(), Clock(), 40, 3
 
@@ -49,7 +49,7 @@ def test_values_led_to_are_those_of_valuing_every_row(collected, change, bootstr
     state, rollout = collected
     rollout = change(rollout)
     config = Config(num_envs=ENVS, bootstrap_truncated=bootstrap)
-    _, _, here, there, terminated, _ = valued(state, rollout, AGENT, config)
+    _, _, here, there, terminated, _ = value_rollout(state, rollout, AGENT, config)
     valid = np.asarray(rollout.weight) > 0
     asked = valid & ~np.asarray(terminated)
     assert asked.sum() > 50
@@ -61,11 +61,73 @@ def test_values_led_to_are_those_of_valuing_every_row(collected, change, bootstr
     assert (np.asarray(here)[~valid] == 0).all()
 
 
+def test_rows_that_do_not_follow_each_other_are_valued_by_themselves(collected):
+    state, rollout = collected
+    order = np.random.default_rng(2).permutation(STEPS)
+    shuffled = jax.tree.map(lambda x: x[order] if jnp.ndim(x) else x, rollout)
+    _, _, _, there, terminated, _ = value_rollout(state, shuffled, AGENT, Config())
+    asked = ~np.asarray(terminated)
+    assert_close(
+        np.asarray(there)[asked], all_values(state, shuffled.next_observation)[asked]
+    )
+
+
+def test_few_rows_are_valued_twice(collected):
+    state, rollout = collected
+    seen = []
+
+    def apply(params, observation):
+        jax.debug.callback(lambda x: seen.append(len(x)), observation)
+        return AGENT.critic.apply(params, observation)
+
+    agent = AGENT._replace(critic=AGENT.critic._replace(apply=apply))
+    jax.block_until_ready(value_rollout(state, rollout, agent, Config()))
+    jax.effects_barrier()
+    again = int(np.sum(np.asarray(rollout.truncated)[:-1])) + ENVS
+    a_pass = -(-STEPS * ENVS // 16)
+    assert sum(seen) == STEPS + a_pass * -(-again // a_pass)  # `len` of [T, B] is T
+
+
+def observe_both(observation):
+    """The same as a dictionary, one leaf of which is of integers."""
+    return {
+        "x": observation,
+        "number": jnp.round(10 * observation[..., 0]).astype(jnp.int32),
+    }
+
+
+def test_observations_may_be_trees_with_integers(collected):
+    state, rollout = collected
+    tree = rollout.replace(
+        observation=observe_both(rollout.observation),
+        next_observation=observe_both(rollout.next_observation),
+    )
+    both = AGENT._replace(
+        critic=AGENT.critic._replace(
+            apply=lambda params, x: (
+                AGENT.critic.apply(params, x["x"]) + x["number"].astype(jnp.float32)
+            )
+        )
+    )
+    free = state.replace(normalizer=state.normalizer.replace(observation=None))
+    _, _, _, there, terminated, _ = value_rollout(free, tree, both, Config())
+    asked = ~np.asarray(terminated)
+    expected = both.critic.apply(state.critic_params, tree.next_observation)
+    assert_close(np.asarray(there)[asked], np.asarray(expected)[asked])
+
+
+def test_one_step_of_each_environment(collected):
+    state, rollout = collected
+    one = jax.tree.map(lambda x: x[:1] if jnp.ndim(x) else x, rollout)
+    _, _, _, there, _, _ = value_rollout(state, one, AGENT, Config())
+    assert_close(there, all_values(state, one.next_observation))
+
+
 def test_broken_rows_that_nothing_needs_still_show(collected):
     state, rollout = collected
     t, b = np.argwhere(~np.asarray(rollout.terminated | rollout.truncated))[5]
     broken = rollout.next_observation.at[t, b, 0].set(jnp.nan)
-    *_, there, _, _ = valued(
+    *_, there, _, _ = value_rollout(
         state, rollout.replace(next_observation=broken), AGENT, Config()
     )
     assert not np.isfinite(np.asarray(there)[t, b])
@@ -78,7 +140,7 @@ def test_only_the_rows_that_are_wanted_are_filled(share, shape):
     rng = np.random.default_rng(0)
     wanted = rng.random(shape) < share
     values, x = rng.normal(size=(2, *shape)).astype(np.float32)
-    found = jax.jit(lambda *a: fill(*a[:2], lambda x: 3 * x["x"], a[2]))(
+    found = jax.jit(lambda *a: value_wanted(*a[:2], lambda x: 3 * x["x"], a[2]))(
         values, wanted, {"x": x}
     )
     assert_identical(found, np.where(wanted, 3 * x, values))
@@ -88,7 +150,7 @@ def test_filling_is_mapped_over_agents_that_want_more_and_less():
     rng = np.random.default_rng(1)
     wanted = rng.random((3, 32, 4)) < np.array([0, 0.1, 0.9])[:, None, None]
     values, x = rng.normal(size=(2, 3, 32, 4)).astype(np.float32)
-    found = jax.vmap(lambda *a: fill(*a[:2], jnp.sin, a[2]))(values, wanted, x)
+    found = jax.vmap(lambda *a: value_wanted(*a[:2], jnp.sin, a[2]))(values, wanted, x)
     assert_close(found, np.where(wanted, np.sin(x), values))
 
 
@@ -112,4 +174,4 @@ def test_a_critic_of_another_shape_is_refused(collected):
         )
     )
     with pytest.raises(ValueError, match="one value a row"):
-        valued(state, rollout, wide, Config())
+        value_rollout(state, rollout, wide, Config())

@@ -50,7 +50,7 @@ class Batch:
         return self
 
     def fraction_in_products(self, config: Config) -> float:
-        """Return the fraction of the rows in the Fisher products: the one asked for."""
+        """Return the fraction of the rows in the Fisher products."""
         return config.fraction_in_products(self.weight.size)
 
     def log_prob(self, policy: Any) -> jax.Array:

@@ -69,7 +69,7 @@ def orthogonal(gain: float) -> Callable[..., jax.Array]:
 
     # Flax asks for the shape at every call of the network: traced once, and known then.
     @functools.partial(jax.jit, static_argnums=(1, 2))
-    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    def traced(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         inputs, outputs = math.prod(shape[:-1]), shape[-1]
         tall = max(inputs, outputs), min(inputs, outputs)
         x = jax.random.normal(key, tall)
@@ -81,6 +81,9 @@ def orthogonal(gain: float) -> Callable[..., jax.Array]:
         # Sixty: a singular value of 1e-9 grows by half each time, then converges.
         x = jax.lax.fori_loop(0, 60, improve, x / jnp.linalg.norm(x))
         return (gain * (x if inputs >= outputs else x.T)).reshape(shape).astype(dtype)
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+        return traced(key, tuple(shape), dtype)
 
     return init
 

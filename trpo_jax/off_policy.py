@@ -21,7 +21,7 @@ from trpo_jax.networks import Agent
 from trpo_jax.normalization import normalize_observation
 from trpo_jax.rollout import Rollout
 from trpo_jax.state import TrainState
-from trpo_jax.values import valued
+from trpo_jax.values import value_rollout
 
 PyTree = Any
 
@@ -131,7 +131,8 @@ def estimate_off_policy_advantages(
     The surrogate becomes E_β[π_θ/β Â] = E_β[(π_old/β) (π_θ/π_old) Â], whose first ratio
     is the batch's `importance`; the trust region stays around π_old. States come from
     β, as everywhere in off-policy policy gradients. Where β is π_old, this is
-    `estimate_advantages`.
+    `estimate_advantages`; like that it cannot be differentiated in reverse, and
+    `v_trace` can.
 
     Args:
         state: its policy is π_old; its critic and normaliser are used.
@@ -155,7 +156,7 @@ def estimate_off_policy_advantages(
             state, info = update(state, batch, agent, config)
             state = absorb_statistics(state, rollout, config)
     """
-    rollout, *arguments = valued(state, rollout, agent, config)
+    rollout, *arguments = value_rollout(state, rollout, agent, config)
     policy = agent.policy.apply(
         state.policy_params,
         normalize_observation(state.normalizer, rollout.observation),

@@ -1,5 +1,6 @@
 """Learning curves, with the statistics of rliable (Agarwal et al. 2021)."""
 
+import contextlib
 import importlib
 import pathlib
 import threading
@@ -101,10 +102,16 @@ def draw_learning_curve(
 
 
 def import_early() -> None:
-    """Import what the first figure needs, beside work that leaves a core idle."""
-    threading.Thread(
-        target=importlib.import_module, args=("matplotlib.backends.backend_agg",)
-    ).start()
+    """Import what the first figure needs, beside other work.
+
+    Where it cannot be imported, drawing will say so.
+    """
+
+    def load() -> None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("matplotlib.backends.backend_agg")
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def plot_learning_curve(

@@ -3,7 +3,6 @@
 Shapes: `N` rows lead.
 """
 
-import functools
 import math
 from typing import Any
 
@@ -81,24 +80,6 @@ def all_finite(tree: PyTree) -> jax.Array:
     """Return whether every number in a pytree is finite, a bool scalar."""
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
     return jnp.all(jnp.stack(leaves))
-
-
-def finite_rows(rows: PyTree, ndim: int = 1) -> jax.Array:
-    """Return of every row whether all its numbers are finite, bool.
-
-    Args:
-        rows: pytree of arrays, at least one.
-        ndim: how many leading axes are those of rows.
-
-    Example:
-        >>> finite_rows({"x": jnp.array([[1.0, jnp.nan], [2.0, 3.0]])}).tolist()
-        [False, True]
-    """
-
-    def finite(leaf: jax.Array) -> jax.Array:
-        return jnp.all(jnp.isfinite(leaf), axis=range(ndim, leaf.ndim))
-
-    return functools.reduce(jnp.logical_and, map(finite, jax.tree.leaves(rows)))
 
 
 def only_valid(valid: jax.Array, rows: PyTree) -> PyTree:

@@ -22,7 +22,7 @@ from trpo_jax.rollout import Rollout
 from trpo_jax.rows import weighted_mean
 from trpo_jax.state import TrainState
 from trpo_jax.trust_region import PolicyInfo, improve_policy
-from trpo_jax.values import valued
+from trpo_jax.values import value_rollout
 
 PyTree = Any
 
@@ -35,7 +35,9 @@ def estimate_advantages(
     """Turn transitions into a `Batch`: value, scale rewards, apply `advantages`.
 
     Rows of weight 0 are ignored whatever they hold, NaN included: the recursion is cut
-    at them, and they come out as zeros.
+    at them, and they come out as zeros. Where an action led to what the next row acts
+    on, its value is taken from there. A loop of unknown length values the others, so
+    that this cannot be differentiated in reverse; `advantages` can.
 
     Args:
         state: its critic and normaliser are used.
@@ -65,13 +67,10 @@ def estimate_advantages(
 def _estimate(
     state: TrainState, rollout: Rollout, agent: Agent, config: Config
 ) -> tuple[Batch, jax.Array]:
-    rollout, reward, value, *others = valued(state, rollout, agent, config)
+    valuation = value_rollout(state, rollout, agent, config)
+    rollout, *arguments = valuation
     advantage, value_target = advantages(
-        reward,
-        value,
-        *others,
-        discount=config.discount,
-        gae_lambda=config.gae_lambda,
+        *arguments, discount=config.discount, gae_lambda=config.gae_lambda
     )
     batch = Batch(
         observation=rollout.observation,
@@ -80,7 +79,7 @@ def _estimate(
         value_target=value_target,
         weight=rollout.weight,
     )
-    return batch, value
+    return batch, valuation.value
 
 
 def update(

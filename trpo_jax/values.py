@@ -3,8 +3,9 @@
 Shapes: `T` time steps, `B` environments, `N` = T·B rows.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,25 +14,40 @@ from trpo_jax.config import Config
 from trpo_jax.networks import Agent
 from trpo_jax.normalization import normalize_observation, scale_reward
 from trpo_jax.rollout import Rollout
-from trpo_jax.rows import finite_rows, only_valid
+from trpo_jax.rows import only_valid
 from trpo_jax.state import TrainState
 
 PyTree = Any
 
-_PASSES = 16  # that all rows would take
+_PASSES = 16  # that all rows take; where few are wanted, a pass costs a sixteenth
 
 
-def valued(
+class Valuation(NamedTuple):
+    """What estimators of advantages take; all but the first are `[T, B]`.
+
+    Attributes:
+        rollout: with zeros in rows of weight 0, at which episodes end.
+        reward: scaled.
+        value: of what was acted on; 0 in rows of weight 0.
+        next_value: of where the action led; says nothing where `terminated`.
+        terminated: as the configuration wants time limits to count.
+        truncated: as the rollout has it.
+    """
+
+    rollout: Rollout
+    reward: jax.Array
+    value: jax.Array
+    next_value: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+
+
+def value_rollout(
     state: TrainState, rollout: Rollout, agent: Agent, config: Config
-) -> tuple[Rollout, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Return what estimators of advantages take, whatever rows of weight 0 hold.
+) -> Valuation:
+    """Value a rollout by the critic, whatever rows of weight 0 hold.
 
     Args: as of `estimate_advantages`.
-
-    Returns:
-        The rollout with zeros in rows of weight 0, at which episodes end; and, all
-        `[T, B]`: scaled rewards, values acted on and led to, and both flags. Where an
-        episode has terminated, the value led to says nothing.
 
     Raises:
         ValueError: when the critic's values do not have the shape of the rewards.
@@ -59,25 +75,32 @@ def valued(
     here = jnp.where(valid, here, 0)
     ended = rollout.terminated | rollout.truncated
     terminated = rollout.terminated if config.bootstrap_truncated else ended
-    # The next row's value will do, unless what was led to is broken, as it must show.
-    acted_on_next = jnp.zeros_like(valid).at[:-1].set(valid[1:]) & ~ended
-    acted_on_next &= finite_rows(rollout.next_observation, valid.ndim)
-    return (
-        rollout,
-        scale_reward(state.normalizer, rollout.reward),
-        here,
-        fill(
+    # Where an episode goes on, what was led to is acted on next, and has its value.
+    same = jax.tree.map(
+        lambda led_to, acted_on: jnp.all(
+            led_to[:-1] == acted_on[1:], axis=range(2, led_to.ndim)
+        ),
+        rollout.next_observation,
+        rollout.observation,
+    )
+    known = functools.reduce(jnp.logical_and, jax.tree.leaves(same), valid[1:])
+    known = jnp.concatenate([known, jnp.zeros_like(valid[:1])])
+    return Valuation(
+        rollout=rollout,
+        reward=scale_reward(state.normalizer, rollout.reward),
+        value=here,
+        next_value=value_wanted(
             jnp.roll(here, -1, axis=0),
-            ~terminated & ~acted_on_next,
+            ~(terminated | known),
             value,
             rollout.next_observation,
         ),
-        terminated,
-        rollout.truncated,
+        terminated=terminated,
+        truncated=rollout.truncated,
     )
 
 
-def fill(
+def value_wanted(
     values: jax.Array,
     wanted: jax.Array,
     value: Callable[[PyTree], jax.Array],
@@ -85,9 +108,8 @@ def fill(
 ) -> jax.Array:
     """Put in the values of the few rows that are wanted.
 
-    Where an episode goes on, an observation led to is the next one acted on, and has
-    its value already. The others are looked for and valued, a sixteenth of all rows at
-    a time: as a rule once, for the last step of each environment.
+    They are looked for and valued a sixteenth of all rows at a time, until none is
+    left: as a rule once, for the last step of each environment.
 
     Args:
         values: `[T, B]`.
@@ -99,8 +121,9 @@ def fill(
         `[T, B]`, those not wanted as they were.
 
     Example:
-        >>> fill(jnp.zeros((1, 3)), jnp.array([[True, False, True]]),
-        ...      lambda x: 2 * x, jnp.array([[1.0, 2.0, 3.0]])).tolist()
+        >>> wanted = jnp.array([[True, False, True]])
+        >>> x = jnp.array([[1.0, 2.0, 3.0]])
+        >>> value_wanted(jnp.zeros((1, 3)), wanted, lambda x: 2 * x, x).tolist()
         [[2.0, 0.0, 6.0]]
     """
     shape = values.shape
