@@ -1,8 +1,7 @@
 """Seconds for CartPole-v1 with its preset: `python -m benchmarks.timing`.
 
-* `cold`: `trpo-jax train CartPole-v1` in a process of its own, to results on disk.
-* `train`: 100,000 steps of one seed and of 64 in one call, in turns, in one process,
-  compilation apart.
+* `train`: 100,000 steps a seed, of one and of 64 and 256 in one call, in turns, in one
+  process, compilation apart.
 * `compiler`: seconds to compile all programs of a run of one seed and to train, with
   all of them at one of the levels of `trpo_jax.programs`.
 
@@ -10,22 +9,16 @@ The JSON goes to `benchmarks/results/timing.json` after each part. Let nothing e
 """
 
 import json
-import os
 import pathlib
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from typing import Any
 from unittest import mock
 
-from benchmarks.runs import Training
+from benchmarks.runs import Training, provenance
 from trpo_jax import programs
-from trpo_jax.doctor import describe
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "timing.json"
-NAME, SEEDS = "CartPole-v1", 64
+NAME, SEEDS, TURNS = "CartPole-v1", (64, 256), 3
 LEVELS = {
     "default": {},
     "for long runs": programs.FOR_LONG,
@@ -34,49 +27,26 @@ LEVELS = {
 }
 
 
-def cold() -> dict:
-    """Return wall time and outcome of the command in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = pathlib.Path(folder) / "run"
-        command = ["-m", "trpo_jax", "train", "CartPole-v1", "--output-dir", str(run)]
-        start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, *command], check=True, capture_output=True,
-            env=os.environ | {"XDG_CACHE_HOME": folder},
-        )  # fmt: skip
-        seconds = time.perf_counter() - start
-        evaluation = json.loads((run / "evaluation.json").read_text())
-    return {
-        "wall": round(seconds, 2),
-        "greedy": evaluation["greedy"]["iqm"],
-        "parts": evaluation["seconds"],
-    }
-
-
 def main() -> None:
     """Measure, print, and write the JSON."""
-    result: dict[str, Any] = {
-        "command": "python -m benchmarks.timing",
-        "versions": describe(),
-        "cold": [],
-    }
+    result: dict[str, Any] = provenance("python -m benchmarks.timing")
 
     def keep() -> None:
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
-    for _ in range(5):
-        result["cold"].append(cold())
+    result["train"] = {"1": []}
+    one = Training(NAME)
+    for seeds in SEEDS:
+        many, together = Training(NAME, seeds=seeds), []
+        one.seconds()  # what happens once in a process belongs to neither
+        for _ in range(TURNS):
+            result["train"]["1"].append(one.seconds())
+            together.append(many.seconds())
+        result["train"][str(seeds)] = together
+        many.programs.close()
         keep()
-    one, many = Training(NAME), Training(NAME, seeds=SEEDS)
-    one.seconds()  # what happens once in a process belongs to neither
-    seconds = [(one.seconds(), many.seconds(), one.seconds()) for _ in range(5)]
-    alone = [first for first, _, _ in seconds] + [last for _, _, last in seconds]
-    together = [middle for _, middle, _ in seconds]
-    result["train"] = {
-        "one_seed": alone,
-        "one_seed_median": statistics.median(alone),
-        f"{SEEDS}_seeds": together,
-        "ratio_of_medians": statistics.median(together) / statistics.median(alone),
+    result["median"] = {
+        seeds: statistics.median(found) for seeds, found in result["train"].items()
     }
     keep()
     result["compiler"] = {}

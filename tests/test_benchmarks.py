@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import ablations, returns, runs
+from benchmarks import ablations, figures, returns, runs, throughput, time_to_solve
 from trpo_jax.trpo import Config
 
 
@@ -124,3 +124,61 @@ def test_a_vine_has_no_more_steps_than_the_path_and_hardly_fewer(path):
 def test_too_short_a_path_for_a_vine_is_refused():
     with pytest.raises(ValueError, match="4 x 6 steps are too few"):
         runs.vine_of_as_many_steps(4, 6, 4, 4)
+
+
+def test_medians_of_seconds_count_runs_that_solved_nothing_as_endless():
+    solved = {"steps": 100, "train_seconds": 2.0, "wall_seconds": 3.0}
+    faster = {"steps": 60, "train_seconds": 1.0, "wall_seconds": 2.0}
+    never = dict.fromkeys(solved)
+    runs = {
+        "trpo_jax": {"0": faster, "1": faster, "2": never},
+        "peer": {"0": solved, "1": solved, "2": solved},
+        "lost": {"0": never, "1": solved, "2": never},
+    }
+    table = time_to_solve.summary(runs)
+    assert table["trpo_jax"]["solved"] == "2 of 3"
+    assert table["peer"]["train_seconds, times ours"] == 2
+    assert table["peer"]["wall_seconds, times ours"] == 1.5
+    assert table["lost"]["solved"] == "1 of 3"
+    assert table["lost"]["steps"] is table["lost"]["train_seconds"] is None
+    json.dumps(table, allow_nan=False)
+
+
+def test_seconds_beside_an_own_side_that_never_solved_it():
+    never = dict.fromkeys(("steps", "train_seconds", "wall_seconds"))
+    table = time_to_solve.summary(
+        {
+            "trpo_jax": {"0": never},
+            "peer": {"0": {"steps": 1, "train_seconds": 1.0, "wall_seconds": 1.0}},
+        }
+    )
+    assert table["peer"]["train_seconds"] == 1
+    json.dumps(table, allow_nan=False)
+
+
+def test_growth_is_judged_by_its_end():
+    sizes = [1, 4, 16, 64, 256]
+    assert throughput.exponent(sizes, [9.0, 9.0, *(n**1.5 for n in sizes[2:])]) == 1.5
+
+
+def test_figures_of_what_is_measured_so_far(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "RESULTS", tmp_path)
+    row = {"steps": 1, "train_seconds": 0.05, "wall_seconds": 4.0}
+    lost = dict.fromkeys(row)
+    (tmp_path / "time_to_solve.json").write_text(
+        json.dumps({"CartPole-v1": {"median": {"trpo_jax": row, "sb3_ppo": lost}}})
+    )
+    (tmp_path / "throughput.json").write_text(
+        json.dumps(
+            {
+                "seeds": {
+                    str(n): {"steps_per_second": 1, "iteration_seconds": n / 8}
+                    for n in (1, 2, 4)
+                },
+                "exponent": {"seeds": {"cost": 1.0}},
+            }
+        )
+    )
+    for draw in (figures.draw_seconds, figures.draw_growth):
+        draw(tmp_path / "figure.png")
+        assert (tmp_path / "figure.png").stat().st_size > 5000
