@@ -51,8 +51,9 @@ class Training:
     """
 
     def __init__(self, name: str, **values: Any) -> None:
-        environment = make_environment(name)
-        self.plan = complete(make_plan(name, **values), environment)
+        plan = make_plan(name, **values)
+        environment = make_environment(name, action_repeat=plan.config.action_repeat)
+        self.plan = complete(plan, environment)
         agent = mlp_agent(
             environment.observation_space,
             environment.action_space,

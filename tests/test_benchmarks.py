@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import ablations, figures, returns, runs, throughput, time_to_solve
+from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.trpo import Config
 
 
@@ -182,3 +183,11 @@ def test_figures_of_what_is_measured_so_far(tmp_path, monkeypatch):
     for draw in (figures.draw_seconds, figures.draw_growth):
         draw(tmp_path / "figure.png")
         assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_a_timed_training_holds_actions_as_its_preset_does(monkeypatch):
+    made = []
+    monkeypatch.setattr(runs, "compile_programs", lambda *args: made.append(args))
+    plan, environment, _ = runs.Training("Acrobot-v1") and made[0]
+    assert plan.config.action_repeat == 2
+    assert isinstance(environment, ActionRepeat) and environment.repeat == 2
