@@ -5,8 +5,8 @@ CartPole-v1, compilation apart, medians of three turns.
 * `peers`: beside rejax's PPO at equal numbers of environments and steps and equal
   networks (two layers of 64, tanh). rejax has its defaults otherwise, which learn in 8
   epochs of 16 minibatches; this project has its preset for the task, but what the
-  critic sees at once follows from the size, and the same with a critic of as many
-  epochs and minibatches as rejax's. Turns are taken alternately. The greedy return at
+  critic sees at once follows from the size; beside that once with a critic of as many
+  epochs and minibatches as rejax's, and once with the network of the preset. Turns are taken alternately. The greedy return at
   the end tells whether speed was bought by learning less.
 * `environments`, `width`, `seeds`: how the cost of an iteration grows with each, and
   the exponent of that growth from where it is past saturation: the slope, in logs, over
@@ -30,7 +30,7 @@ import tyro
 from benchmarks.peers import REQUIREMENTS, ask, python_of
 from benchmarks.runs import Training, provenance
 from trpo_jax.loop import run_chunks
-from trpo_jax.plan import make_plan
+from trpo_jax.presets import preset_of
 from trpo_jax.running import seeds_of
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "throughput.json"
@@ -86,10 +86,9 @@ class Timed:
     """
 
     def __init__(self, iterations: int, **values: Any) -> None:
-        config = make_plan("CartPole-v1", **values).config
         self.training = Training(
             "CartPole-v1",
-            total_steps=iterations * config.steps_per_iteration,
+            total_steps=iterations * values["num_envs"] * values["num_steps"],
             compile_briefly=False,
             **values,
         )
@@ -112,6 +111,10 @@ def beside_peer(python: str, num_envs: int, num_steps: int) -> dict[str, Any]:
     sides = {
         "trpo_jax": of_preset(num_envs, num_steps),
         "trpo_jax, as much work for the critic": values_of(num_envs, num_steps),
+        "trpo_jax, its own network": {
+            **of_preset(num_envs, num_steps),
+            "hidden_sizes": preset_of("gymnax:CartPole-v1").network.hidden_sizes,
+        },
     }
     timed = {
         side: Timed(STEPS // batch, evaluation_episodes=100, **values)
