@@ -6,8 +6,9 @@ CartPole-v1, compilation apart, medians of three turns.
   networks (two layers of 64, tanh). rejax has its defaults otherwise, which learn in 8
   epochs of 16 minibatches; this project has its preset for the task, but what the
   critic sees at once follows from the size; beside that once with a critic of as many
-  epochs and minibatches as rejax's, and once with the network of the preset. Turns are taken alternately. The greedy return at
-  the end tells whether speed was bought by learning less.
+  epochs and minibatches as rejax's, and once with the network of the preset. Turns are
+  taken alternately. The greedy return at the end tells whether speed was bought by
+  learning less.
 * `environments`, `width`, `seeds`: how the cost of an iteration grows with each, and
   the exponent of that growth from where it is past saturation: the slope, in logs, over
   the last three sizes. Programs for long runs throughout, at least five iterations.
