@@ -24,6 +24,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tyro
 from jax.flatten_util import ravel_pytree
 
@@ -33,6 +34,7 @@ from trpo_jax.conjugate_gradient import cg_solve
 from trpo_jax.environments.spaces import Box
 from trpo_jax.fisher import fisher_vector_product
 from trpo_jax.networks import mlp_agent
+from trpo_jax.programs import FOR_LONG, compile_for
 from trpo_jax.rows import subsample_rows
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "solver.json"
@@ -145,17 +147,18 @@ def seconds_of(
     """
     short, long = SHORT, SHORT + min(MOST, max(FEWEST, 2**28 // work))
 
-    @jax.jit
-    def loop(carry: Any, steps: jax.Array) -> Any:
+    def repeated(carry: Any, steps: jax.Array) -> Any:
         step = make()
         return jax.lax.fori_loop(0, steps, lambda _, carry: step(carry), carry)
 
+    loop = compile_for(FOR_LONG, repeated, start, np.int32(0))  # as training does
+
     def median(steps: int) -> float:
-        jax.block_until_ready(loop(start, steps))
+        jax.block_until_ready(loop(start, np.int32(steps)))
         taken = []
         for _ in range(5):
             began = time.perf_counter()
-            jax.block_until_ready(loop(start, steps))
+            jax.block_until_ready(loop(start, np.int32(steps)))
             taken.append(time.perf_counter() - began)
         return statistics.median(taken)
 
