@@ -26,7 +26,8 @@ class Valuation(NamedTuple):
     """What estimators of advantages take; all but the first are `[T, B]`.
 
     Attributes:
-        rollout: with zeros in rows of weight 0, at which episodes end.
+        rollout: with zeros in rows of weight 0, at which episodes end; only where the
+            action led is as it was, and not looked at there.
         reward: scaled.
         value: of what was acted on; 0 in rows of weight 0.
         next_value: of where the action led; says nothing where `terminated`.
@@ -58,7 +59,6 @@ def value_rollout(
         log_prob=jnp.where(valid, rollout.log_prob, 0),
         action=only_valid(valid, rollout.action),
         observation=only_valid(valid, rollout.observation),
-        next_observation=only_valid(valid, rollout.next_observation),
         terminated=rollout.terminated | ~valid,
     )
 
