@@ -130,7 +130,7 @@ def draw_growth(path: pathlib.Path) -> None:
         sizes = np.array([int(size) for size in results[part]], float)
         cost = [row["iteration_seconds"] for row in results[part].values()]
         axes.loglog(sizes, cost, "o-", ms=4)
-        slope = results["exponent"][part]["cost"]
+        slope = results["exponent"][part]
         axes.loglog(sizes[-3:], cost[-1] * (sizes[-3:] / sizes[-1]) ** slope, "k:")
         axes.set_title(f"exponent {slope:.2f} at the end", fontsize=9)
         axes.set_xlabel(labels[part], fontsize=8)

@@ -180,7 +180,8 @@ def main(arguments: Arguments) -> None:
 
     def keep(part: str, key: str, found: dict[str, Any]) -> None:
         result.setdefault(part, {})[key] = found
-        result.update(provenance("python -m benchmarks.throughput"))
+        command = f"python -m benchmarks.throughput {part}"
+        result.setdefault("measured", {})[part] = provenance(command)
         result["peer"] = list(REQUIREMENTS["rejax"])
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
         print(part, key, found, flush=True)
@@ -196,7 +197,8 @@ def main(arguments: Arguments) -> None:
         for size in GROWTH[part]:
             keep(part, str(size), growth(part, size))
         taken = [result[part][str(size)]["iteration_seconds"] for size in GROWTH[part]]
-        keep("exponent", part, {"cost": exponent(list(GROWTH[part]), taken)})
+        result.setdefault("exponent", {})[part] = exponent(list(GROWTH[part]), taken)
+        keep(part, str(size), result[part][str(size)])
 
 
 if __name__ == "__main__":

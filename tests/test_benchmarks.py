@@ -176,7 +176,7 @@ def test_figures_of_what_is_measured_so_far(tmp_path, monkeypatch):
                     str(n): {"steps_per_second": 1, "iteration_seconds": n / 8}
                     for n in (1, 2, 4)
                 },
-                "exponent": {"seeds": {"cost": 1.0}},
+                "exponent": {"seeds": 1.0},
             }
         )
     )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from trpo_jax.config import COUNT_OR_ZERO, check
+from trpo_jax.vectors import overwritten
 
 PyTree = Any
 
@@ -75,7 +76,7 @@ def cg_solve(
 
     def iterate(carry: tuple) -> tuple:
         k, x, r, p, rr, _, _ = carry
-        product, _ = ravel_pytree(matvec(unflatten(p)))
+        product = overwritten(p, matvec(unflatten(p)))
         curvature = jnp.vdot(p, product)
         alpha = rr / curvature
         next_r = r - alpha * product

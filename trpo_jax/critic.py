@@ -11,6 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from trpo_jax.rows import all_finite, golden_stride, random_start
+from trpo_jax.vectors import overwritten
 
 PyTree = Any
 
@@ -151,16 +152,17 @@ def fit_critic(
     starts = ((b * size * stride + b // batches) % total).astype(np.int32)
     starts = starts + random_start(key, total)
 
-    def loss_of(flat: jax.Array, start: jax.Array) -> jax.Array:
+    def loss_of(params: PyTree, start: jax.Array) -> jax.Array:
         rows = (start + within) % total
         x, y, w = jax.tree.map(lambda leaf: leaf[rows], (observation, target, weight))
-        error = jnp.where(w > 0, apply(unflatten(flat), x) - y, 0)
+        error = jnp.where(w > 0, apply(params, x) - y, 0)
         mass = jnp.sum(w)
         return jnp.sum(w * error**2) / jnp.where(mass > 0, mass, 1)
 
     def descend(carry: tuple, start: jax.Array) -> tuple[tuple, jax.Array]:
         flat, optimizer_state = carry
-        loss, gradient = jax.value_and_grad(loss_of)(flat, start)
+        loss, gradient = jax.value_and_grad(loss_of)(unflatten(flat), start)
+        gradient = overwritten(flat, gradient)
         direction, optimizer_state = optimizer.update(gradient, optimizer_state, flat)
         flat = flat - jnp.asarray(learning_rate, flat.dtype) * direction
         return (flat, optimizer_state), loss

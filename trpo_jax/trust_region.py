@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 
 from trpo_jax.batch import Batch, VineBatch
 from trpo_jax.config import Config
@@ -24,6 +23,7 @@ from trpo_jax.line_search import (
     line_search,
 )
 from trpo_jax.rows import all_finite, subsample_rows, weighted_mean
+from trpo_jax.vectors import as_vector
 
 PyTree = Any
 
@@ -87,19 +87,18 @@ def improve_policy(
     Returns:
         New parameters (bit for bit the old ones unless accepted), and a `PolicyInfo`.
     """
-    # As one vector: a handful of operations a step, whatever the number of leaves.
-    flat, unflatten = ravel_pytree(params)
+    flat, unflatten = as_vector(params)
 
-    def act(flat: jax.Array, observation: PyTree = rows.observation) -> Any:
+    def act(flat: PyTree, observation: PyTree = rows.observation) -> Any:
         return apply(unflatten(flat), observation)
 
     old = act(flat)
     objective = rows.surrogate(old, standardized=config.standardize_advantage)
 
-    def surrogate(flat: jax.Array) -> jax.Array:
+    def surrogate(flat: PyTree) -> jax.Array:
         return objective(act(flat))
 
-    def divergence(flat: jax.Array) -> jax.Array:
+    def divergence(flat: PyTree) -> jax.Array:
         return over_rows(old.kl(act(flat)))
 
     def over_rows(x: jax.Array) -> jax.Array:
@@ -107,12 +106,12 @@ def improve_policy(
             return jnp.max(jnp.where(rows.weight > 0, x, 0))
         return weighted_mean(x, rows.weight)
 
-    def curvature(direction: jax.Array) -> jax.Array:
+    def curvature(direction: PyTree) -> jax.Array:
         return over_rows(row_curvature(act, flat, direction))
 
     some = subsample_rows(key, rows, rows.fraction_in_products(config))
 
-    def of_some(flat: jax.Array) -> Any:
+    def of_some(flat: PyTree) -> Any:
         policy = act(flat, some.observation)
         if config.fisher == "empirical":
             share = jax.lax.stop_gradient(some.share(policy))
