@@ -91,10 +91,13 @@ def test_a_seed_among_others_runs_as_it_does_alone(together, alone):
         )
 
 
-@pytest.mark.parametrize("cores", [1, 2, 5])
-def test_seeds_run_as_alone_however_many_cores_share_them(cores, monkeypatch):
-    """One group of 3, one of 2 and one of 1 filled up, 3 of 1."""
+@pytest.mark.parametrize(
+    ("cores", "largest"), [(1, 16), (2, 16), (5, 16), (1, 2), (2, 1)]
+)
+def test_seeds_run_as_alone_however_they_are_divided(cores, largest, monkeypatch):
+    """One group of 3, one of 2 and one of 1 filled up, 3 of 1; 2 and 1; 3 of 1."""
     monkeypatch.setattr(programs, "cores", lambda: cores)
+    monkeypatch.setattr(programs, "LARGEST_GROUP", largest)
     values = {"total_steps": 96, "num_envs": 4, "num_steps": 8, "progress": False}
     values["evaluation_episodes"] = 2
     shared = train("probe:policy", seeds=3, seed=5, **values)

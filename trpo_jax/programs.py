@@ -31,14 +31,17 @@ BRIEFLY = FOR_LONG | {"xla_cpu_use_fusion_emitters": False}
 ONCE = BRIEFLY | {"xla_backend_optimization_level": 0}
 
 
+LARGEST_GROUP = 16  # of seeds, on CPU: larger ones leave its caches, and gain nothing
+
 Groups = tuple[TrainState, ...]
 
 
 class Programs(NamedTuple):
     """The functions that a run consists of.
 
-    Agents are trained in groups of equal size, one a core, each group in one program.
-    The last group is filled up with repetitions of the last seed.
+    Agents are trained in groups of equal size, as many at a time as there are cores,
+    each group in one program. The last one is filled up with repetitions of the last
+    seed.
 
     Attributes:
         init: seeds `[K]` → states, a pytree a group, whose arrays lead with the seed;
@@ -72,7 +75,10 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
     config = plan.config
     at_once = cores() if jax.default_backend() == "cpu" else 1
     size = -(-plan.seeds // min(plan.seeds, at_once))  # of a group
+    if jax.default_backend() == "cpu":
+        size = -(-size // -(-size // LARGEST_GROUP))
     groups = -(-plan.seeds // size)
+    at_once = min(at_once, groups)
 
     def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
         if size > 1:
@@ -140,17 +146,22 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
             together = ((states,) * groups,)
             jobs.append(pool.submit(compile_for, ONCE, gather, *together))
     compiled = [job.result() for job in jobs]
-    require_memory(compiled[:3], groups)
+    require_memory(compiled[:3], at_once)
     require_memory(compiled[3:])
-    return _side_by_side(plan.seeds, size, groups, compiled, states)
+    return _side_by_side(plan.seeds, size, groups, at_once, compiled, states)
 
 
 def _side_by_side(
-    seeds: int, size: int, groups: int, compiled: list, of_group: TrainState
+    seeds: int,
+    size: int,
+    groups: int,
+    at_once: int,
+    compiled: list,
+    of_group: TrainState,
 ) -> Programs:
-    """Run programs of one group for all groups at once, a thread each."""
+    """Run programs of one group for all groups, so many at a time, a thread each."""
     init, chunk, evaluate, *gather = compiled
-    pool = ThreadPoolExecutor(groups)
+    pool = ThreadPoolExecutor(at_once)
 
     def divide(all_seeds: np.ndarray) -> list[np.ndarray]:
         filled = np.minimum(np.arange(groups * size), seeds - 1)
