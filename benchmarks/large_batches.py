@@ -27,10 +27,10 @@ SIDES = {
 FIXED = SIDES["all rows, minibatches of 256"]
 SIZES = {  # environments, steps of each in an iteration, all steps
     "CartPole-v1": [(512, 32, 1_000_000), (1024, 64, 2_000_000)],
-    "Acrobot-v1": [(512, 32, 2_000_000), (1024, 64, 4_000_000)],
-    "Pendulum-v1": [(256, 64, 2_000_000), (1024, 64, 4_000_000)],
-    "envpool:Hopper-v4": [(64, 256, 500_000)],
-    "envpool:HalfCheetah-v4": [(64, 256, 500_000)],
+    "Acrobot-v1": [(512, 32, 2_000_000)],
+    "Pendulum-v1": [(256, 64, 2_000_000)],
+    "envpool:Hopper-v4": [(64, 256, 400_000)],
+    "envpool:HalfCheetah-v4": [(64, 256, 400_000)],
 }
 
 
