@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from benchmarks.returns import HOST, load
 from trpo_jax.plotting import draw_learning_curve, interquartile_mean
@@ -95,10 +96,12 @@ def draw_seconds(path: pathlib.Path) -> None:
                 places, np.subtract(values, LEFT), height, left=LEFT, color=color,
                 alpha=0.45 if color == "C0" else 1,
             )  # fmt: skip
+            inside = field == "train_seconds"
             for place, value in zip(places, values):
                 axes.annotate(
-                    f"{value:.2g} s", (value, place), xytext=(2, 0), fontsize=7,
-                    textcoords="offset points", va="center",
+                    f"{value:.2g} s", (LEFT if inside else value, place),
+                    xytext=(3, 0), fontsize=7, textcoords="offset points",
+                    va="center", color="white" if inside else "black",
                 )  # fmt: skip
         axes.set_yticks(places, [SIDES[side] for side in sides], fontsize=8)
         axes.set_xscale("log")
@@ -134,7 +137,10 @@ def draw_growth(path: pathlib.Path) -> None:
         axes.loglog(sizes[-3:], cost[-1] * (sizes[-3:] / sizes[-1]) ** slope, "k:")
         axes.set_title(f"exponent {slope:.2f} at the end", fontsize=9)
         axes.set_xlabel(labels[part], fontsize=8)
-        axes.tick_params(labelsize=8)
+        axes.set_xticks(sizes[:: 2 if len(sizes) > 6 else 1])
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.tick_params(labelsize=7)
     figure.supylabel("seconds of an iteration", fontsize=8)
     figure.savefig(path)
 
