@@ -305,3 +305,28 @@ def test_all_finite():
     assert all_finite({"a": jnp.ones(3), "b": (jnp.zeros(()), jnp.arange(2))})
     for poison in (jnp.nan, jnp.inf, -jnp.inf):
         assert not all_finite((jnp.ones(3), jnp.array([0.0, poison])))
+
+
+def test_without_a_row_of_weight_nothing_moves_not_even_by_momentum():
+    target = jnp.arange(8.0)
+    optimizer = optax.scale_by_adam()
+    params, state = jnp.ones(1), init_critic_optimizer(optimizer, jnp.ones(1))
+
+    def fitted(params, state, weight):
+        return fit_critic(
+            jax.random.key(0),
+            lambda w, x: w * x,
+            params,
+            optimizer,
+            state,
+            target,
+            3 * target,
+            weight,
+            learning_rate=0.1,
+            epochs=2,
+            minibatch_size=4,
+        )
+
+    params, state, _ = fitted(params, state, jnp.ones(8))
+    same, same_state, _ = fitted(params, state, jnp.zeros(8))
+    assert_identical((same, same_state), (params, state))

@@ -94,8 +94,8 @@ def fit_critic(
     The rows are walked through in golden-ratio strides from a random start: every
     minibatch is spread evenly over the batch, and no time goes into sorting a random
     permutation. Rows that do not fill a minibatch sit the epoch out, other ones in the
-    next. If anything in the result is not finite, parameters and optimiser state come
-    back unchanged.
+    next. If anything in the result is not finite, or no row has a weight, parameters
+    and optimiser state come back unchanged.
 
     Args:
         key: consumed.
@@ -169,8 +169,9 @@ def fit_critic(
 
     fitted, losses = jax.lax.scan(descend, (flat, optimizer_state), starts)
     accepted = all_finite(fitted)
+    learnt = accepted & jnp.any(weight > 0)  # momentum would go on without a row
     flat, optimizer_state = jax.tree.map(
-        lambda new, old: jnp.where(accepted, new, old), fitted, (flat, optimizer_state)
+        lambda new, old: jnp.where(learnt, new, old), fitted, (flat, optimizer_state)
     )
     last_epoch = losses[-batches:]
     return (

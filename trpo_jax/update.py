@@ -35,9 +35,11 @@ def estimate_advantages(
     """Turn transitions into a `Batch`: value, scale rewards, apply `advantages`.
 
     Rows of weight 0 are ignored whatever they hold, NaN included: the recursion is cut
-    at them, and they come out as zeros. Where an action led to what the next row acts
-    on, its value is taken from there. A loop of unknown length values the others, so
-    that this cannot be differentiated in reverse; `advantages` can.
+    at them, and they come out as zeros. It goes on over the seams of a rollout that was
+    put together along time: let the last row of each piece be truncated. Where an
+    action led to what the next row acts on, its value is taken from there. A loop of
+    unknown length values the others, so that this cannot be differentiated in reverse;
+    `advantages` can.
 
     Args:
         state: its critic and normaliser are used.
