@@ -351,4 +351,9 @@ def test_your_own_environment_does_not_inherit_a_preset_by_its_name():
     from trpo_jax.plan import make_plan
 
     plan = make_plan("CartPole-v1", known_environment=False)
-    assert plan.config == type(plan.config)()
+    defaults = type(plan.config)()
+    assert plan.config == dataclasses.replace(
+        defaults,
+        fisher_fraction=defaults.fraction_in_products(defaults.batch_size),
+        critic_minibatch_size=defaults.minibatch_of(defaults.batch_size),
+    )

@@ -53,6 +53,7 @@ def value_rollout(
     Raises:
         ValueError: when the critic's values do not have the shape of the rewards.
     """
+    rollout = jax.tree.map(jnp.asarray, rollout)  # the host's are of numpy
     valid = rollout.weight > 0
     rollout = rollout.replace(
         reward=jnp.where(valid, rollout.reward, 0),
