@@ -23,6 +23,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import tyro
 
 from benchmarks.runs import provenance
 from benchmarks.throughput import exponent
@@ -117,7 +118,7 @@ def measure(environments: int, steps: int, numbers: int) -> dict[str, int]:
 def apart(sizes: dict[str, int]) -> dict[str, int]:
     """Measure one size in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.memory", json.dumps(sizes)],
+        [sys.executable, "-m", "benchmarks.memory", "one", json.dumps(sizes)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])
@@ -152,7 +153,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        print(json.dumps(measure(**json.loads(sys.argv[1]))))
+    if sys.argv[1:2] == ["one"]:
+        print(json.dumps(measure(**json.loads(sys.argv[2]))))
     else:
-        main()
+        tyro.cli(main, description=__doc__)

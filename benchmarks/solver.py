@@ -20,7 +20,7 @@ import pathlib
 import statistics
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -299,7 +299,9 @@ PARTS = {"products": products, "solves": solves, "iterations": iterations}
 
 
 def main(
-    parts: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(PARTS),
+    parts: Annotated[
+        tuple[Literal["products", "solves", "iterations"], ...], tyro.conf.Positional
+    ] = tuple(PARTS),
 ) -> None:
     """Measure and write.
 
@@ -313,4 +315,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, description=__doc__)

@@ -23,7 +23,7 @@ import pathlib
 import statistics
 import tempfile
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import tyro
@@ -49,7 +49,10 @@ GROWTH = {
 class Arguments:
     """What to measure."""
 
-    parts: Annotated[tuple[str, ...], tyro.conf.Positional] = ("peers", *GROWTH)
+    parts: Annotated[
+        tuple[Literal["peers", "environments", "width", "seeds"], ...],
+        tyro.conf.Positional,
+    ] = ("peers", *GROWTH)
     """Of the benchmark."""
     peers: pathlib.Path = pathlib.Path(tempfile.gettempdir()) / "trpo-jax-peers"
     """Folder of the virtual environments."""
