@@ -73,9 +73,10 @@ class Programs(NamedTuple):
 def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Programs:
     """Compile the programs of a run, two at a time."""
     config = plan.config
-    at_once = cores() if jax.default_backend() == "cpu" else 1
+    on_cpu = jax.default_backend() == "cpu"
+    at_once = cores() if on_cpu else 1
     size = -(-plan.seeds // min(plan.seeds, at_once))  # of a group
-    if jax.default_backend() == "cpu":
+    if on_cpu:
         size = -(-size // -(-size // LARGEST_GROUP))
     groups = -(-plan.seeds // size)
     at_once = min(at_once, groups)
