@@ -11,9 +11,10 @@ CartPole-v1, compilation apart, medians of three turns.
   learning less.
 * `environments`, `width`, `seeds`: how the cost of an iteration grows with each, and
   the exponent of that growth from where it is past saturation: the slope, in logs, over
-  the last three sizes. Programs for long runs throughout, at least five iterations.
+  the last three sizes. All sizes take turns, so that a slow minute slows down all;
+  programs for long runs throughout, at least two iterations a turn.
 
-The JSON is written after each size. Let nothing else run.
+The JSON is written after each part, of `peers` after each size. Let nothing else run.
 """
 
 import dataclasses
@@ -146,22 +147,36 @@ def beside_peer(python: str, num_envs: int, num_steps: int) -> dict[str, Any]:
     }
 
 
-def growth(part: str, size: int) -> dict[str, Any]:
-    """Measure one size of what grows: seconds of an iteration of all seeds."""
+def growth(part: str) -> dict[str, dict[str, float]]:
+    """Measure all sizes of what grows: seconds of an iteration of all seeds."""
     values = {
-        "environments": lambda: values_of(size, 64),
-        "width": lambda: values_of(64, 32, hidden_sizes=(size, size)),
-        "seeds": lambda: values_of(8, 128, seeds=size),
-    }[part]()
-    batch = values["num_envs"] * values["num_steps"] * values.get("seeds", 1)
-    work = batch * max(values["hidden_sizes"]) ** 2
-    iterations = max(5, min(100, 2**31 // work))
-    timed = Timed(iterations, evaluation_episodes=1, **values)
-    once = timed.turn()  # whatever is done once
-    turns = 1 if once * iterations > 30 else TURNS
-    seconds = statistics.median(timed.turn() for _ in range(turns))
-    timed.training.programs.close()
-    return {"steps_per_second": round(batch / seconds), "iteration_seconds": seconds}
+        "environments": lambda size: values_of(size, 64),
+        "width": lambda size: values_of(64, 32, hidden_sizes=(size, size)),
+        "seeds": lambda size: values_of(8, 128, seeds=size),
+    }[part]
+    timed, batches = {}, {}
+    for size in GROWTH[part]:
+        of_size = values(size)
+        batch = of_size["num_envs"] * of_size["num_steps"] * of_size.get("seeds", 1)
+        work = batch * max(of_size["hidden_sizes"]) ** 2
+        iterations = max(2, min(100, 2**31 // work))
+        timed[size] = Timed(iterations, evaluation_episodes=1, **of_size)
+        batches[size] = batch
+    turns = [
+        {size: training.turn() for size, training in timed.items()}
+        for _ in range(TURNS + 1)
+    ][1:]  # the first does whatever is done once
+    for training in timed.values():
+        training.training.programs.close()
+    found = {}
+    for size, batch in batches.items():
+        seconds = statistics.median(turn[size] for turn in turns)
+        found[str(size)] = {
+            "steps_per_second": round(batch / seconds),
+            "iteration_seconds": round(seconds, 6),
+            "turns": [round(turn[size], 6) for turn in turns],
+        }
+    return found
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> float:
@@ -181,13 +196,14 @@ def main(arguments: Arguments) -> None:
     """Measure, print, and write the JSON."""
     result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
-    def keep(part: str, key: str, found: dict[str, Any]) -> None:
-        result.setdefault(part, {})[key] = found
+    def keep(part: str, found: dict[str, dict]) -> None:
+        result.setdefault(part, {}).update(found)
         command = f"python -m benchmarks.throughput {part}"
         result.setdefault("measured", {})[part] = provenance(command)
         result["peer"] = list(REQUIREMENTS["rejax"])
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-        print(part, key, found, flush=True)
+        for key, of_size in found.items():
+            print(part, key, of_size, flush=True)
 
     for part in arguments.parts:
         if part == "peers":
@@ -195,13 +211,13 @@ def main(arguments: Arguments) -> None:
             python = python_of("rejax", arguments.peers)
             for num_envs, num_steps in SIZES:
                 found = beside_peer(python, num_envs, num_steps)
-                keep(part, f"{num_envs} x {num_steps}", found)
+                keep(part, {f"{num_envs} x {num_steps}": found})
             continue
-        for size in GROWTH[part]:
-            keep(part, str(size), growth(part, size))
-        taken = [result[part][str(size)]["iteration_seconds"] for size in GROWTH[part]]
+        found = growth(part)
+        taken = [of_size["iteration_seconds"] for of_size in found.values()]
         result.setdefault("exponent", {})[part] = exponent(list(GROWTH[part]), taken)
-        keep(part, str(size), result[part][str(size)])
+        keep(part, found)
+        print(part, "exponent", result["exponent"][part], flush=True)
 
 
 if __name__ == "__main__":

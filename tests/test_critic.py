@@ -11,6 +11,7 @@ import optax
 import pytest
 from helpers import assert_close, assert_identical, is_finite, linear_critic
 
+from trpo_jax import critic
 from trpo_jax.critic import (
     explained_variance,
     fit_critic,
@@ -174,6 +175,25 @@ def test_an_epoch_visits_rows_once_and_drops_the_remainder(shape, seed):
     visited = np.isclose(values, once)
     assert visited.sum() == rows // size * size
     assert (np.asarray(values)[~visited] == 0).all()
+
+
+@pytest.mark.parametrize("rows, pieces", [(32, 4), (31, 4)])
+def test_a_large_minibatch_is_the_sum_of_its_pieces(monkeypatch, rows, pieces):
+    x, target, _ = linear_data(rows)
+    kept = rows - rows % pieces
+    weight = np.arange(rows) % 3
+
+    def step(**sizes):
+        return fit(
+            jax.random.key(0), LINEAR.apply, LINEAR.init(None, x[0]), x, target, weight,
+            **sizes,
+        )  # fmt: skip
+
+    expected, _, whole = step(minibatch_size=kept)
+    monkeypatch.setattr(critic, "LARGEST_PIECE", 8)
+    found, _, info = step(minibatch_size=rows + 1)  # compiled anew
+    assert_close(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(info.loss, whole.loss, rtol=1e-5)
 
 
 def test_no_row_is_left_out_of_every_epoch():

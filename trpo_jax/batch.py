@@ -14,7 +14,7 @@ from flax import struct
 
 from trpo_jax.advantages import standardize
 from trpo_jax.config import Config
-from trpo_jax.rows import only_valid, weighted_mean
+from trpo_jax.rows import mean_over, only_valid
 
 PyTree = Any
 
@@ -82,12 +82,13 @@ class Batch:
             advantage = self.importance * advantage
         old_log_prob = self.log_prob(old)
         possible = jnp.isfinite(old_log_prob)  # another policy's action may not be
+        mean = mean_over(self.weight)
 
         def surrogate(policy: Any) -> jax.Array:
             log_prob = jnp.where(possible, self.log_prob(policy), 0)
             ratio = jnp.exp(log_prob - jnp.where(possible, old_log_prob, 0))
             gain = jnp.where(possible, ratio, 0) * advantage
-            return weighted_mean(gain, self.weight)
+            return mean(gain)
 
         return surrogate
 
@@ -165,7 +166,8 @@ class VineBatch:
         value = jnp.sum(share * action_value, axis=-1, keepdims=True)
         advantage = jnp.where(share > 0, action_value - value, 0)
         square = jnp.sum(share * advantage**2, axis=-1)
-        deviation = jnp.sqrt(weighted_mean(square, self.weight))
+        mean = mean_over(self.weight)
+        deviation = jnp.sqrt(mean(square))
         largest = jnp.max(jnp.abs(action_value))
         flat = deviation <= 32 * jnp.finfo(deviation.dtype).eps * largest
         advantage = jnp.where(flat, 0, advantage)
@@ -174,7 +176,7 @@ class VineBatch:
 
         def surrogate(policy: Any) -> jax.Array:
             gain = jnp.sum(self.share(policy) * advantage, axis=-1)
-            return weighted_mean(gain, self.weight)
+            return mean(gain)
 
         return surrogate
 

@@ -4,6 +4,7 @@ Shapes: `N` rows lead.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -71,9 +72,22 @@ def subsample_rows(key: jax.Array, rows: PyTree, fraction: float) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[index], rows)
 
 
+def mean_over(weight: jax.Array) -> Callable[[jax.Array], jax.Array]:
+    """Return x ↦ Σ w x / Σ w, a scalar; where w is 0, x may be anything, even NaN.
+
+    Σ w is summed here, once, for a loop that takes many means.
+
+    Example:
+        >>> float(mean_over(jnp.array([1.0, 3.0]))(jnp.array([2.0, 4.0])))
+        3.5
+    """
+    total = jnp.sum(weight)
+    return lambda x: jnp.sum(jnp.where(weight > 0, weight * x, 0)) / total
+
+
 def weighted_mean(x: jax.Array, weight: jax.Array) -> jax.Array:
     """Return Σ w x / Σ w, a scalar; what weighs nothing may be anything, even NaN."""
-    return jnp.sum(jnp.where(weight > 0, weight * x, 0)) / jnp.sum(weight)
+    return mean_over(weight)(x)
 
 
 def all_finite(tree: PyTree) -> jax.Array:

@@ -22,7 +22,7 @@ from trpo_jax.line_search import (
     full_step,
     line_search,
 )
-from trpo_jax.rows import all_finite, subsample_rows, weighted_mean
+from trpo_jax.rows import all_finite, mean_over, subsample_rows
 from trpo_jax.vectors import as_vector
 
 PyTree = Any
@@ -101,10 +101,12 @@ def improve_policy(
     def divergence(flat: PyTree) -> jax.Array:
         return over_rows(old.kl(act(flat)))
 
+    mean = mean_over(rows.weight)
+
     def over_rows(x: jax.Array) -> jax.Array:
         if config.divergence == "max_kl":
             return jnp.max(jnp.where(rows.weight > 0, x, 0))
-        return weighted_mean(x, rows.weight)
+        return mean(x)
 
     def curvature(direction: PyTree) -> jax.Array:
         return over_rows(row_curvature(act, flat, direction))
