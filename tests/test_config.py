@@ -9,15 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trpo_jax.config import (
-    COUNT,
-    COUNT_OR_ZERO,
-    POSITIVE,
-    NetworkConfig,
-    split_hyper_parameters,
-)
+from trpo_jax.config import NetworkConfig, split_hyper_parameters
 from trpo_jax.plan import make_plan
 from trpo_jax.presets import DEFAULT, PRESETS, preset_of
+from trpo_jax.rules import COUNT, COUNT_OR_ZERO, POSITIVE
 from trpo_jax.trpo import Config
 
 NUMBERS = [f.name for f in dataclasses.fields(Config) if f.metadata["leaf"]]

@@ -15,6 +15,7 @@ from trpo_jax import critic
 from trpo_jax.critic import (
     explained_variance,
     fit_critic,
+    improve_critic,
     init_critic_optimizer,
 )
 from trpo_jax.rows import all_finite
@@ -350,3 +351,135 @@ def test_without_a_row_of_weight_nothing_moves_not_even_by_momentum():
     params, state, _ = fitted(params, state, jnp.ones(8))
     same, same_state, _ = fitted(params, state, jnp.zeros(8))
     assert_identical((same, same_state), (params, state))
+
+
+def noisy_linear_data(rows=64):
+    x, target, _ = linear_data(rows)
+    rng = np.random.default_rng(2)
+    weight = rng.integers(0, 4, rows).astype(np.float32)
+    return x, target + rng.normal(size=rows).astype(np.float32), weight
+
+
+START = {"offset": jnp.float32(1), "slope": jnp.array([0.3, -0.2, 0.1])}
+
+
+def kl_of(params, x, target, weight):
+    """KL between Gaussians of equal variance, worked out in float64."""
+    before, after = (np.float64(LINEAR.apply(p, x)) for p in (START, params))
+    share = weight / weight.sum(dtype=np.float64)
+    variance = share @ (target - before) ** 2
+    return share @ (after - before) ** 2 / (2 * variance)
+
+
+def test_a_wide_region_holds_the_weighted_least_squares_solution():
+    x, target, weight = noisy_linear_data()
+    params, info = improve_critic(
+        jax.random.key(0), LINEAR.apply, START, x, target, weight,
+        max_kl=10.0, damping=0.0,
+    )  # fmt: skip
+    root = np.sqrt(weight)[:, None]
+    design = np.concatenate([x, np.ones((64, 1))], axis=1)
+    expected, *_ = np.linalg.lstsq(root * design, root[:, 0] * target, rcond=None)
+    np.testing.assert_allclose(params["slope"], expected[:3], atol=1e-4)
+    np.testing.assert_allclose(params["offset"], expected[3], atol=1e-4)
+    before = np.average((target - LINEAR.apply(START, x)) ** 2, weights=weight)
+    np.testing.assert_allclose(info.loss, before, rtol=1e-5)
+    assert info.accepted
+
+
+@pytest.mark.parametrize("max_kl", [1e-3, 0.1])
+def test_a_narrow_region_is_gone_through_to_its_bound(max_kl):
+    data = noisy_linear_data()
+    params, _ = improve_critic(
+        jax.random.key(0), LINEAR.apply, START, *data, max_kl=max_kl, damping=0.0
+    )
+    np.testing.assert_allclose(kl_of(params, *data), max_kl, rtol=1e-3)
+
+
+@hypothesis.given(
+    max_kl=st.sampled_from([1e-3, 0.1, 10.0]),
+    damping=st.sampled_from([0.0, 0.1, 10.0]),
+    iterations=st.integers(1, 4),
+)
+def test_a_step_never_leaves_its_region_and_never_fits_worse(
+    max_kl, damping, iterations
+):
+    x, target, weight = data = noisy_linear_data()
+    params, info = improve_critic(
+        jax.random.key(0), LINEAR.apply, START, *data,
+        max_kl=max_kl, damping=damping, iterations=iterations,
+    )  # fmt: skip
+    assert kl_of(params, *data) <= max_kl * 1.001
+    after = np.average((target - LINEAR.apply(params, x)) ** 2, weights=weight)
+    assert after < float(info.loss)
+
+
+def test_a_step_does_not_know_the_units_of_the_targets():
+    x, target, weight = noisy_linear_data()
+    step = functools.partial(
+        improve_critic, jax.random.key(0), LINEAR.apply, observation=x, weight=weight,
+        max_kl=0.05, damping=0.0,
+    )  # fmt: skip
+    params, _ = step(params=START, target=target)
+    scaled, _ = step(
+        params=jax.tree.map(lambda p: 1000 * p, START), target=1000 * target
+    )
+    assert_close(scaled, jax.tree.map(lambda p: 1000 * p, params), rtol=1e-4)
+
+
+def test_a_fraction_of_the_rows_makes_the_metric_and_all_make_the_gradient():
+    x, target, weight = noisy_linear_data(4096)
+    whole, part = (
+        improve_critic(
+            jax.random.key(0), LINEAR.apply, START, x, target, weight,
+            max_kl=10.0, damping=0.0, fraction=fraction,
+        )[0]
+        for fraction in (1.0, 0.25)
+    )  # fmt: skip
+    assert_close(part, whole, atol=0.2)
+    assert (part["slope"] != whole["slope"]).any()
+
+
+@pytest.mark.parametrize("garbage", [1e3, 1e30, np.nan])
+def test_a_step_ignores_rows_of_weight_zero(garbage):
+    x, target, _ = noisy_linear_data(16)
+    weight = jnp.ones(16).at[3].set(0)
+    clean, dirty = (
+        improve_critic(
+            jax.random.key(0), LINEAR.apply, START, x,
+            jnp.asarray(target).at[3].set(content), weight, max_kl=0.1,
+        )
+        for content in (0.0, garbage)
+    )  # fmt: skip
+    assert_identical(dirty, clean)
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_a_step_that_is_not_finite_is_thrown_away(poison):
+    x, target, weight = noisy_linear_data()
+    target = jnp.asarray(target).at[weight.argmax()].set(poison)
+    params, info = improve_critic(
+        jax.random.key(0), LINEAR.apply, START, x, target, weight, max_kl=0.1
+    )
+    assert not info.accepted
+    assert_identical(params, START)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_without_an_error_or_a_row_of_weight_no_step_is_taken(weight):
+    x, _, _ = noisy_linear_data()
+    target = LINEAR.apply(START, x)
+    params, _ = improve_critic(
+        jax.random.key(0), LINEAR.apply, START, x, target, jnp.full(64, weight),
+        max_kl=0.1,
+    )  # fmt: skip
+    assert_identical(params, START)
+
+
+def test_a_step_refuses_a_critic_that_keeps_an_axis_of_one():
+    x, target, weight = noisy_linear_data()
+    with pytest.raises(ValueError, match="one value a row"):
+        improve_critic(
+            jax.random.key(0), lambda p, x: LINEAR.apply(p, x)[:, None], START,
+            x, target, weight, max_kl=0.1,
+        )  # fmt: skip

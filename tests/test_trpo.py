@@ -32,7 +32,7 @@ from trpo_jax.environments import make_environment
 from trpo_jax.line_search import Verdict
 from trpo_jax.metrics import Metrics, summarize
 from trpo_jax.networks import mlp_agent
-from trpo_jax.normalization import scale_reward
+from trpo_jax.normalization import normalize_observation, scale_reward
 from trpo_jax.rollout import collect
 from trpo_jax.trpo import Config, init, train_step
 from trpo_jax.trust_region import Status, improve_policy, trust_region_step
@@ -432,10 +432,36 @@ POISON = {
 }
 
 
-@pytest.mark.parametrize("poison", POISON)
-def test_poisoned_data_are_reported_and_move_neither_policy_nor_critic(poison):
+IN_REGIONS = dataclasses.replace(SMALL, critic_method="trust_region")
+
+
+def test_steps_in_trust_regions_bring_the_critic_nearer_and_use_no_optimizer():
     state, rollout = prepared()
-    after, info = run_update(state, POISON[poison](rollout))
+    agent = AGENTS["categorical"]
+    batch = estimate_advantages(state, rollout, agent, SMALL)
+    shown = normalize_observation(state.normalizer, batch.observation)
+
+    def error(state):
+        value = agent.critic.apply(state.critic_params, shown)
+        return float(jnp.mean((value - batch.value_target) ** 2))
+
+    errors = [error(state)]
+    for steps in (1, 4):
+        config = dataclasses.replace(IN_REGIONS, critic_steps=steps)
+        after, info = run_update(state, rollout, config)
+        assert info.critic.accepted
+        assert_identical(after.critic_optimizer_state, state.critic_optimizer_state)
+        errors.append(error(after))
+        if steps == 1:
+            np.testing.assert_allclose(info.critic.loss, errors[0], rtol=1e-5)
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("config", [SMALL, IN_REGIONS])
+@pytest.mark.parametrize("poison", POISON)
+def test_poisoned_data_are_reported_and_move_neither_policy_nor_critic(poison, config):
+    state, rollout = prepared()
+    after, info = run_update(state, POISON[poison](rollout), config)
     assert status(info.policy) == "NON_FINITE_GRADIENT"
     assert not info.critic.accepted
     for part in ("policy_params", "critic_params", "critic_optimizer_state"):

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from trpo_jax import __version__
-from trpo_jax.config import COUNT, COUNT_OR_ZERO, check
 from trpo_jax.files import flush
 from trpo_jax.leaves import entry_of, named, rebuilt
+from trpo_jax.rules import COUNT, COUNT_OR_ZERO, check
 from trpo_jax.sealed import (
     DAMAGE,
     is_as_written,

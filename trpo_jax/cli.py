@@ -19,20 +19,13 @@ import tyro
 from trpo_jax import __version__, commands, signals
 from trpo_jax.compilation_cache import keep_compiled_programs
 from trpo_jax.complaints import as_flag, complain, one_line
-from trpo_jax.config import (
-    COUNT,
-    COUNT_OR_ZERO,
-    STEPS,
-    Config,
-    NetworkConfig,
-    check,
-    split_hyper_parameters,
-)
+from trpo_jax.config import Config, NetworkConfig, split_hyper_parameters
 from trpo_jax.config_file import read_config_file
 from trpo_jax.environments import SIMULATORS, full_name, known_names
 from trpo_jax.environments.host import SimulatorError
 from trpo_jax.plan import OnCheckpointError, Plan, check_values, make_plan
 from trpo_jax.presets import preset_of
+from trpo_jax.rules import COUNT, COUNT_OR_ZERO, STEPS, check
 
 
 @dataclasses.dataclass(frozen=True)

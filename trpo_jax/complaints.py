@@ -7,7 +7,7 @@ import re
 import sys
 from typing import Literal, get_origin
 
-from trpo_jax.config import one_of
+from trpo_jax.rules import one_of
 
 NO_OPTIONS = ("run", "runs", "pattern", "config", "network")
 

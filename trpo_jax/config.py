@@ -4,49 +4,25 @@ Nothing here imports JAX, so that help is printed and bad input refused at once.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Iterable
+from typing import Any, Literal
 
-import numpy as np
-
-
-class Rule(NamedTuple):
-    """What a value must be, in words and as a test; its kind; and if None will do."""
-
-    words: str
-    holds: Callable[[Any], bool]
-    kind: Literal["number", "integer", "structure"] = "number"
-    optional: bool = False
-
-
-def one_of(alternatives: Any) -> Rule:
-    """Return the rule for a `Literal`.
-
-    Example:
-        >>> one_of(Literal["a", "b"]).words
-        'one of a, b'
-    """
-    names = get_args(alternatives)
-    return Rule(f"one of {', '.join(names)}", lambda x: x in names, "structure")
-
-
-TINY, HUGE = 2.0**-126, 2.0**127  # what float32 holds with full precision, and more
-POSITIVE = Rule("a finite number > 0 that float32 holds", lambda x: TINY <= x <= HUGE)
-NON_NEGATIVE = Rule("a finite number >= 0", lambda x: 0 <= x <= HUGE)
-UNIT = Rule("a number in [0, 1]", lambda x: 0 <= x <= 1)
-OPEN_UNIT = Rule("a number in (0, 1)", lambda x: 0 < x < 1)
-FRACTION = Rule("a number in (0, 1]", lambda x: 0 < x <= 1)
-LOG_STD = Rule("a number in [-20, 20]", lambda x: -20 <= x <= 20)
-COUNT = Rule("an integer >= 1 and < 2**31", lambda x: 1 <= x < 2**31, "integer")
-COUNT_OR_ZERO = Rule("an integer >= 0 and < 2**31", lambda x: 0 <= x < 2**31, "integer")
-STEPS = Rule("an integer >= 1 and < 2**53", lambda x: 1 <= x < 2**53, "integer")
-FLAG = Rule("True or False", lambda x: isinstance(x, bool), "structure")
-SIZES = Rule(
-    "a sequence of integers >= 1",
-    lambda x: all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in x),
-    "structure",
+from trpo_jax.rules import (
+    COUNT,
+    COUNT_OR_ZERO,
+    FLAG,
+    FRACTION,
+    LOG_STD,
+    NON_NEGATIVE,
+    OPEN_UNIT,
+    POSITIVE,
+    SIZES,
+    UNIT,
+    Rule,
+    check,
+    one_of,
+    optional,
 )
-
 
 Activation = Literal["tanh", "relu", "elu", "silu", "gelu"]
 ACTIVATION = one_of(Activation)
@@ -55,47 +31,7 @@ Method = Literal["trpo", "natural_gradient", "policy_gradient"]
 Divergence = Literal["mean_kl", "max_kl"]
 Fisher = Literal["analytic", "empirical"]
 Proposal = Literal["policy", "uniform"]
-
-
-def optional(rule: Rule) -> Rule:
-    """Return the rule for a value that may be None.
-
-    Example:
-        >>> optional(FRACTION).words
-        'a number in (0, 1], or None'
-    """
-    return Rule(f"{rule.words}, or None", rule.holds, rule.kind, optional=True)
-
-
-def check(name: str, value: Any, rule: Rule) -> None:
-    """Refuse a value that breaks its rule.
-
-    Arrays are checked element by element; numbers still unknown while JAX traces pass,
-    integers do not: they are structure.
-
-    Raises:
-        ValueError: with the name, the rule and the value.
-    """
-    if value is None and rule.optional:
-        return
-    try:
-        if rule.kind == "structure":
-            good = rule.holds(value)
-        elif rule.kind == "integer":
-            good = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            good = good and rule.holds(value)
-        else:
-            numbers = np.asarray(value)
-            good = not isinstance(value, list | tuple) and numbers.dtype.kind in "fiu"
-            good = good and all(
-                rule.holds(number) for number in numbers.ravel().tolist()
-            )
-    except TypeError:
-        if "Tracer" in type(value).__name__:
-            return
-        good = False
-    if not good:
-        raise ValueError(f"{name} must be {rule.words}; got {value!r}")
+CriticMethod = Literal["adam", "trust_region"]
 
 
 def _number(default: float, rule: Rule) -> Any:
@@ -192,6 +128,13 @@ class Config(_Checked):
     """Shrunk steps tried after the full one."""
     standardize_advantage: bool = _structure(True, FLAG)
     """Give the advantages of a batch mean 0 and standard deviation 1."""
+    critic_method: CriticMethod = _structure("adam", one_of(CriticMethod))
+    """Fit the critic in minibatches, or by a few Gauss-Newton steps on all rows, each
+    in a trust region of its own, solved as the policy's (Schulman et al. 2016, §5)."""
+    critic_max_kl: float = _number(0.1, POSITIVE)
+    """ε > 0, radius of the critic's trust region in nats."""
+    critic_steps: int = _structure(4, COUNT)
+    """Steps of the critic in trust regions, one after the other."""
     critic_learning_rate: float = _number(1e-3, POSITIVE)
     """Adam step size of the critic."""
     critic_learning_rate_final: float = _number(1.0, POSITIVE)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from trpo_jax.config import COUNT_OR_ZERO, check
+from trpo_jax.rules import COUNT_OR_ZERO, check
 from trpo_jax.vectors import overwritten
 
 PyTree = Any

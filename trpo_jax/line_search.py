@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.config import COUNT_OR_ZERO, OPEN_UNIT, check
 from trpo_jax.rows import all_finite
+from trpo_jax.rules import COUNT_OR_ZERO, OPEN_UNIT, check
 
 PyTree = Any
 

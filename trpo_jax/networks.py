@@ -9,11 +9,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.config import ACTIVATION, check
+from trpo_jax.config import ACTIVATION
 from trpo_jax.distributions import Categorical, DiagonalGaussian
 from trpo_jax.environments.base import Environment, observation_shapes
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.spaces import Box, Discrete, Space
+from trpo_jax.rules import check
 
 PyTree = Any
 

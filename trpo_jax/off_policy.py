@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.batch import Batch
-from trpo_jax.config import NON_NEGATIVE, Config, check
+from trpo_jax.config import Config
 from trpo_jax.networks import Agent
 from trpo_jax.normalization import normalize_observation
 from trpo_jax.rollout import Rollout
+from trpo_jax.rules import NON_NEGATIVE, check
 from trpo_jax.state import TrainState
 from trpo_jax.values import value_rollout
 

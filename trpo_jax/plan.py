@@ -7,22 +7,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trpo_jax.config import (
+from trpo_jax.config import Config, NetworkConfig, split_hyper_parameters
+from trpo_jax.environments import SIMULATORS, check_name
+from trpo_jax.environments.spaces import Discrete
+from trpo_jax.paths import free_directory
+from trpo_jax.presets import DEFAULT, preset_of
+from trpo_jax.rules import (
     COUNT,
     COUNT_OR_ZERO,
     FLAG,
     NON_NEGATIVE,
     STEPS,
-    Config,
-    NetworkConfig,
     check,
     one_of,
-    split_hyper_parameters,
 )
-from trpo_jax.environments import SIMULATORS, check_name
-from trpo_jax.environments.spaces import Discrete
-from trpo_jax.paths import free_directory
-from trpo_jax.presets import DEFAULT, preset_of
 
 OnCheckpointError = Literal["continue", "stop"]
 REPORTS = 25  # to the host in a run, or more in a long one

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from trpo_jax.config import COUNT, check
 from trpo_jax.environments.base import Environment, step_and_reset
 from trpo_jax.networks import Agent
 from trpo_jax.normalization import normalize_observation
+from trpo_jax.rules import COUNT, check
 from trpo_jax.state import TrainState
 
 PyTree = Any

@@ -7,7 +7,7 @@ import pathlib
 import time
 from typing import Any
 
-from trpo_jax.config import STEPS, check, split_hyper_parameters
+from trpo_jax.config import split_hyper_parameters
 from trpo_jax.environments.base import Environment, check_environment
 from trpo_jax.environments.host import MakeHost, check_host_environment
 from trpo_jax.environments.watchdog import Watchdog
@@ -15,6 +15,7 @@ from trpo_jax.loop import iterations_kept
 from trpo_jax.networks import Agent
 from trpo_jax.plan import OnCheckpointError, Plan, check_values, make_plan
 from trpo_jax.results import read_plan
+from trpo_jax.rules import STEPS, check
 from trpo_jax.running import TrainResult, require_something_to_do, run_plan
 
 

@@ -14,7 +14,7 @@ import optax
 from trpo_jax.advantages import advantages
 from trpo_jax.batch import Batch, VineBatch
 from trpo_jax.config import Config
-from trpo_jax.critic import CriticInfo, fit_critic
+from trpo_jax.critic import CriticInfo, fit_critic, improve_critic
 from trpo_jax.metrics import UpdateInfo
 from trpo_jax.networks import Agent
 from trpo_jax.normalization import normalize_observation, update_normalizer
@@ -257,6 +257,8 @@ def improve(
 def fit(state: TrainState, lesson: Lesson, agent: Agent, config: Config) -> Fitted:
     """Do the second half of `update`: fit the critic to a lesson of `improve`."""
     config = scheduled(config, state.iteration)
+    if config.critic_method == "trust_region":
+        return _fit_in_trust_regions(state, lesson, agent, config)
     return Fitted(
         *fit_critic(
             lesson.key,
@@ -273,6 +275,34 @@ def fit(state: TrainState, lesson: Lesson, agent: Agent, config: Config) -> Fitt
             minibatch_size=config.minibatch_of(lesson.target.size),
         )
     )
+
+
+def _fit_in_trust_regions(
+    state: TrainState, lesson: Lesson, agent: Agent, config: Config
+) -> Fitted:
+    def step(params: PyTree, key: jax.Array) -> tuple[PyTree, CriticInfo]:
+        return improve_critic(
+            key,
+            agent.critic.apply,
+            params,
+            lesson.observation,
+            lesson.target,
+            lesson.weight,
+            max_kl=config.critic_max_kl,
+            damping=config.cg_damping,
+            iterations=config.cg_iterations,
+            tolerance=config.cg_tolerance,
+            fraction=config.fraction_in_products(lesson.target.size),
+        )
+
+    keys = jax.random.split(lesson.key, config.critic_steps)
+    params, infos = jax.lax.scan(step, state.critic_params, keys)
+    info = CriticInfo(
+        loss=infos.loss[-1],
+        explained_variance=infos.explained_variance[0],
+        accepted=jnp.all(infos.accepted),
+    )
+    return Fitted(params, state.critic_optimizer_state, info)
 
 
 def finish(

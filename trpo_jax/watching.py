@@ -10,7 +10,6 @@ import numpy as np
 
 from trpo_jax import drawings
 from trpo_jax.camera import Camera, cannot_draw, choose_opengl
-from trpo_jax.config import COUNT, COUNT_OR_ZERO, POSITIVE, check
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment, Step, shaped
 from trpo_jax.environments.host import HostEnvironment
@@ -20,6 +19,7 @@ from trpo_jax.host_evaluation import evaluation_seed
 from trpo_jax.host_rollout import make_actor, make_keys
 from trpo_jax.policy_file import SavedPolicy
 from trpo_jax.programs import ONCE, compile_for, stream
+from trpo_jax.rules import COUNT, COUNT_OR_ZERO, POSITIVE, check
 from trpo_jax.video import Recording, stride
 
 PyTree = Any

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.config import COUNT, check
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.functional import (
     flatten,
@@ -20,6 +19,7 @@ from trpo_jax.environments.functional import (
     step_simulator,
 )
 from trpo_jax.environments.spaces import Box
+from trpo_jax.rules import COUNT, check
 
 PyTree = Any
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 
-from trpo_jax.config import COUNT, check
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.functional import (
     flatten,
@@ -17,6 +16,7 @@ from trpo_jax.environments.functional import (
     step_simulator,
 )
 from trpo_jax.environments.spaces import Box
+from trpo_jax.rules import COUNT, check
 
 PyTree = Any
 

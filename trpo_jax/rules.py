@@ -1,0 +1,88 @@
+"""What the values of options must be, and how one that is not is refused.
+
+Nothing here imports JAX, so that help is printed and bad input refused at once.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+
+class Rule(NamedTuple):
+    """What a value must be, in words and as a test; its kind; and if None will do."""
+
+    words: str
+    holds: Callable[[Any], bool]
+    kind: Literal["number", "integer", "structure"] = "number"
+    optional: bool = False
+
+
+def one_of(alternatives: Any) -> Rule:
+    """Return the rule for a `Literal`.
+
+    Example:
+        >>> one_of(Literal["a", "b"]).words
+        'one of a, b'
+    """
+    names = get_args(alternatives)
+    return Rule(f"one of {', '.join(names)}", lambda x: x in names, "structure")
+
+
+TINY, HUGE = 2.0**-126, 2.0**127  # what float32 holds with full precision, and more
+POSITIVE = Rule("a finite number > 0 that float32 holds", lambda x: TINY <= x <= HUGE)
+NON_NEGATIVE = Rule("a finite number >= 0", lambda x: 0 <= x <= HUGE)
+UNIT = Rule("a number in [0, 1]", lambda x: 0 <= x <= 1)
+OPEN_UNIT = Rule("a number in (0, 1)", lambda x: 0 < x < 1)
+FRACTION = Rule("a number in (0, 1]", lambda x: 0 < x <= 1)
+LOG_STD = Rule("a number in [-20, 20]", lambda x: -20 <= x <= 20)
+COUNT = Rule("an integer >= 1 and < 2**31", lambda x: 1 <= x < 2**31, "integer")
+COUNT_OR_ZERO = Rule("an integer >= 0 and < 2**31", lambda x: 0 <= x < 2**31, "integer")
+STEPS = Rule("an integer >= 1 and < 2**53", lambda x: 1 <= x < 2**53, "integer")
+FLAG = Rule("True or False", lambda x: isinstance(x, bool), "structure")
+SIZES = Rule(
+    "a sequence of integers >= 1",
+    lambda x: all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in x),
+    "structure",
+)
+
+
+def optional(rule: Rule) -> Rule:
+    """Return the rule for a value that may be None.
+
+    Example:
+        >>> optional(FRACTION).words
+        'a number in (0, 1], or None'
+    """
+    return Rule(f"{rule.words}, or None", rule.holds, rule.kind, optional=True)
+
+
+def check(name: str, value: Any, rule: Rule) -> None:
+    """Refuse a value that breaks its rule.
+
+    Arrays are checked element by element; numbers still unknown while JAX traces pass,
+    integers do not: they are structure.
+
+    Raises:
+        ValueError: with the name, the rule and the value.
+    """
+    if value is None and rule.optional:
+        return
+    try:
+        if rule.kind == "structure":
+            good = rule.holds(value)
+        elif rule.kind == "integer":
+            good = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            good = good and rule.holds(value)
+        else:
+            numbers = np.asarray(value)
+            good = not isinstance(value, list | tuple) and numbers.dtype.kind in "fiu"
+            good = good and all(
+                rule.holds(number) for number in numbers.ravel().tolist()
+            )
+    except TypeError:
+        if "Tracer" in type(value).__name__:
+            return
+        good = False
+    if not good:
+        raise ValueError(f"{name} must be {rule.words}; got {value!r}")
