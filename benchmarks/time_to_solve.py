@@ -163,7 +163,8 @@ def main(arguments: Arguments) -> None:
     result = json.loads(output.read_text()) if output.exists() else {}
     arguments.peers.mkdir(parents=True, exist_ok=True)
     for name in arguments.environments:
-        of_name = result.setdefault(name, {"goal": GOALS[name], "runs": {}})
+        goal = GOALS[name] if GOALS[name] < math.inf else None
+        of_name = result.setdefault(name, {"goal": goal, "runs": {}})
         for seed in range(arguments.seeds):
             for side in SIDES[name]:
                 runs = of_name["runs"].setdefault(side, {})
