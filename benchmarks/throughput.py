@@ -1,6 +1,6 @@
 """Environment steps a second, training included: `python -m benchmarks.throughput`.
 
-CartPole-v1, compilation apart, medians of three turns.
+CartPole-v1, compilation apart, medians of three turns, of growth of five.
 
 * `peers`: beside rejax's PPO at equal numbers of environments and steps and equal
   networks (two layers of 64, tanh). rejax has its defaults otherwise, which learn in 8
@@ -39,6 +39,7 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "throughput.json"
 SIZES = ((4, 128), (64, 32), (1024, 64))
 STEPS = 800_000  # of a turn beside the peer
 TURNS = 3
+GROWTH_TURNS = 5
 GROWTH = {
     "environments": (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536),
     "width": (16, 32, 64, 128, 256, 512),
@@ -164,7 +165,7 @@ def growth(part: str) -> dict[str, dict[str, float]]:
         batches[size] = batch
     turns = [
         {size: training.turn() for size, training in timed.items()}
-        for _ in range(TURNS + 1)
+        for _ in range(GROWTH_TURNS + 1)
     ][1:]  # the first does whatever is done once
     for training in timed.values():
         training.training.programs.close()
