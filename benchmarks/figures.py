@@ -31,6 +31,7 @@ SIDES = {
 SOLVED = {
     "CartPole-v1": "CartPole-v1 until it returns 475",
     "Acrobot-v1": "Acrobot-v1 until it returns \N{MINUS SIGN}83",
+    "Pendulum-v1": "Pendulum-v1 until it returns \N{MINUS SIGN}175",
     "CartPole-v1, all steps": "CartPole-v1, 100,000 steps",
 }
 LEFT = 1e-2  # seconds, where bars on a logarithmic axis start
@@ -77,10 +78,13 @@ def draw_returns(
 def draw_seconds(path: pathlib.Path) -> None:
     """Draw how long each side takes until solved: training alone, and everything."""
     results = json.loads((RESULTS / "time_to_solve.json").read_text())
-    figure = Figure(figsize=(11, 2.9), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     tasks = [task for task in SOLVED if task in results]
-    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    rows = math.ceil(len(tasks) / 2)
+    figure = Figure(figsize=(9, 2.3 * rows + 0.4), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axes in panels[len(tasks) :]:
+        axes.set_visible(False)
     for axes, task in zip(panels, tasks):
         title, median = SOLVED[task], results[task]["median"]
         sides = [
@@ -135,7 +139,7 @@ def draw_growth(path: pathlib.Path) -> None:
         axes.loglog(sizes, cost, "o-", ms=4)
         slope = results["exponent"][part]
         axes.loglog(sizes[-3:], cost[-1] * (sizes[-3:] / sizes[-1]) ** slope, "k:")
-        axes.set_title(f"exponent {slope:.2f} at the end", fontsize=9)
+        axes.set_title(f"exponent {slope:.3f} at the end", fontsize=9)
         axes.set_xlabel(labels[part], fontsize=8)
         axes.set_xticks(sizes[:: 2 if len(sizes) > 6 else 1])
         axes.xaxis.set_major_formatter("{x:,.0f}")
