@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 
+import tyro
+
 from benchmarks.runs import provenance
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "compile.json"
@@ -96,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

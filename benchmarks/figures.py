@@ -5,6 +5,7 @@ import math
 import pathlib
 
 import numpy as np
+import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -105,7 +106,7 @@ def draw_seconds(path: pathlib.Path) -> None:
                 axes.annotate(
                     f"{value:.2g} s", (LEFT if inside else value, place),
                     xytext=(3, 0), fontsize=7, textcoords="offset points",
-                    va="center", color="white" if inside else "black",
+                    va="center",
                 )  # fmt: skip
         axes.set_yticks(places, [SIDES[side] for side in sides], fontsize=8)
         axes.set_xscale("log")
@@ -158,4 +159,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -12,6 +12,8 @@ each run; runs that it holds are not repeated.
 import json
 import pathlib
 
+import tyro
+
 from benchmarks.returns import write_json
 from benchmarks.runs import provenance
 from trpo_jax import train
@@ -77,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -32,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Literal
 
 import tyro
 
@@ -59,7 +60,10 @@ class Arguments:
 
     seeds: int = 5
     """Of each side, from 0."""
-    environments: tuple[str, ...] = tuple(GOALS)
+    environments: tuple[
+        Literal["CartPole-v1", "CartPole-v1, all steps", "Acrobot-v1", "Pendulum-v1"],
+        ...,
+    ] = tuple(GOALS)
     """Of those with a goal."""
     peers: pathlib.Path = pathlib.Path(tempfile.gettempdir()) / "trpo-jax-peers"
     """Folder of the virtual environments."""

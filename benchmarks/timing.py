@@ -14,6 +14,8 @@ import statistics
 from typing import Any
 from unittest import mock
 
+import tyro
+
 from benchmarks.runs import Training, provenance
 from trpo_jax import programs
 
@@ -64,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -129,22 +129,23 @@ class Config(_Checked):
     standardize_advantage: bool = _structure(True, FLAG)
     """Give the advantages of a batch mean 0 and standard deviation 1."""
     critic_method: CriticMethod = _structure("adam", one_of(CriticMethod))
-    """Fit the critic in minibatches, or by a few Gauss-Newton steps on all rows, each
-    in a trust region of its own, solved as the policy's (Schulman et al. 2016, §5)."""
+    """Fit the critic in minibatches (adam), or by a few Gauss-Newton steps on all rows,
+    each in a trust region of its own (Schulman et al. 2016, §5), with the policy's
+    values for solver, rows in the products and line search."""
     critic_max_kl: float = _number(0.1, POSITIVE)
-    """ε > 0, radius of the critic's trust region in nats."""
+    """ε > 0, radius of the critic's trust region in nats; without one of no effect."""
     critic_steps: int = _structure(4, COUNT)
-    """Steps of the critic in trust regions, one after the other."""
+    """Steps of the critic in trust regions; without those of no effect."""
     critic_learning_rate: float = _number(1e-3, POSITIVE)
     """Adam step size of the critic."""
     critic_learning_rate_final: float = _number(1.0, POSITIVE)
     """The critic's step size at the end, as a multiple of the first; in a straight line
     (Engstrom et al. 2020, §3, item 4)."""
     critic_epochs: int = _structure(10, COUNT_OR_ZERO)
-    """Passes over the batch when the critic is fitted."""
+    """Passes of Adam over the batch when the critic is fitted."""
     critic_minibatch_size: int | None = _structure(None, optional(COUNT))
-    """Transitions in a minibatch of the critic. None takes 256, or a 64th of all where
-    that is more: small steps one after the other are what an accelerator waits for."""
+    """Transitions in a minibatch of Adam. None takes 256, or a 64th of all where that
+    is more: small steps one after the other are what an accelerator waits for."""
     schedule_iterations: int = _structure(0, COUNT_OR_ZERO)
     """Iterations after which the two `_final` values are reached; 0 leaves everything
     constant. `train` fills in the length of the run when one of them is not 1."""

@@ -42,7 +42,8 @@ class Metrics(NamedTuple):
         cg_iterations: whose steps entered the solution.
         cg_residual: relative to the gradient.
         explained_variance: of the value targets, by the critic before its fit.
-        critic_loss: mean squared error, in squared units of the scaled reward.
+        critic_loss: mean squared error over the last epoch, or after the last step in a
+            trust region, in squared units of the scaled reward.
         fault_step: where the first observation or reward that is not finite came up, in
             steps of this iteration from 0; -1 if there is none.
         fault_environment: its environment, from 0; -1 if there is none.

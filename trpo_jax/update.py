@@ -293,6 +293,8 @@ def _fit_in_trust_regions(
             iterations=config.cg_iterations,
             tolerance=config.cg_tolerance,
             fraction=config.fraction_in_products(lesson.target.size),
+            shrink=config.backtrack_coefficient,
+            max_backtracks=config.max_backtracks,
         )
 
     keys = jax.random.split(lesson.key, config.critic_steps)
