@@ -73,7 +73,9 @@ def main() -> None:
                     of_size[side] = measure(
                         name, num_envs, num_steps, total_steps, side
                     )
-                    result |= provenance("python -m benchmarks.large_batches")
+                    done = provenance("python -m benchmarks.large_batches")
+                    of_size[side]["commit"] = done["commit"]
+                    result |= done
                     write_json(RESULTS, result)
                     print(name, num_envs, num_steps, side, of_size[side], flush=True)
 

@@ -148,7 +148,7 @@ def beside_peer(python: str, num_envs: int, num_steps: int) -> dict[str, Any]:
     }
 
 
-def growth(part: str) -> dict[str, dict[str, float]]:
+def growth(part: str) -> dict[str, dict[str, Any]]:
     """Measure all sizes of what grows: seconds of an iteration of all seeds."""
     values = {
         "environments": lambda size: values_of(size, 64),

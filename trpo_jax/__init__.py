@@ -50,7 +50,7 @@ _HOME = {
     "explained_variance": "critic",
     "fisher_vector_product": "fisher",
     "fit_critic": "critic",
-    "improve_critic": "critic",
+    "improve_critic": "critic_trust_region",
     "init": "trpo",
     "init_critic_optimizer": "critic",
     "line_search": "line_search",

@@ -14,7 +14,8 @@ import optax
 from trpo_jax.advantages import advantages
 from trpo_jax.batch import Batch, VineBatch
 from trpo_jax.config import Config
-from trpo_jax.critic import CriticInfo, fit_critic, improve_critic
+from trpo_jax.critic import CriticInfo, fit_critic
+from trpo_jax.critic_trust_region import improve_critic
 from trpo_jax.metrics import UpdateInfo
 from trpo_jax.networks import Agent
 from trpo_jax.normalization import normalize_observation, update_normalizer
@@ -174,7 +175,7 @@ class Lesson(NamedTuple):
     """What the critic learns from; `N` rows.
 
     Attributes:
-        key: chooses the minibatches.
+        key: chooses the minibatches, or the rows of the products.
         observation: pytree of `[N, ...]`, normalised.
         target: `[N]`.
         weight: `[N]`.
