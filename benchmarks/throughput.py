@@ -138,11 +138,13 @@ def beside_peer(python: str, num_envs: int, num_steps: int) -> dict[str, Any]:
     greedy = {side: training.greedy for side, training in timed.items()}
     for training in timed.values():
         training.training.programs.close()
-    peer = statistics.median(rates["rejax"])
     return {
         "steps_per_second": rates,
         "times_as_fast": {
-            side: round(statistics.median(rates[side]) / peer, 2) for side in sides
+            side: round(
+                statistics.median(a / b for a, b in zip(rates[side], rates["rejax"])), 2
+            )
+            for side in sides
         },
         "greedy_return": greedy | {"rejax": found["greedy"]},
     }

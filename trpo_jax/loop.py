@@ -125,7 +125,7 @@ def _spoilt(plan: Plan, logs: list[np.ndarray]) -> SpoiltError | None:
     return SpoiltError(
         f"seed {plan.seed + k} had {PATIENCE} iterations in a row with a {said}{where}"
         "; look at what the environment gives there, or try a smaller max_kl, "
-        "a smaller critic_learning_rate, or normalize_observation and scale_reward"
+        "smaller steps of the critic, or normalize_observation and scale_reward"
     )
 
 
