@@ -127,7 +127,8 @@ def test_a_fraction_of_the_rows_makes_the_metric_and_all_make_the_gradient():
         max_kl=10.0, damping=0.1, fraction=0.25,
     )  # fmt: skip
     design = np.concatenate([np.ones((64, 1)), x], axis=1)
-    seen, counts = subsample_rows(key, (design, weight), 0.25)
+    (of_step,) = jax.random.split(key, 1)
+    seen, counts = subsample_rows(of_step, (design, weight), 0.25)
     h = np.einsum("n,ni,nj->ij", np.float64(counts), seen, seen) / counts.sum()
     error = target - LINEAR.apply(START, x)
     g = np.average(error[:, None] * design, axis=0, weights=weight)

@@ -10,11 +10,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from trpo_jax.rows import (
-    all_finite,
-    golden_stride,
-    random_start,
-)
+from trpo_jax.rows import all_finite, golden_stride, random_start
 from trpo_jax.vectors import overwritten
 
 PyTree = Any

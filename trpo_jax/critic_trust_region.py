@@ -12,7 +12,7 @@ from trpo_jax.distributions import DiagonalGaussian
 from trpo_jax.fisher import fisher_vector_product
 from trpo_jax.line_search import Verdict, line_search
 from trpo_jax.rows import all_finite, subsample_rows
-from trpo_jax.rules import FRACTION, NON_NEGATIVE, POSITIVE, check
+from trpo_jax.rules import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, check
 from trpo_jax.vectors import as_vector
 
 PyTree = Any
@@ -27,6 +27,7 @@ def improve_critic(
     weight: jax.Array,
     *,
     max_kl: float | jax.Array,
+    steps: int = 1,
     damping: float | jax.Array = 0.1,
     iterations: int = 10,
     tolerance: float | jax.Array = 1e-5,
@@ -34,7 +35,7 @@ def improve_critic(
     shrink: float | jax.Array = 0.8,
     max_backtracks: int = 10,
 ) -> tuple[PyTree, CriticInfo]:
-    """Take one Gauss-Newton step of the critic within a trust region.
+    """Take Gauss-Newton steps of the critic, each within a trust region.
 
     The critic is read as a belief in the targets, N(V(s), σ²) with σ² = Σ w (target −
     V)² / Σ w (Schulman et al. 2016, §5). With H = Σ w ∇V ∇Vᵀ / Σ w, the Fisher matrix
@@ -53,6 +54,7 @@ def improve_critic(
         target: `[N]`.
         weight: `[N]` ≥ 0.
         max_kl: ε > 0, in nats: Σ w (V_new − V)² / 2σ² Σ w ≤ ε.
+        steps: static, ≥ 1, one after the other, each from where the last one led.
         damping: ≥ 0, added to the diagonal of H, squared units of the value.
         iterations: static, products of a solve at most.
         tolerance: of `cg_solve`.
@@ -77,47 +79,60 @@ def improve_critic(
     """
     check("max_kl", max_kl, POSITIVE)
     check("damping", damping, NON_NEGATIVE)
+    check("steps", steps, COUNT)
     check("fraction", fraction, FRACTION)
     flat, unflatten = as_vector(params)
+    observation, target = jax.tree.map(jnp.asarray, (observation, target))
+    weight = jnp.asarray(weight, target.dtype)
 
     def values(flat: PyTree, observation: PyTree = observation) -> jax.Array:
         return apply(unflatten(flat), observation).astype(target.dtype)
 
-    before, pull_back = jax.vjp(values, flat)
-    check_shapes(before, target, weight)
-    weight = weight.astype(target.dtype)
     mass = jnp.sum(weight)
     share = weight / jnp.where(mass > 0, mass, 1)
 
     def mean_square(x: jax.Array) -> jax.Array:
         return jnp.sum(share * jnp.where(weight > 0, x, 0) ** 2)
 
-    variance = mean_square(target - before)
-    error = jnp.where(weight > 0, target - before, 0)
-    (gradient,) = pull_back(share * error)
-    seen, counts = subsample_rows(key, (observation, weight), fraction)
+    def improve(flat: PyTree, key: jax.Array) -> tuple[PyTree, CriticInfo]:
+        before, pull_back = jax.vjp(values, flat)
+        check_shapes(before, target, weight)
+        variance = mean_square(target - before)
+        error = jnp.where(weight > 0, target - before, 0)
+        (gradient,) = pull_back(share * error)
+        seen, counts = subsample_rows(key, (observation, weight), fraction)
 
-    def belief(flat: PyTree) -> DiagonalGaussian:
-        mean = values(flat, seen)[:, None]
-        return DiagonalGaussian(mean, jnp.zeros_like(mean))  # σ cancels in F⁻¹ g
+        def belief(flat: PyTree) -> DiagonalGaussian:
+            mean = values(flat, seen)[:, None]
+            return DiagonalGaussian(mean, jnp.zeros_like(mean))  # σ cancels in F⁻¹ g
 
-    product = fisher_vector_product(belief, flat, damping=damping, weight=counts)
-    step, info = cg_solve(product, gradient, iterations=iterations, tolerance=tolerance)
-    radius = 2 * jnp.asarray(max_kl, variance.dtype) * variance
-    bound = (1 - 1e-4) * jnp.sqrt(radius / info.curvature)  # let rounding not decide
-    scale = jnp.where(info.curvature > 0, jnp.minimum(bound, 1), 0)
-    flat, search = line_search(
-        lambda flat: -mean_square(target - values(flat)),
-        lambda flat: mean_square(values(flat) - before),
-        flat,
-        jax.tree.map(lambda x: scale.astype(x.dtype) * x, step),
-        max_divergence=radius,
-        shrink=shrink,
-        max_steps=max_backtracks,
-    )
-    broken = jnp.all(search.verdict == Verdict.NON_FINITE)
+        product = fisher_vector_product(belief, flat, damping=damping, weight=counts)
+        step, info = cg_solve(
+            product, gradient, iterations=iterations, tolerance=tolerance
+        )
+        radius = 2 * jnp.asarray(max_kl, variance.dtype) * variance
+        bound = jnp.sqrt(radius / info.curvature)
+        inside = jnp.minimum((1 - 1e-4) * bound, 1)  # rounding must not decide
+        scale = jnp.where(info.curvature > 0, inside, 0)
+        flat, search = line_search(
+            lambda flat: -mean_square(target - values(flat)),
+            lambda flat: mean_square(values(flat) - before),
+            flat,
+            jax.tree.map(lambda x: scale.astype(x.dtype) * x, step),
+            max_divergence=radius,
+            shrink=shrink,
+            max_steps=max_backtracks,
+        )
+        broken = jnp.all(search.verdict == Verdict.NON_FINITE)
+        return flat, CriticInfo(
+            loss=variance - search.improvement,
+            explained_variance=explained_variance(before, target, weight),
+            accepted=all_finite((variance, gradient)) & info.finite & ~broken,
+        )
+
+    flat, infos = jax.lax.scan(improve, flat, jax.random.split(key, steps))
     return unflatten(flat), CriticInfo(
-        loss=variance - search.improvement,
-        explained_variance=explained_variance(before, target, weight),
-        accepted=all_finite((variance, gradient)) & info.finite & ~broken,
+        loss=infos.loss[-1],
+        explained_variance=infos.explained_variance[0],
+        accepted=jnp.all(infos.accepted),
     )

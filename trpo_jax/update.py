@@ -259,7 +259,23 @@ def fit(state: TrainState, lesson: Lesson, agent: Agent, config: Config) -> Fitt
     """Do the second half of `update`: fit the critic to a lesson of `improve`."""
     config = scheduled(config, state.iteration)
     if config.critic_method == "trust_region":
-        return _fit_in_trust_regions(state, lesson, agent, config)
+        params, info = improve_critic(
+            lesson.key,
+            agent.critic.apply,
+            state.critic_params,
+            lesson.observation,
+            lesson.target,
+            lesson.weight,
+            max_kl=config.critic_max_kl,
+            steps=config.critic_steps,
+            damping=config.cg_damping,
+            iterations=config.cg_iterations,
+            tolerance=config.cg_tolerance,
+            fraction=config.fraction_in_products(lesson.target.size),
+            shrink=config.backtrack_coefficient,
+            max_backtracks=config.max_backtracks,
+        )
+        return Fitted(params, state.critic_optimizer_state, info)
     return Fitted(
         *fit_critic(
             lesson.key,
@@ -276,36 +292,6 @@ def fit(state: TrainState, lesson: Lesson, agent: Agent, config: Config) -> Fitt
             minibatch_size=config.minibatch_of(lesson.target.size),
         )
     )
-
-
-def _fit_in_trust_regions(
-    state: TrainState, lesson: Lesson, agent: Agent, config: Config
-) -> Fitted:
-    def step(params: PyTree, key: jax.Array) -> tuple[PyTree, CriticInfo]:
-        return improve_critic(
-            key,
-            agent.critic.apply,
-            params,
-            lesson.observation,
-            lesson.target,
-            lesson.weight,
-            max_kl=config.critic_max_kl,
-            damping=config.cg_damping,
-            iterations=config.cg_iterations,
-            tolerance=config.cg_tolerance,
-            fraction=config.fraction_in_products(lesson.target.size),
-            shrink=config.backtrack_coefficient,
-            max_backtracks=config.max_backtracks,
-        )
-
-    keys = jax.random.split(lesson.key, config.critic_steps)
-    params, infos = jax.lax.scan(step, state.critic_params, keys)
-    info = CriticInfo(
-        loss=infos.loss[-1],
-        explained_variance=infos.explained_variance[0],
-        accepted=jnp.all(infos.accepted),
-    )
-    return Fitted(params, state.critic_optimizer_state, info)
 
 
 def finish(
