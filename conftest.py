@@ -5,7 +5,7 @@ import importlib.util
 ADAPTERS = {
     "envpool": "envpool",
     "brax": "brax",
-    "functional": "mujoco",
+    "mjx_state": "mujoco",
     "playground": "mujoco_playground",
 }
 collect_ignore = [

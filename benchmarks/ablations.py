@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.returns import one_a_core, summary_of, write_json
 from trpo_jax.config import Config, NetworkConfig
-from trpo_jax.plan import make_plan
-from trpo_jax.presets import preset_of
-from trpo_jax.training import train
+from trpo_jax.runs.api import train
+from trpo_jax.runs.plan import make_plan
+from trpo_jax.runs.presets import preset_of
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "ablations"
 FIGURE, TABLE = RESULTS.parent / "ablations.png", RESULTS.parent / "ablations.md"

@@ -27,23 +27,23 @@ import tyro
 from jax.flatten_util import ravel_pytree
 
 from benchmarks.runs import Training, curve_of
-from trpo_jax.batch import Batch
+from trpo_jax.agent.networks import Agent, mlp_agent
+from trpo_jax.agent.normalization import init_normalizer
+from trpo_jax.algorithm.batch import Batch
+from trpo_jax.algorithm.critic import init_critic_optimizer
+from trpo_jax.algorithm.rollout import collect
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.trpo import init
+from trpo_jax.algorithm.update import CRITIC_OPTIMIZER, fit, improve
 from trpo_jax.config import Config
-from trpo_jax.conjugate_gradient import cg_solve
-from trpo_jax.critic import init_critic_optimizer
-from trpo_jax.doctor import describe, self_check
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.spaces import Box
-from trpo_jax.fisher import fisher_vector_product
-from trpo_jax.networks import Agent, mlp_agent
-from trpo_jax.normalization import init_normalizer
-from trpo_jax.plan import complete, make_plan
-from trpo_jax.rollout import collect
-from trpo_jax.running import seeds_of
-from trpo_jax.state import TrainState
-from trpo_jax.training import train
-from trpo_jax.trpo import init
-from trpo_jax.update import CRITIC_OPTIMIZER, fit, improve
+from trpo_jax.runs.api import train
+from trpo_jax.runs.execute import seeds_of
+from trpo_jax.runs.plan import complete, make_plan
+from trpo_jax.runs.self_check import describe, self_check
+from trpo_jax.solver.conjugate_gradient import cg_solve
+from trpo_jax.solver.fisher import fisher_vector_product
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "accelerator.json"
 ROWS, REPEATS = 65_536, 20

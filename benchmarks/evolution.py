@@ -13,10 +13,10 @@ import numpy as np
 from evosax.algorithms import CMA_ES
 from jax.flatten_util import ravel_pytree
 
+from trpo_jax.agent.networks import Agent
+from trpo_jax.agent.normalization import Normalizer
+from trpo_jax.algorithm.evaluation import Evaluation, evaluate
 from trpo_jax.environments.base import Environment, observation_shapes
-from trpo_jax.evaluation import Evaluation, evaluate
-from trpo_jax.networks import Agent
-from trpo_jax.normalization import Normalizer
 
 POPULATION, ELITE = 40, 10
 AS_IT_IS = Normalizer(None, None, None)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from benchmarks.returns import HOST, load
-from trpo_jax.plotting import draw_learning_curve, interquartile_mean
+from trpo_jax.runs.plotting import draw_learning_curve, interquartile_mean
 
 CLASSIC = {  # and the goal drawn as a dotted line: rl-zoo3's TRPO, deterministic
     "CartPole-v1": 500.0,

@@ -26,14 +26,14 @@ import venv
 import numpy as np
 import tyro
 
-from trpo_jax.doctor import describe
+from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.environments import make_host_environment
 from trpo_jax.environments.host import HostEnvironment
-from trpo_jax.host_programs import SIMULATORS, compile_host_programs, divide
-from trpo_jax.loop import run_chunks
-from trpo_jax.networks import mlp_agent
-from trpo_jax.plan import complete, make_plan
-from trpo_jax.running import seeds_of
+from trpo_jax.runs.execute import seeds_of
+from trpo_jax.runs.host_programs import SIMULATORS, compile_host_programs, divide
+from trpo_jax.runs.loop import run_chunks
+from trpo_jax.runs.plan import complete, make_plan
+from trpo_jax.runs.self_check import describe
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "host_throughput.json"
 ENVIRONMENTS = ("Hopper-v4", "HalfCheetah-v4", "Walker2d-v4")

@@ -27,12 +27,12 @@ import tyro
 
 from benchmarks.runs import provenance
 from benchmarks.throughput import exponent
+from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.algorithm.trpo import init, train_step
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
-from trpo_jax.networks import mlp_agent
-from trpo_jax.programs import FOR_LONG, compile_for
-from trpo_jax.trpo import init, train_step
+from trpo_jax.runs.programs import FOR_LONG, compile_for
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "memory.json"
 SMALL = {"environments": 64, "steps": 64, "numbers": 16}  # what stays while one grows

@@ -26,12 +26,12 @@ from benchmarks.cart_pole import CartPole
 from benchmarks.evolution import cma, cross_entropy, evolve
 from benchmarks.returns import middle_of, read_all, write_json
 from benchmarks.runs import curve_of, vine_of_as_many_steps
-from trpo_jax.doctor import describe
+from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.base import Environment
-from trpo_jax.networks import mlp_agent
-from trpo_jax.plotting import interquartile_mean
-from trpo_jax.training import train
+from trpo_jax.runs.api import train
+from trpo_jax.runs.plotting import interquartile_mean
+from trpo_jax.runs.self_check import describe
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "paper_figure4"
 FIGURE = RESULTS.parent / "paper_figure4.png"

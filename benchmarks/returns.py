@@ -25,9 +25,9 @@ import tyro
 
 from trpo_jax.config import Config
 from trpo_jax.environments import full_name, runs_on_host
-from trpo_jax.plotting import bootstrap_interval, interquartile_mean
-from trpo_jax.results import summarize_returns
-from trpo_jax.training import TrainResult, train
+from trpo_jax.runs.api import TrainResult, train
+from trpo_jax.runs.plotting import bootstrap_interval, interquartile_mean
+from trpo_jax.runs.results import summarize_returns
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "returns"
 POINTS = 100  # of a learning curve that are kept

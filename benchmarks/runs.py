@@ -11,13 +11,13 @@ import jax
 import numpy as np
 
 from benchmarks.returns import mean_return
-from trpo_jax.doctor import describe
+from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.environments import make_environment
-from trpo_jax.loop import Outcome, run_chunks
-from trpo_jax.networks import mlp_agent
-from trpo_jax.plan import complete, make_plan
-from trpo_jax.programs import compile_programs
-from trpo_jax.running import TrainResult, seeds_of
+from trpo_jax.runs.execute import TrainResult, seeds_of
+from trpo_jax.runs.loop import Outcome, run_chunks
+from trpo_jax.runs.plan import complete, make_plan
+from trpo_jax.runs.programs import compile_programs
+from trpo_jax.runs.self_check import describe
 
 
 def provenance(command: str) -> dict[str, Any]:

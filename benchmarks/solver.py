@@ -29,13 +29,13 @@ import tyro
 from jax.flatten_util import ravel_pytree
 
 from benchmarks.runs import provenance
-from trpo_jax.batch import Batch
-from trpo_jax.conjugate_gradient import cg_solve
+from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.algorithm.batch import Batch
+from trpo_jax.algorithm.subsampling import subsample_rows
 from trpo_jax.environments.spaces import Box
-from trpo_jax.fisher import fisher_vector_product
-from trpo_jax.networks import mlp_agent
-from trpo_jax.programs import FOR_LONG, compile_for
-from trpo_jax.rows import subsample_rows
+from trpo_jax.runs.programs import FOR_LONG, compile_for
+from trpo_jax.solver.conjugate_gradient import cg_solve
+from trpo_jax.solver.fisher import fisher_vector_product
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "solver.json"
 ROWS, WIDTHS = (1024, 2048, 16_384, 65_536, 262_144), (32, 64, 256, 512)

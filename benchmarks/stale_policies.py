@@ -1,7 +1,7 @@
 """Learning from stale data: `python -m benchmarks.stale_policies`.
 
 Every batch is collected by the policy of some updates ago, and learnt from as if it
-were fresh, or with the corrections of `trpo_jax.off_policy`, or with those and a δ that
+were fresh, or with the corrections of `trpo_jax.algorithm.off_policy`, or with those and a δ that
 shrinks with staleness. Presets, five seeds, whole trainings inside one program. One
 JSON an environment goes to `benchmarks/results/stale_policies/`; what is there already
 is left alone. Then the table is printed and the figure drawn.
@@ -19,17 +19,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.returns import mean_return, measure_missing, middle_of, read_all
-from trpo_jax.doctor import describe
+from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.algorithm.metrics import Metrics, summarize
+from trpo_jax.algorithm.off_policy import estimate_off_policy_advantages, shrink_max_kl
+from trpo_jax.algorithm.rollout import collect
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.trpo import init
+from trpo_jax.algorithm.update import absorb_statistics, estimate_advantages, update
 from trpo_jax.environments import make_environment
-from trpo_jax.metrics import Metrics, summarize
-from trpo_jax.networks import mlp_agent
-from trpo_jax.off_policy import estimate_off_policy_advantages, shrink_max_kl
-from trpo_jax.plan import complete, make_plan
-from trpo_jax.plotting import interquartile_mean
-from trpo_jax.rollout import collect
-from trpo_jax.state import TrainState
-from trpo_jax.trpo import init
-from trpo_jax.update import absorb_statistics, estimate_advantages, update
+from trpo_jax.runs.plan import complete, make_plan
+from trpo_jax.runs.plotting import interquartile_mean
+from trpo_jax.runs.self_check import describe
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "stale_policies"
 FIGURE = RESULTS.parent / "stale_policies.png"

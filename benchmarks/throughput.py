@@ -31,9 +31,9 @@ import tyro
 
 from benchmarks.peers import REQUIREMENTS, ask, python_of
 from benchmarks.runs import Training, provenance
-from trpo_jax.loop import run_chunks
-from trpo_jax.presets import preset_of
-from trpo_jax.running import seeds_of
+from trpo_jax.runs.execute import seeds_of
+from trpo_jax.runs.loop import run_chunks
+from trpo_jax.runs.presets import preset_of
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "throughput.json"
 SIZES = ((4, 128), (64, 32), (1024, 64))

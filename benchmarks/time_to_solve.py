@@ -77,7 +77,7 @@ def solve_here(name: str, seed: int, goal: float, started: float) -> dict:
     import numpy as np
 
     from benchmarks.runs import Training
-    from trpo_jax.running import seeds_of
+    from trpo_jax.runs.execute import seeds_of
 
     training = Training(name, seed=seed, evaluation_episodes=100)
     plan, programs = training.plan, training.programs

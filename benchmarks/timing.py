@@ -3,7 +3,7 @@
 * `train`: 100,000 steps a seed, of one and of 64 and 256 in one call, in turns, in one
   process, compilation apart.
 * `compiler`: seconds to compile all programs of a run of one seed and to train, with
-  all of them at one of the levels of `trpo_jax.programs`.
+  all of them at one of the levels of `trpo_jax.runs.programs`.
 
 The JSON goes to `benchmarks/results/timing.json` after each part. Let nothing else run.
 """
@@ -17,7 +17,7 @@ from unittest import mock
 import tyro
 
 from benchmarks.runs import Training, provenance
-from trpo_jax import programs
+from trpo_jax.runs import programs
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "timing.json"
 NAME, SEEDS, TURNS = "CartPole-v1", (64, 256), 3

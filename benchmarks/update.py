@@ -21,9 +21,9 @@ import tyro
 from benchmarks.accelerator import problem
 from benchmarks.peers import REQUIREMENTS, ask, python_of
 from benchmarks.runs import provenance
+from trpo_jax.algorithm.update import finish, fit, improve
 from trpo_jax.config import Config
-from trpo_jax.programs import FOR_LONG, compile_for
-from trpo_jax.update import finish, fit, improve
+from trpo_jax.runs.programs import FOR_LONG, compile_for
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "update.json"
 SIZES = (2048, 16_384)

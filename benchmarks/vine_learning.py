@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.returns import measure_missing, middle_of, read_all
 from benchmarks.runs import curve_of, vine_of_as_many_steps
-from trpo_jax.doctor import describe
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.spaces import Discrete
-from trpo_jax.plan import make_plan
-from trpo_jax.plotting import interquartile_mean
-from trpo_jax.training import train
+from trpo_jax.runs.api import train
+from trpo_jax.runs.plan import make_plan
+from trpo_jax.runs.plotting import interquartile_mean
+from trpo_jax.runs.self_check import describe
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "vine_learning"
 FIGURE = RESULTS.parent / "vine_learning.png"

@@ -29,17 +29,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from benchmarks.returns import measure_missing, read_all
-from trpo_jax.doctor import describe
+from trpo_jax.agent.networks import Agent
+from trpo_jax.agent.normalization import normalize_observation
+from trpo_jax.algorithm.rollout import collect
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.trpo import Config, init
+from trpo_jax.algorithm.update import estimate_advantages, update
+from trpo_jax.algorithm.vine import collect_vine
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Discrete
-from trpo_jax.networks import Agent
-from trpo_jax.normalization import normalize_observation
-from trpo_jax.rollout import collect
-from trpo_jax.state import TrainState
-from trpo_jax.training import train
-from trpo_jax.trpo import Config, init
-from trpo_jax.update import estimate_advantages, update
-from trpo_jax.vine import collect_vine
+from trpo_jax.runs.api import train
+from trpo_jax.runs.self_check import describe
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "vine_variance"
 FIGURE = RESULTS.parent / "vine_variance.png"

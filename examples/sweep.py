@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax import Config, evaluate, init, make_environment, mlp_agent, train_step
-from trpo_jax.plotting import bootstrap_interval, interquartile_mean
+from trpo_jax.runs.plotting import bootstrap_interval, interquartile_mean
 
 SMALL = os.environ.get("TRPO_JAX_BUDGET") == "small"
 ITERATIONS, SEEDS = (10, 8) if SMALL else (10, 32)

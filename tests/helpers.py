@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-import trpo_jax.trust_region as trust_region
-from trpo_jax.batch import Batch
-from trpo_jax.distributions import Categorical, DiagonalGaussian
+import trpo_jax.algorithm.policy_update as trust_region
+from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
+from trpo_jax.agent.networks import Agent, Network
+from trpo_jax.algorithm.batch import Batch
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
-from trpo_jax.networks import Agent, Network
-from trpo_jax.programs import ONCE, compile_for
+from trpo_jax.runs.programs import ONCE, compile_for
 
 
 def raw(leaf):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import ablations, figures, returns, runs, throughput, time_to_solve
+from trpo_jax.algorithm.trpo import Config
 from trpo_jax.environments.action_repeat import ActionRepeat
-from trpo_jax.trpo import Config
 
 
 def metrics(episodes, episode_return):

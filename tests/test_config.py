@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from trpo_jax.algorithm.trpo import Config
 from trpo_jax.config import NetworkConfig, split_hyper_parameters
-from trpo_jax.plan import make_plan
-from trpo_jax.presets import DEFAULT, PRESETS, preset_of
-from trpo_jax.rules import COUNT, COUNT_OR_ZERO, POSITIVE
-from trpo_jax.trpo import Config
+from trpo_jax.runs.plan import make_plan
+from trpo_jax.runs.presets import DEFAULT, PRESETS, preset_of
+from trpo_jax.validation import COUNT, COUNT_OR_ZERO, POSITIVE
 
 NUMBERS = [f.name for f in dataclasses.fields(Config) if f.metadata["leaf"]]
 

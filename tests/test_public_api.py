@@ -103,8 +103,8 @@ ORDERS = {
     "update first": "from trpo_jax import update",
     "star": "from trpo_jax import *",
     "modules of the same name first": (
-        "import trpo_jax.line_search, trpo_jax.advantages, trpo_jax.training\n"
-        "from trpo_jax.advantages import standardize"
+        "import trpo_jax.solver.line_search, trpo_jax.algorithm.advantages\n"
+        "from trpo_jax.algorithm.advantages import standardize"
     ),
     "deepest first": (
         "for name in sorted(trpo_jax.__all__, reverse=True): getattr(trpo_jax, name)"
@@ -120,7 +120,7 @@ import trpo_jax
 {first}
 from trpo_jax import advantages, line_search
 assert callable(advantages) and callable(line_search)
-from trpo_jax.line_search import line_search as the_same
+from trpo_jax.solver.line_search import line_search as the_same
 assert line_search is the_same is trpo_jax.line_search
 print(json.dumps([
     name

@@ -25,17 +25,17 @@ from helpers import (
     softmax_agent,
 )
 
-from trpo_jax.advantages import standardize
-from trpo_jax.conjugate_gradient import cg_solve
-from trpo_jax.distributions import Categorical, DiagonalGaussian
-from trpo_jax.line_search import line_search
-from trpo_jax.metrics import summarize
-from trpo_jax.networks import Agent, Network
-from trpo_jax.normalization import init_normalizer
-from trpo_jax.rollout import collect
-from trpo_jax.trpo import Config, init, train_step
-from trpo_jax.trust_region import Status, improve_policy, trust_region_step
-from trpo_jax.update import estimate_advantages, update
+from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
+from trpo_jax.agent.networks import Agent, Network
+from trpo_jax.agent.normalization import init_normalizer
+from trpo_jax.algorithm.advantages import standardize
+from trpo_jax.algorithm.metrics import summarize
+from trpo_jax.algorithm.policy_update import Status, improve_policy, trust_region_step
+from trpo_jax.algorithm.rollout import collect
+from trpo_jax.algorithm.trpo import Config, init, train_step
+from trpo_jax.algorithm.update import estimate_advantages, update
+from trpo_jax.solver.conjugate_gradient import cg_solve
+from trpo_jax.solver.line_search import line_search
 
 CLOCK, AGENT = Clock(), softmax_agent()
 STEPS, BATCH = 6, 4
@@ -221,7 +221,7 @@ def test_trap_frames_spent_on_resetting_counted_as_transitions():
 def test_trap_normaliser_moves_between_acting_and_updating(monkeypatch):
     state, rollout = experienced()
     seen = {}
-    room = importlib.import_module("trpo_jax.update")
+    room = importlib.import_module("trpo_jax.algorithm.update")
     step = room.improve_policy
 
     def watch(key, apply, params, rows, config):

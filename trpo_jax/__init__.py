@@ -5,71 +5,69 @@ that `import trpo_jax` and `trpo-jax --help` cost nothing.
 """
 
 import importlib
-import sys
-import types
 from typing import Any
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Agent": "networks",
-    "Batch": "batch",
+    "Agent": "agent.networks",
+    "Batch": "algorithm.batch",
     "Box": "environments.spaces",
-    "CGInfo": "conjugate_gradient",
-    "CheckpointError": "checkpoint",
-    "Categorical": "distributions",
-    "Config": "trpo",
-    "DiagonalGaussian": "distributions",
+    "CGInfo": "solver.conjugate_gradient",
+    "CheckpointError": "storage.checkpoint",
+    "Categorical": "agent.distributions",
+    "Config": "algorithm.trpo",
+    "DiagonalGaussian": "agent.distributions",
     "Discrete": "environments.spaces",
     "Environment": "environments.base",
-    "Evaluation": "evaluation",
-    "LineSearchInfo": "line_search",
-    "Metrics": "metrics",
-    "Network": "networks",
+    "Evaluation": "algorithm.evaluation",
+    "LineSearchInfo": "solver.line_search",
+    "Metrics": "algorithm.metrics",
+    "Network": "agent.networks",
     "NetworkConfig": "config",
-    "Rollout": "rollout",
-    "SavedPolicy": "policy_file",
-    "Scores": "distributions",
-    "Status": "trust_region",
+    "Rollout": "algorithm.rollout",
+    "SavedPolicy": "runs.policy_file",
+    "Scores": "agent.distributions",
+    "Status": "algorithm.policy_update",
     "Step": "environments.base",
-    "TrainState": "state",
-    "UpdateInfo": "metrics",
-    "Verdict": "line_search",
-    "VineBatch": "batch",
-    "absorb_statistics": "update",
-    "advantages": "advantages",
-    "cg_solve": "conjugate_gradient",
-    "check_agent": "networks",
+    "TrainState": "algorithm.state",
+    "UpdateInfo": "algorithm.metrics",
+    "Verdict": "solver.line_search",
+    "VineBatch": "algorithm.batch",
+    "absorb_statistics": "algorithm.update",
+    "advantages": "algorithm.advantages",
+    "cg_solve": "solver.conjugate_gradient",
+    "check_agent": "agent.networks",
     "check_environment": "environments.base",
-    "collect": "rollout",
-    "collect_vine": "vine",
-    "combine": "off_policy",
-    "estimate_advantages": "update",
-    "estimate_off_policy_advantages": "off_policy",
-    "evaluate": "evaluation",
-    "explained_variance": "critic",
-    "fisher_vector_product": "fisher",
-    "fit_critic": "critic",
-    "improve_critic": "critic_trust_region",
-    "init": "trpo",
-    "init_critic_optimizer": "critic",
-    "line_search": "line_search",
-    "load_policy": "policy_file",
+    "collect": "algorithm.rollout",
+    "collect_vine": "algorithm.vine",
+    "combine": "algorithm.off_policy",
+    "estimate_advantages": "algorithm.update",
+    "estimate_off_policy_advantages": "algorithm.off_policy",
+    "evaluate": "algorithm.evaluation",
+    "explained_variance": "algorithm.critic",
+    "fisher_vector_product": "solver.fisher",
+    "fit_critic": "algorithm.critic",
+    "improve_critic": "algorithm.critic_gauss_newton",
+    "init": "algorithm.trpo",
+    "init_critic_optimizer": "algorithm.critic",
+    "line_search": "solver.line_search",
+    "load_policy": "runs.policy_file",
     "make_environment": "environments",
-    "mlp_agent": "networks",
-    "normalize_observation": "normalization",
-    "resume": "training",
-    "rewards_to_go": "advantages",
-    "row_curvature": "fisher",
-    "scale_reward": "normalization",
-    "self_check": "doctor",
-    "shrink_max_kl": "off_policy",
-    "standardize": "advantages",
-    "train": "training",
-    "train_step": "trpo",
-    "trust_region_step": "trust_region",
-    "update": "update",
-    "v_trace": "off_policy",
+    "mlp_agent": "agent.networks",
+    "normalize_observation": "agent.normalization",
+    "resume": "runs.api",
+    "rewards_to_go": "algorithm.advantages",
+    "row_curvature": "solver.fisher",
+    "scale_reward": "agent.normalization",
+    "self_check": "runs.self_check",
+    "shrink_max_kl": "algorithm.off_policy",
+    "standardize": "algorithm.advantages",
+    "train": "runs.api",
+    "train_step": "algorithm.trpo",
+    "trust_region_step": "algorithm.policy_update",
+    "update": "algorithm.update",
+    "v_trace": "algorithm.off_policy",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605
@@ -85,15 +83,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({"__version__", *_HOME})
-
-
-class _Package(types.ModuleType):
-    """Where a function has the name of its file, the name means the function."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, types.ModuleType) and name in _HOME:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -7,7 +7,7 @@ import sys
 def main() -> None:
     """Run `trpo-jax`, which may be interrupted while it still imports."""
     try:
-        from trpo_jax.cli import main as run
+        from trpo_jax.cli.main import main as run
     except KeyboardInterrupt:
         print("trpo-jax: interrupted", file=sys.stderr, flush=True)
         os._exit(130)

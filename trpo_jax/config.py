@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from trpo_jax.rules import (
+from trpo_jax.validation import (
     COUNT,
     COUNT_OR_ZERO,
     FLAG,

@@ -19,8 +19,8 @@ import time
 import crafted
 import jax
 
-from trpo_jax.checkpoint import CheckpointError, restore
-from trpo_jax.sealed import ARRAYS, MANIFEST, sealed
+from trpo_jax.storage.checked_folder import ARRAYS, MANIFEST, sealed
+from trpo_jax.storage.checkpoint import CheckpointError, restore
 
 
 def peak():

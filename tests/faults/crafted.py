@@ -8,8 +8,8 @@ import struct
 
 import numpy as np
 
-from trpo_jax.checkpoint import save
-from trpo_jax.sealed import ARRAYS, MANIFEST, sealed
+from trpo_jax.storage.checked_folder import ARRAYS, MANIFEST, sealed
+from trpo_jax.storage.checkpoint import save
 
 TREE = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.int32(5)}
 

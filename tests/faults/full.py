@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from trpo_jax.doctor import describe
+from trpo_jax.runs.self_check import describe
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE.parents[1] / "benchmarks" / "results" / "reliability.json"

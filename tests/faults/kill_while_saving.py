@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-from trpo_jax.checkpoint import restore, save, steps_in
+from trpo_jax.storage.checkpoint import restore, save, steps_in
 
 SIZE = 500_000  # numbers in an array
 

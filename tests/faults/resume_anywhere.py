@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 import trpo_jax
-from trpo_jax.sealed import ARRAYS
+from trpo_jax.storage.checked_folder import ARRAYS
 
 ITERATIONS = 24
 SMALL = {

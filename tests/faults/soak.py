@@ -15,13 +15,13 @@ import threading
 import time
 
 from trpo_jax import Config
+from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.environments import make_environment
-from trpo_jax.loop import run_chunks
-from trpo_jax.networks import mlp_agent
-from trpo_jax.plan import complete, make_plan
-from trpo_jax.programs import compile_programs
-from trpo_jax.results import open_files
-from trpo_jax.running import seeds_of
+from trpo_jax.runs.execute import seeds_of
+from trpo_jax.runs.loop import run_chunks
+from trpo_jax.runs.plan import complete, make_plan
+from trpo_jax.runs.programs import compile_programs
+from trpo_jax.runs.results import open_files
 
 
 class Sampler:

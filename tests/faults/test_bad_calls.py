@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import trpo_jax
-from trpo_jax import Config, NetworkConfig, checkpoint
+from trpo_jax import Config, NetworkConfig
 from trpo_jax.environments import make_host_environment
+from trpo_jax.storage import checkpoint
 
 NAN = float("nan")
 HERE = pathlib.Path(__file__)

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trpo_jax.checkpoint import CheckpointError, restore, save
-from trpo_jax.sealed import ARRAYS, MANIFEST
+from trpo_jax.storage.checked_folder import ARRAYS, MANIFEST
+from trpo_jax.storage.checkpoint import CheckpointError, restore, save
 
 
 def tree(step):
@@ -88,7 +88,7 @@ def test_a_full_disk_leaves_what_was_there(run, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trpo_jax.sealed.save_file", full)
+    monkeypatch.setattr("trpo_jax.storage.checked_folder.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         save(run, tree(30), step=30)
     assert sorted(path.name for path in run.iterdir()) == [

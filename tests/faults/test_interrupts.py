@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import trpo_jax
-from trpo_jax import checkpoint, logging, loop, sealed
+from trpo_jax.runs import logging, loop
+from trpo_jax.storage import checked_folder, checkpoint
 
 SMALL = {
     "num_envs": 2, "num_steps": 8, "hidden_sizes": (4,), "critic_epochs": 1,
@@ -19,7 +20,7 @@ SMALL = {
 # Whatever is started in the background is deaf to SIGINT, and so are its children.
 HEARING = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from trpo_jax.cli import main; main()"
+    "from trpo_jax.cli.main import main; main()"
 )
 LONG = [
     "train", "CartPole-v1", "--num-envs", "2", "--num-steps", "8", "--hidden-sizes",
@@ -95,7 +96,7 @@ def full(*args, **kwargs):
 
 
 def test_a_full_disk_is_said_once_and_training_goes_on(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(sealed, "save_file", full)
+    monkeypatch.setattr(checked_folder, "save_file", full)
     result = trpo_jax.train(
         "CartPole-v1", total_steps=96, output_dir=tmp_path / "run",
         checkpoint_every=1, **SMALL,
@@ -108,14 +109,14 @@ def test_a_full_disk_is_said_once_and_training_goes_on(tmp_path, monkeypatch, ca
 
 def test_a_full_disk_stops_a_run_that_is_to_stop(tmp_path, monkeypatch):
     run = tmp_path / "run"
-    usual = sealed.save_file
+    usual = checked_folder.save_file
 
     def fills_up(arrays, path):
         if len(checkpoint.steps_in(run / "checkpoints")) == 2:
             full()
         usual(arrays, path)
 
-    monkeypatch.setattr(sealed, "save_file", fills_up)
+    monkeypatch.setattr(checked_folder, "save_file", fills_up)
     with pytest.raises(loop.NotWrittenError, match="No space left on device"):
         trpo_jax.train(
             "CartPole-v1", total_steps=960, output_dir=run, checkpoint_every=2,

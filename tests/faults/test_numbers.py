@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_identical
 
 from trpo_jax import Config, Status, collect, init, make_environment, mlp_agent, update
-from trpo_jax.metrics import summarize
+from trpo_jax.algorithm.metrics import summarize
 
 CONFIG = Config(
     num_envs=4, num_steps=8, critic_epochs=2, critic_minibatch_size=8, cg_iterations=5

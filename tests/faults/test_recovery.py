@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import trpo_jax
-from trpo_jax import checkpoint, files, loop, running
-from trpo_jax.checkpoint import restore, save, steps_in
-from trpo_jax.plan import make_plan
-from trpo_jax.training import resumed_plan
+from trpo_jax.runs import execute, loop
+from trpo_jax.runs.api import resumed_plan
+from trpo_jax.runs.plan import make_plan
+from trpo_jax.storage import atomic_files, checkpoint
+from trpo_jax.storage.checkpoint import restore, save, steps_in
 
 SMALL = {
     "num_envs": 2, "num_steps": 8, "hidden_sizes": (4,), "critic_epochs": 1,
@@ -104,7 +105,7 @@ def test_a_file_that_may_not_grow_is_an_os_error(tmp_path):
     code = f"""
     import resource, signal
     import numpy as np
-    from trpo_jax.checkpoint import restore, save
+    from trpo_jax.storage.checkpoint import restore, save
     tree = {{"w": np.ones(100_000, np.float32)}}
     save({str(tmp_path)!r}, tree, step=1)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -143,7 +144,7 @@ def test_a_run_that_ended_while_it_was_judged_is_judged(tmp_path, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "summarize_returns", interrupted)
+    monkeypatch.setattr(execute, "summarize_returns", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run")
     monkeypatch.undo()
@@ -202,7 +203,7 @@ def test_two_processes_do_not_write_into_one_run(tmp_path):
 
     before = times()
     in_use = pytest.raises(ValueError, match="run is in use")
-    with files.claimed(tmp_path / "run"), in_use:
+    with atomic_files.claimed(tmp_path / "run"), in_use:
         trpo_jax.resume(tmp_path / "run", total_steps=192, progress=False)
     assert times() == before
 
@@ -263,7 +264,7 @@ def forge_policy(path, content, name, other):
     """Write another name into a policy, with the checksum that goes with it."""
     from safetensors.numpy import load, save
 
-    from trpo_jax.policy_file import _checksum
+    from trpo_jax.runs.policy_file import _checksum
 
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     found = json.loads(header["__metadata__"]["trpo_jax"])

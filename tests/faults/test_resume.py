@@ -8,7 +8,8 @@ import pytest
 from test_files import run
 
 import trpo_jax
-from trpo_jax import CheckpointError, checkpoint, sealed
+from trpo_jax import CheckpointError
+from trpo_jax.storage import checked_folder, checkpoint
 
 SMALL = {
     "num_envs": 2, "num_steps": 8, "hidden_sizes": (4,), "critic_epochs": 1,
@@ -84,7 +85,7 @@ def test_a_description_that_is_none_is_refused(content, finished):
 
 
 def test_a_damaged_checkpoint_is_named_and_an_earlier_one_used(finished, capfd):
-    newest = finished / "checkpoints" / "000000000010" / sealed.ARRAYS
+    newest = finished / "checkpoints" / "000000000010" / checked_folder.ARRAYS
     newest.write_bytes(newest.read_bytes()[:-1])
     result = trpo_jax.resume(finished, total_steps=192, progress=False)
     said = capfd.readouterr().err

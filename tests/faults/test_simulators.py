@@ -17,11 +17,11 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 import trpo_jax
-from trpo_jax import checkpoint
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
+from trpo_jax.environments.gymnasium_snapshots import Snapshot, from_bytes, to_bytes
 from trpo_jax.environments.host import SimulatorError
-from trpo_jax.environments.snapshots import Snapshot, from_bytes, to_bytes
 from trpo_jax.environments.watchdog import Watchdog
+from trpo_jax.storage import checkpoint
 
 SMALL = {
     "num_envs": 2, "num_steps": 8, "hidden_sizes": (4,), "critic_epochs": 1,
@@ -169,7 +169,7 @@ gymnasium.register("Faulty-v0", lambda: Faulty(fault), max_episode_steps=100)
     }
     assert said[fault] in done.stderr
     stacks = fault in ("hang_for_good", "swallow")
-    assert "trpo_jax/cli.py" not in done.stderr or stacks
+    assert "trpo_jax/cli/main.py" not in done.stderr or stacks
     assert f"in {fault}" in done.stderr  # where it was
     assert checkpoint.steps_in(tmp_path / "run" / "checkpoints")[-1] == 4
 

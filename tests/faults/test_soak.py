@@ -6,7 +6,7 @@ import pytest
 from test_files import run
 
 import trpo_jax
-from trpo_jax import programs
+from trpo_jax.runs import programs
 
 
 def test_nothing_grows_with_iterations():

@@ -25,7 +25,7 @@ import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trpo_jax.rules import COUNT, check
+from trpo_jax.validation import COUNT, check
 
 if TYPE_CHECKING:
     from trpo_jax.environments.base import Environment

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.environments.base import Step
-from trpo_jax.environments.functional import (
+from trpo_jax.environments.mjx_state import (
     flatten,
     made_quietly,
     observation_space,
@@ -19,7 +19,7 @@ from trpo_jax.environments.functional import (
     step_simulator,
 )
 from trpo_jax.environments.spaces import Box
-from trpo_jax.rules import COUNT, check
+from trpo_jax.validation import COUNT, check
 
 PyTree = Any
 

@@ -17,20 +17,20 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from trpo_jax.environments.host import (
-    HostStep,
-    SimulatorError,
-    convert_action,
-    convert_observations,
-    convert_space,
-)
-from trpo_jax.environments.snapshots import (
+from trpo_jax.environments.gymnasium_snapshots import (
     Snapshot,
     can_return,
     from_bytes,
     put_back,
     take_snapshot,
     to_bytes,
+)
+from trpo_jax.environments.host import (
+    HostStep,
+    SimulatorError,
+    convert_action,
+    convert_observations,
+    convert_space,
 )
 
 _PATIENCE = 5.0  # seconds for a worker to end before it is killed

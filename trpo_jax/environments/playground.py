@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from trpo_jax.environments.base import Step
-from trpo_jax.environments.functional import (
+from trpo_jax.environments.mjx_state import (
     flatten,
     made_quietly,
     observation_space,
@@ -16,7 +16,7 @@ from trpo_jax.environments.functional import (
     step_simulator,
 )
 from trpo_jax.environments.spaces import Box
-from trpo_jax.rules import COUNT, check
+from trpo_jax.validation import COUNT, check
 
 PyTree = Any
 

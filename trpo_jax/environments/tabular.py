@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Discrete
-from trpo_jax.tabular import MDP
+from trpo_jax.theory import MDP
 
 PyTree = Any
 
 
 class TabularEnvironment:
-    """A `trpo_jax.tabular.MDP` behind the contract of `trpo_jax.environments.base`.
+    """A `trpo_jax.theory.MDP` behind the contract of `trpo_jax.environments.base`.
 
     The reward of a step is the expected one. Episodes never end by themselves, or, if
     geometric, with probability 1 − γ at every step: what is then met is distributed as

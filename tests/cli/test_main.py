@@ -1,0 +1,803 @@
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from helpers import assert_identical
+from scipy.stats import trim_mean
+
+import trpo_jax
+from trpo_jax.cli import main
+from trpo_jax.config import Config, NetworkConfig
+from trpo_jax.runs import output_paths, plan, self_check
+from trpo_jax.runs.presets import PRESETS, preset_of
+
+HEAVY = ("jax", "flax", "optax", "gymnax", "matplotlib", "safetensors")
+RUN_FLAGS = (
+    "--total-steps",
+    "--seeds",
+    "--seed",
+    "--output-dir",
+    "--evaluation-episodes",
+    "--checkpoint-every",
+    "--keep",
+    "--on-checkpoint-error",
+    "--simulator-timeout",
+    "--config-file",
+)
+
+
+def flag_of(field):
+    return "--" + field.name.replace("_", "-")
+
+
+HYPER_PARAMETERS = [
+    field for kind in (Config, NetworkConfig) for field in dataclasses.fields(kind)
+]
+OTHER_FLAGS = ("--episodes", "--sampled", "--output", "--agent", "--max-steps")
+FLAGS = {
+    "--help",
+    *OTHER_FLAGS,
+    *RUN_FLAGS,
+    *map(flag_of, HYPER_PARAMETERS),
+    *(flag_of(f).replace("--", "--no-", 1) for f in HYPER_PARAMETERS),
+}
+
+# Arguments after `train CartPole-v1`, and what the one line has to contain.
+BAD_VALUES = [
+    *[
+        (["--max-kl", value], ["--max-kl must be a finite number > 0", value])
+        for value in ("0", "-1", "nan", "inf")
+    ],
+    (["--max-kl", "small"], ["--max-kl", "must be", "'small'"]),
+    (["--max-kl"], ["--max-kl"]),
+    *[
+        ([flag, value], [f"{flag} must be a number in [0, 1]", value])
+        for flag in ("--discount", "--gae-lambda")
+        for value in ("-0.1", "1.5", "nan")
+    ],
+    *[
+        ([flag, value], [f"{flag} must be an integer >= 1", value])
+        for flag in ("--num-envs", "--num-steps", "--cg-iterations", "--seeds")
+        for value in ("0", "-4")
+    ],
+    (["--num-envs", "2.5"], ["--num-envs", "must be an integer", "2.5"]),
+    (["--evaluation-episodes", "0"], ["--evaluation-episodes must be", ">= 1", "0"]),
+    (["--seed", "-1"], ["--seed must be an integer >= 0", "-1"]),
+    (["--seed", "99999999999"], ["--seed must be", "< 2**31", "99999999999"]),
+    (["--seed", "2147483647", "--seeds", "2"], ["seed + seeds", "2147483647 + 2"]),
+    (["--max-kl", "1e300"], ["--max-kl must be", "float32", "1e+300"]),
+    (["--total-steps", "9" * 21], ["--total-steps must be", "< 2**53", "9" * 21]),
+    (["--total-steps", "9" * 15], ["total-steps", "iterations", "9" * 15]),
+    (["--critic-epochs", "9" * 21], ["--critic-epochs must be", "< 2**31", "9" * 21]),
+    (
+        ["--num-envs", "1000000000", "--total-steps", "9" * 15],
+        ["num_envs x num_steps must be < 2**31", "1000000000 x"],
+    ),
+    (["--output-dir", ""], ["--output-dir must be the name of a directory", "''"]),
+    (["--fisher-fraction", "0"], ["--fisher-fraction must be", "(0, 1]", "0"]),
+    (
+        ["--fisher-fraction", "1e-9"],
+        ["--fisher-fraction must leave", "1e-09"],
+    ),
+    (["--fisher-fraction", "1.5"], ["--fisher-fraction must be", "(0, 1]", "1.5"]),
+    *[
+        ([flag, value], [f"{flag} must be a number in (0, 1)", value])
+        for flag in ("--backtrack-coefficient",)
+        for value in ("0", "1")
+    ],
+    (["--critic-learning-rate", "0"], ["--critic-learning-rate must be", "> 0"]),
+    *[
+        ([flag, value], [f"{flag} must be a sequence of integers >= 1", value])
+        for flag in ("--hidden-sizes", "--critic-hidden-sizes")
+        for value in ("0", "-3")
+    ],
+    (["--hidden-sizes", "wide"], ["--hidden-sizes", "must be", "'wide'"]),
+    (["--activation", "tahn"], ["--activation", "tanh", "'tahn'"]),
+    (["--checkpoint-every", "-1"], ["--checkpoint-every must be", ">= 0", "-1"]),
+    (["--keep", "0"], ["--keep must be an integer >= 1", "0"]),
+    (["--keep", "few"], ["--keep must be an integer", "'few'"]),
+    (
+        ["--on-checkpoint-error", "panic"],
+        ["--on-checkpoint-error must be one of continue, stop", "'panic'"],
+    ),
+    (["--simulator-timeout", "-1"], ["--simulator-timeout must be", ">= 0", "-1"]),
+    (["--simulator-timeout", "5"], ["--simulator-timeout must be 0", "5"]),
+    *[
+        (["--config-file", name], [name, *needles])
+        for name, needles in (
+            ("nowhere.toml", ["No such file"]),
+            ("files", [".toml or .json"]),
+            ("files/values.yaml", [".toml or .json"]),
+            ("files/broken.toml", ["cannot be read as values"]),
+            ("files/broken.json", ["cannot be read as values"]),
+            ("files/binary.toml", ["cannot be read as values"]),
+            ("files/list.json", ["no names with values"]),
+            ("files/deep.json", ["cannot be read as values"]),
+            ("files/twice.toml", ["max_kl is there twice"]),
+            ("files/twice.json", ["holds a name twice"]),
+            ("files/large.json", ["larger than"]),
+        )
+    ],
+    (["--config-file", "files/unknown.toml"], ["'max_kll'", "nearest: 'max_kl'"]),
+    (["--config-file", "files/run.toml"], ["'total-step'", "nearest: 'total_steps'"]),
+    (["--config-file", "files/table.toml"], ["no table nets", "config, network"]),
+    (["--config-file", "files/range.toml"], ["max_kl must be", "> 0", "-1"]),
+    (["--config-file", "files/type.json"], ["seeds must be an integer", "'two'"]),
+    (["--config-file", "files/path.json"], ["output_dir must be the name", "3"]),
+    (["--total-steps", "100"], ["--total-steps must be", "= 1024", "100"]),
+    (["--total-steps", "1e5"], ["--total-steps", "must be an integer", "1e5"]),
+    (["--max-kll", "0.1"], ["--max-kll", "nearest: --max-kl"]),
+    (["--max_kl", "0"], ["--max_kl", "nearest: --max-kl"]),
+    (["--no-scale-rewrd"], ["--no-scale-rewrd", "nearest: --no-scale-reward"]),
+    (["--output-dir", "busy"], ["--output-dir", "new or empty", "'busy'"]),
+    (["--output-dir", "busy/file"], ["--output-dir", "directory", "'busy/file'"]),
+    (
+        ["--output-dir", "busy/file/sub"],
+        ["--output-dir must be writable", "'busy/file/sub'"],
+    ),
+]
+BAD_LINES = [
+    *[(["train", "CartPole-v1", *rest], needles) for rest, needles in BAD_VALUES],
+    (["train"], ["environment"]),
+    (["train", "CartPole-v2"], ["'CartPole-v2'", "nearest: 'CartPole-v1'"]),
+    (["train", "cartpole"], ["'cartpole'", "nearest: 'CartPole-v1'"]),
+    (["train", "probe:actoin"], ["'probe:actoin'", "nearest: 'probe:action'"]),
+    (["CartPole-v1"], ["'CartPole-v1'", "try: trpo-jax train CartPole-v1"]),
+    (["train", "brx:ant"], ["'brx'", "'brx:ant'", "gymnax, envpool"]),
+    (["train", "MNISTBandit-bsuite"], ["MNISTBandit-bsuite", "SimpleBandit-bsuite"]),
+    (["train", "CartPole-v1", "Acrobot-v1"], ["Acrobot-v1"]),
+    (["trian", "CartPole-v1"], ["trian", "train"]),
+    (["presents"], ["presents", "presets"]),
+    (["doctor", "--verbose"], ["--verbose"]),
+    (["evaluate"], ["run is missing", "trpo-jax evaluate runs/"]),
+    (["evaluate", "nowhere"], ["nowhere"]),
+    (["evaluate", "busy"], ["policy.safetensors"]),
+    (["evaluate", "busy", "--episodes", "0"], ["--episodes must be", ">= 1", "0"]),
+    (["evaluate", "busy", "--episods", "9"], ["--episods", "nearest: --episodes"]),
+    (["watch", "busy", "--agent", "-1"], ["--agent must be", ">= 0", "-1"]),
+    (["watch", "busy", "--output", "agent.jpg"], [".gif", ".mp4", "agent.jpg"]),
+    (["watch", "busy", "--output", "no/agent.gif"], ["a directory that exists", "no/"]),
+    (["plot", "busy", "--output", "runs.jpg"], [".png", "runs.jpg"]),
+    (["plot", "busy", "--output", "no/runs.png"], ["a directory that exists", "no/"]),
+    (["resume"], ["run is missing", "trpo-jax resume runs/"]),
+    (["resume", "nowhere"], ["nowhere does not hold a run"]),
+    (["resume", "busy"], ["busy does not hold a run"]),
+    (["resume", "busy", "--total-steps", "0"], ["--total-steps must be", ">= 1", "0"]),
+    (["resume", "busy", "--total-steps", "1e5"], ["--total-steps must be", "1e5"]),
+    (["resume", "busy", "--seeds", "2"], ["--seeds", "nearest: --"]),
+    (["plot"], ["run is missing"]),
+    (["plot", "busy"], ["busy does not hold a run"]),
+    (["envs", "no such thing"], ["'no such thing'"]),
+    (["--max-kl", "0.1"], ["--max-kl"]),
+]
+HELP_LINES = [["--help"], ["train", "--help"], ["train", "CartPole-v1", "--help"]]
+
+
+def title(case):
+    return " ".join(case[0])
+
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+FILES = {
+    "values.yaml": b"max_kl: 1",
+    "broken.toml": b"max_kl = ",
+    "broken.json": b'{"max_kl": ',
+    "binary.toml": b"\xff\xfe\x00",
+    "list.json": b"[1, 2]",
+    "deep.json": b"[" * 100_000,
+    "twice.toml": b"max_kl = 1\n[config]\nmax_kl = 2",
+    "twice.json": b'{"max_kl": 1, "max_kl": 2}',
+    "large.json": b" " * 2**21,
+    "unknown.toml": b"max_kll = 1",
+    "run.toml": b"total-step = 1",
+    "table.toml": b"[nets]\nhidden_sizes = [8]",
+    "range.toml": b"[config]\nmax_kl = -1",
+    "type.json": b'{"seeds": "two"}',
+    "path.json": b'{"output_dir": 3}',
+}
+
+
+def occupied(directory):
+    (directory / "busy").mkdir()
+    (directory / "busy" / "file").write_text("mine")
+    (directory / "files").mkdir()
+    for name, content in FILES.items():
+        (directory / "files" / name).write_bytes(content)
+    return directory
+
+
+def listing(directory):
+    return sorted(str(path) for path in pathlib.Path(directory).rglob("*"))
+
+
+def is_one_helpful_line(stderr, argv, needles):
+    assert stderr.startswith("trpo-jax: ")
+    assert stderr.endswith("\n")
+    assert stderr.count("\n") == 1
+    assert "Traceback" not in stderr
+    assert "__" not in stderr  # names inside the parser mean nothing to a reader
+    for needle in needles:
+        assert needle in stderr
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", stderr))
+    assert named <= FLAGS | {word.split("=")[0] for word in argv}
+
+
+@pytest.mark.parametrize("case", BAD_LINES, ids=title)
+def test_a_bad_command_line_gets_one_line_with_the_rule_and_the_value(
+    case, tmp_path, monkeypatch, capsys
+):
+    argv, needles = case
+    monkeypatch.chdir(occupied(tmp_path))
+    before = listing(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main.main(argv)
+    output = capsys.readouterr()
+    assert stop.value.code == 2
+    assert output.out == ""
+    assert listing(tmp_path) == before
+    is_one_helpful_line(output.err, argv, needles)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        case
+        for case in BAD_LINES
+        if title(case)
+        in {
+            "train CartPole-v2",
+            "train CartPole-v1 --max-kl nan",
+            "train CartPole-v1 --output-dir busy/file/sub",
+            "trian CartPole-v1",
+        }
+    ],
+    ids=title,
+)
+def test_a_bad_command_line_is_refused_by_the_program_itself(case, tmp_path):
+    argv, needles = case
+    before = listing(occupied(tmp_path))
+    run = subprocess.run(
+        [sys.executable, "-m", "trpo_jax", *argv],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert listing(tmp_path) == before
+    is_one_helpful_line(run.stderr, argv, needles)
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """What each command line imports, asked in an interpreter that is fresh."""
+    code = """
+import contextlib, io, json, sys
+lines, heavy = json.loads(sys.argv[1])
+answer = []
+for argv in lines:
+    with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()):
+            try:
+                from trpo_jax.cli import main
+                main.main(argv)
+            except SystemExit:
+                pass
+    answer.append([name for name in heavy if name in sys.modules])
+    for name in list(sys.modules):  # the next line is not to blame
+        if name.split(".")[0] in heavy:
+            del sys.modules[name]
+print(json.dumps(answer))
+"""
+    # What does import something heavy cannot be unloaded cleanly, so it comes last.
+    lines = [*HELP_LINES, *(argv for argv, _ in BAD_LINES)]
+    lines.sort(key=lambda argv: "MNISTBandit-bsuite" in argv)
+    run = subprocess.run(
+        [sys.executable, "-c", code, json.dumps([lines, HEAVY])],
+        cwd=occupied(tmp_path_factory.mktemp("imported")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(zip(map(" ".join, lines), json.loads(run.stdout)))
+
+
+@pytest.mark.parametrize(
+    "line", [" ".join(argv) for argv in [*HELP_LINES, *(a for a, _ in BAD_LINES)]]
+)
+def test_help_and_refusals_import_nothing_heavy(line, imported):
+    assert imported[line] == []
+
+
+def help_text(argv, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as stop:
+        main.main(argv)
+    output = capsys.readouterr()
+    assert stop.value.code == 0
+    assert output.err == ""
+    return " ".join(re.sub("[│|╭╮╰╯─]", " ", output.out).split())
+
+
+def test_a_file_of_options_is_over_the_preset_and_under_what_is_given(tmp_path):
+    path = tmp_path / "values.toml"
+    path.write_text(
+        "seeds = 2\nmax_kl = 0.5\ncg_damping = 0.3\n[network]\nhidden_sizes = [8, 8]\n"
+    )
+    line = ["train", "Acrobot-v1", "--config-file", str(path), "--max-kl", "0.2"]
+    command, preset = main._parse(line), preset_of("gymnax:Acrobot-v1")
+    assert (command.seeds, command.total_steps) == (2, preset.total_steps)
+    assert command.config == dataclasses.replace(
+        preset.config, max_kl=0.2, cg_damping=0.3
+    )
+    assert command.network == dataclasses.replace(preset.network, hidden_sizes=(8, 8))
+
+
+def test_a_run_can_be_repeated_from_its_own_description(tmp_path):
+    values = {"seeds": 3, "max_kl": 0.5, "hidden_sizes": (8,), "total_steps": 99_999}
+    before = plan.make_plan("Acrobot-v1", **values)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(before.as_json() | {"versions": {"jax": "0.1"}}))
+    line = ["train", "Acrobot-v1", "--config-file", str(path)]
+    assert main._plan(main._parse(line)) == before
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]], ids=str)
+def test_help_names_the_subcommands(argv, capsys, monkeypatch):
+    text = help_text(argv, capsys, monkeypatch)
+    assert all(name in text for name in ("train", "presets", "doctor"))
+
+
+def shown_defaults(text):
+    """The first default after each flag."""
+    return {
+        flag: re.search(rf"{flag}[ ,].*?\(default: (.*?)\)", text).group(1)
+        for flag in map(flag_of, HYPER_PARAMETERS)
+    }
+
+
+def printed(value):
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def test_help_names_every_flag_with_the_default_of_the_library(capsys, monkeypatch):
+    text = help_text(["train", "--help"], capsys, monkeypatch)
+    assert all(flag in text for flag in RUN_FLAGS)
+    assert shown_defaults(text) == {
+        flag_of(field): printed(field.default) for field in HYPER_PARAMETERS
+    }
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "gymnax:CartPole-v1"])
+def test_help_beside_an_environment_shows_its_preset(name, capsys, monkeypatch):
+    preset = PRESETS["CartPole-v1"]
+    values = dataclasses.asdict(preset.config) | dataclasses.asdict(preset.network)
+    assert values != dataclasses.asdict(Config()) | dataclasses.asdict(NetworkConfig())
+    text = help_text(["train", name, "--help"], capsys, monkeypatch)
+    assert shown_defaults(text) == {
+        flag_of(field): printed(values[field.name]) for field in HYPER_PARAMETERS
+    }
+    assert f"(default: {preset.total_steps})" in text
+
+
+def test_presets_are_listed_with_steps_and_source(capsys):
+    main.main(["presets"])
+    output = capsys.readouterr()
+    assert output.err == ""
+    for name, preset in PRESETS.items():
+        assert name in output.out
+        assert f"{preset.total_steps:,}" in output.out
+        assert set(preset.source.split()) <= set(output.out.split())
+
+
+@pytest.mark.parametrize("argv", [["presets"], ["train", "--help"]], ids=" ".join)
+def test_a_reader_that_stops_reading_gets_no_complaint(argv):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trpo_jax", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    complaint = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() != 2  # it was not bad input
+    assert complaint == ""
+
+
+# A shell in the background lets its children ignore interrupts.
+HEARING_INTERRUPTS = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('trpo_jax', run_name='__main__', alter_sys=True)"
+)
+
+
+def started(argv, directory, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", HEARING_INTERRUPTS, *argv],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+SMALL = ["train", "probe:action", "--total-steps", "4096"]
+
+
+def test_a_reader_of_the_progress_may_stop_and_the_run_goes_on(tmp_path):
+    process = started([*SMALL, "--output-dir", "run"], tmp_path)
+    assert process.stdout.readline() == "probe:action\n"
+    assert "steps 2,048" in process.stdout.readline()
+    process.stdout.close()
+    with process.stderr as stderr:
+        assert stderr.read() == ""
+    assert process.wait(120) in (0, 141)
+    assert (tmp_path / "run" / "evaluation.json").exists()
+
+
+def test_an_output_without_greek_letters_does_not_end_a_run(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    process = started(SMALL, tmp_path, env=environment)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "KL / ?" in stdout
+
+
+def test_an_interrupt_keeps_the_policy_and_says_so(tmp_path):
+    line = ["train", "probe:action", "--total-steps", "500000000"]
+    process = started([*line, "--output-dir", "run"], tmp_path)
+    assert process.stdout.readline() == "probe:action\n"
+    assert "steps" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    steps = re.search(r"stopped after ([\d,]+) steps; go on with", stderr)[1]
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["environment_steps"] == int(steps.replace(",", ""))
+    policy = trpo_jax.load_policy(tmp_path / "run")
+    assert policy.act(np.zeros(policy.environment.observation_space.shape)) in (0, 1)
+
+
+def test_an_interrupt_while_compiling_leaves_nothing(tmp_path):
+    process = started(SMALL, tmp_path, bufsize=1)
+    while not list(tmp_path.glob("runs/*")):  # claimed just before
+        time.sleep(0.05)
+    while process.poll() is None:  # a library may swallow one while it is imported
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == "trpo-jax: interrupted"
+    assert listing(tmp_path) == []
+
+
+def test_two_runs_that_start_together_have_a_directory_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as stack:
+        claims = [
+            output_paths.claim_directory("envpool:My/Task-v1", 0) for _ in range(3)
+        ]
+        claimed = [stack.enter_context(claim) for claim in claims]
+        assert len(set(claimed)) == 3
+        assert all(path.is_dir() for path in claimed)
+        assert all(path.name.startswith("My-Task-v1-seed0-") for path in claimed)
+        (claimed[1] / "policy").touch()
+    assert listing("runs") == [str(claimed[1]), str(claimed[1] / "policy")]
+
+
+def test_memory_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main.main([*SMALL, "--evaluation-episodes", "2000000000"])
+    assert stop.value.code == 2
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert "GiB of memory" in complaint
+    assert not any(tmp_path.iterdir())
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["--version"])
+    assert stop.value.code in (0, None)
+    assert capsys.readouterr().out == f"trpo-jax {trpo_jax.__version__}\n"
+
+
+def test_doctor_exits_0_when_the_compiler_is_right(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["doctor"])
+    output = capsys.readouterr()
+    assert stop.value.code == 0
+    assert output.err == ""
+    assert jax.__version__ in output.out
+    assert trpo_jax.__version__ in output.out
+    assert output.out.count("(right)") == len(self_check.self_check())
+    assert "WRONG" not in output.out
+
+
+@pytest.fixture
+def broken_compiler(monkeypatch):
+    checks = [
+        self_check.Check("a sum", 3.0, 3.0),
+        self_check.Check("a product", 5.0, 6.0),
+    ]
+    monkeypatch.setattr(self_check, "self_check", lambda: checks)
+
+
+@pytest.mark.usefixtures("broken_compiler")
+def test_doctor_exits_1_when_the_compiler_is_wrong(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["doctor"])
+    assert stop.value.code == 1
+    assert "a product: 5.0 (WRONG, expected 6.0)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("broken_compiler")
+def test_training_exits_1_with_one_line_when_the_compiler_is_wrong(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main.main(["train", "CartPole-v1"])
+    output = capsys.readouterr()
+    assert stop.value.code == 1
+    assert output.out == ""
+    assert listing(tmp_path) == []
+    is_one_helpful_line(output.err, [], ["a product", "5.0", "6.0", jax.__version__])
+
+
+# 51 iterations of 2 x 8 steps, reported two by two: the last report is of one alone.
+TOTAL_STEPS, BATCH, ITERATIONS, SEEDS = 819, 16, 51, (7, 8)
+RUN_LINE = (
+    f"train CartPole-v1 --total-steps {TOTAL_STEPS} --seeds 2 --seed 7 --num-envs 2 "
+    "--num-steps 8 --hidden-sizes --evaluation-episodes 3 --output-dir results/run"
+)
+
+
+class FinishedRun:
+    def __init__(self, directory, output):
+        self.directory = directory
+        self.output = output
+
+    def json(self, name):
+        return strict_json((self.directory / name).read_text())
+
+    @property
+    def rows(self):
+        lines = (self.directory / "metrics.jsonl").read_text().splitlines()
+        return [strict_json(line) for line in lines]
+
+
+def strict_json(text):
+    def refuse(constant):
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("cli")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        stdout, stderr = patched_streams(patch)
+        main.main(RUN_LINE.split())
+    return FinishedRun(
+        directory / "results" / "run", (stdout.getvalue(), stderr.getvalue())
+    )
+
+
+def patched_streams(patch):
+    streams = io.StringIO(), io.StringIO()
+    patch.setattr(sys, "stdout", streams[0])
+    patch.setattr(sys, "stderr", streams[1])
+    return streams
+
+
+def test_a_run_leaves_exactly_its_six_files_and_checkpoints(run):
+    assert sorted(path.name for path in run.directory.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "evaluation.json",
+        "learning_curve.png",
+        "metrics.csv",
+        "metrics.jsonl",
+        "policy.safetensors",
+    ]
+    assert listing(run.directory.parent.parent) == sorted(
+        [str(run.directory.parent), str(run.directory), *listing(run.directory)]
+    )
+
+
+def test_a_run_tells_its_scores_and_where_the_results_are(run):
+    stdout, stderr = run.output
+    assert stderr == ""
+    assert "greedy:" in stdout
+    assert "sampled:" in stdout
+    assert "results/run" in stdout.splitlines()[-1]
+
+
+def test_the_evaluation_has_its_schema(run):
+    evaluation = run.json("evaluation.json")
+    assert set(evaluation) == {
+        "environment",
+        "total_steps",
+        "episodes",
+        "greedy",
+        "sampled",
+        "unfinished_episodes",
+        "seconds",
+        "versions",
+        "device",
+    }
+    assert evaluation["environment"] == "gymnax:CartPole-v1"
+    assert evaluation["total_steps"] == ITERATIONS * BATCH
+    assert evaluation["episodes"] == 3
+    assert evaluation["unfinished_episodes"] == 0
+    assert set(evaluation["seconds"]) == {"start", "compile", "train", "evaluate"}
+    assert evaluation["versions"] == self_check.describe()
+    assert evaluation["device"] == jax.devices()[0].device_kind
+    for how in ("greedy", "sampled"):
+        scores = evaluation[how]
+        assert set(scores) == {"mean_per_seed", "iqm", "ci95"}
+        means = scores["mean_per_seed"]
+        assert len(means) == len(SEEDS)
+        assert all(1 <= mean <= 500 for mean in means)
+        assert np.isclose(scores["iqm"], trim_mean(means, 0.25))
+        low, high = scores["ci95"]
+        assert min(means) <= low <= scores["iqm"] <= high <= max(means)
+
+
+def test_there_is_one_row_an_iteration_and_seed_within_the_steps_asked_for(run):
+    for seed in SEEDS:
+        own = [row for row in run.rows if row["seed"] == seed]
+        assert [row["iteration"] for row in own] == list(range(1, ITERATIONS + 1))
+        steps = [row["environment_steps"] for row in own]
+        assert steps == [BATCH * i for i in range(1, ITERATIONS + 1)]
+        assert TOTAL_STEPS - BATCH < steps[-1] <= TOTAL_STEPS
+    assert len(run.rows) == ITERATIONS * len(SEEDS)
+
+
+def test_every_number_of_the_metrics_is_possible(run):
+    for row in run.rows:
+        assert set(row) == {
+            "seed",
+            "iteration",
+            "environment_steps",
+            *trpo_jax.Metrics._fields,
+        }
+        ended = row["episodes"] > 0
+        assert (row["episode_return"] is not None) == ended
+        assert not ended or row["episode_return"] == row["episode_length"] >= 1
+        assert 0 <= row["kl"] <= 0.01
+        assert row["status"] in list(trpo_jax.Status)
+        assert (row["step_size"] > 0) == (row["status"] == trpo_jax.Status.ACCEPTED)
+        assert 0 <= row["entropy"] <= np.log(2) + 1e-6
+        assert row["explained_variance"] is None or row["explained_variance"] <= 1
+    # CartPole cannot be lost in 8 steps by every policy: some rows have no episode.
+    assert any(row["episodes"] == 0 for row in run.rows)
+
+
+def test_csv_and_json_lines_agree_row_by_row(run):
+    with (run.directory / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    converted = [
+        {name: None if text == "" else json.loads(text) for name, text in row.items()}
+        for row in table
+    ]
+    assert converted == run.rows
+
+
+def test_the_configuration_is_that_of_the_command_line_over_the_preset(run):
+    content = run.json("config.json")
+    expected = dataclasses.asdict(PRESETS["CartPole-v1"].config)
+    assert content["config"] == expected | {"num_envs": 2, "num_steps": 8}
+    assert content["network"]["hidden_sizes"] == []
+    assert content["total_steps"] == TOTAL_STEPS
+    assert (content["seeds"], content["seed"]) == (2, 7)
+
+
+def test_the_configuration_repeats_the_run_byte_for_byte(run, tmp_path):
+    content = run.json("config.json")
+    trpo_jax.train(
+        content["environment"],
+        total_steps=content["total_steps"],
+        seeds=content["seeds"],
+        seed=content["seed"],
+        evaluation_episodes=content["evaluation_episodes"],
+        output_dir=tmp_path,
+        progress=False,
+        **content["config"],
+        **content["network"],
+    )
+    for name in ("metrics.jsonl", "metrics.csv", "learning_curve.png"):
+        assert (tmp_path / name).read_bytes() == (run.directory / name).read_bytes()
+    repeated, first = map(trpo_jax.load_policy, (tmp_path, run.directory))
+    assert_identical(repeated.policy_params, first.policy_params)
+    assert_identical(repeated.normalizer, first.normalizer)
+    repeated = strict_json((tmp_path / "evaluation.json").read_text())
+    for how in ("greedy", "sampled"):
+        assert repeated[how] == run.json("evaluation.json")[how]
+
+
+def test_the_policy_file_holds_every_seed(run):
+    saved = trpo_jax.load_policy(run.directory)
+    assert saved.environment.name == "gymnax:CartPole-v1"
+    for leaf in jax.tree.leaves((saved.policy_params, saved.normalizer)):
+        assert len(leaf) == len(SEEDS)
+
+
+def test_a_directory_with_results_is_not_written_again(run, monkeypatch, capsys):
+    monkeypatch.chdir(run.directory.parent.parent)
+
+    def contents():
+        paths = run.directory.rglob("*")
+        return {path: path.read_bytes() for path in paths if path.is_file()}
+
+    before = contents()
+    with pytest.raises(SystemExit) as stop:
+        main.main(RUN_LINE.split())
+    assert stop.value.code == 2
+    is_one_helpful_line(capsys.readouterr().err, [], ["already in use", "results/run"])
+    assert contents() == before
+
+
+@pytest.fixture
+def said(capsys):
+    def run_line(*argv):
+        main.main(list(argv))
+        return capsys.readouterr().out
+
+    return run_line
+
+
+def test_a_run_can_be_judged_again(run, said):
+    output = said("evaluate", str(run.directory), "--episodes", "7").splitlines()
+    seeds = len(run.json("evaluation.json")["greedy"]["mean_per_seed"])
+    assert output[0] == "gymnax:CartPole-v1"
+    assert "greedy" in output[1]
+    assert "7 episodes" in output[1]
+    agents = [line for line in output if line.strip().startswith("agent ")]
+    assert len(agents) == (seeds if seeds > 1 else 0)
+    assert (
+        said("evaluate", str(run.directory), "--episodes", "7").splitlines() == output
+    )
+    sampled = said("evaluate", str(run.directory), "--episodes", "7", "--sampled")
+    assert "sampled" in sampled
+
+
+def test_a_file_that_holds_no_policy_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(occupied(tmp_path))
+    with pytest.raises(SystemExit) as stop:
+        main.main(["evaluate", "busy/file"])
+    assert stop.value.code == 2
+    assert "busy/file does not hold a policy" in capsys.readouterr().err
+
+
+def test_runs_are_compared_in_one_figure(run, said, tmp_path):
+    picture = tmp_path / "both.png"
+    said("plot", str(run.directory), str(run.directory), "--output", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_environments_are_listed(said):
+    names = said("envs", "gymnax:*").split()
+    assert "gymnax:CartPole-v1" in names
+    assert all(name.startswith("gymnax:") for name in names)

@@ -1,0 +1,95 @@
+"""Large parameters take another way than small ones: the numbers are the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import assert_close, assert_identical
+from jax.flatten_util import ravel_pytree
+
+from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.algorithm.batch import Batch
+from trpo_jax.algorithm.critic import fit_critic, init_critic_optimizer
+from trpo_jax.algorithm.policy_update import improve_policy
+from trpo_jax.config import Config
+from trpo_jax.environments.spaces import Box
+from trpo_jax.solver import flat
+from trpo_jax.solver.conjugate_gradient import cg_solve
+
+
+def tree_of(width):
+    keys = jax.random.split(jax.random.key(0), 3)
+    return {
+        "b": jax.random.normal(keys[0], (width,)),
+        "w": jax.random.normal(keys[1], (width, width)),
+        "z": jax.random.normal(keys[2], ()),
+    }
+
+
+@pytest.mark.parametrize("width", [3, 300])
+def test_a_vector_is_overwritten_in_the_order_of_ravel_pytree(width):
+    tree = tree_of(width)
+    flat, _ = ravel_pytree(tree)
+    found = jax.jit(flat.overwritten)(jnp.full_like(flat, jnp.nan), tree)
+    assert_identical(found, flat)
+
+
+def test_a_large_tree_stays_a_tree_and_a_small_one_becomes_a_vector():
+    small, large = tree_of(3), tree_of(300)
+    vector, back = flat.as_vector(small)
+    assert_identical(vector, ravel_pytree(small)[0])
+    assert_identical(back(vector), small)
+    same, back = flat.as_vector(large)
+    assert_identical(back(same), large)
+
+
+SPACE = Box.uniform((3,), -1, 1)
+AGENT = mlp_agent(SPACE, SPACE, hidden_sizes=(5, 4))
+
+
+def solved():
+    tree = tree_of(4)
+    scale = jax.tree.map(lambda x: 1 + jnp.abs(x), tree)
+    return cg_solve(lambda v: jax.tree.map(jnp.multiply, scale, v), tree, iterations=30)
+
+
+def improved():
+    keys = jax.random.split(jax.random.key(1), 3)
+    rows = Batch(
+        observation=jax.random.normal(keys[0], (40, 3)),
+        action=jax.random.normal(keys[1], (40, 3)),
+        advantage=jax.random.normal(keys[2], (40,)),
+        value_target=jnp.zeros(40),
+        weight=jnp.ones(40),
+    )
+    params = AGENT.policy.init(jax.random.key(2), jnp.zeros(3))
+    return improve_policy(jax.random.key(3), AGENT.policy.apply, params, rows, Config())
+
+
+def fitted():
+    x = jax.random.normal(jax.random.key(4), (64, 3))
+    params = AGENT.critic.init(jax.random.key(5), x[0])
+    optimizer = optax.scale_by_adam()
+    return fit_critic(
+        jax.random.key(6),
+        AGENT.critic.apply,
+        params,
+        optimizer,
+        init_critic_optimizer(optimizer, params),
+        x,
+        x.sum(-1),
+        jnp.ones(64),
+        learning_rate=1e-2,
+        epochs=3,
+        minibatch_size=16,
+    )
+
+
+@pytest.mark.parametrize("work", [solved, improved, fitted])
+def test_the_numbers_do_not_depend_on_the_way(work, monkeypatch):
+    small = work()
+    monkeypatch.setattr(flat, "_LARGE", 0)
+    assert_close(
+        jax.tree.map(np.asarray, work()), jax.tree.map(np.asarray, small), rtol=1e-4
+    )

@@ -1,0 +1,1 @@
+"""What acts: distributions, networks, and the normalisation of what they see."""

@@ -1,0 +1,1 @@
+"""One iteration of TRPO as pure functions; `trpo` is the place to start reading."""

@@ -1,0 +1,105 @@
+"""Judging a policy: whole episodes, in environments and with keys of their own."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from trpo_jax.agent.networks import Agent
+from trpo_jax.agent.normalization import Normalizer, normalize_observation
+from trpo_jax.environments.base import Environment, shaped
+
+PyTree = Any
+
+STEP_LIMIT = 10_000  # for environments that set no limit to an episode
+
+
+class Evaluation(NamedTuple):
+    """One entry an episode.
+
+    Attributes:
+        episode_return: `[E]` undiscounted sum of the rewards.
+        episode_length: `[E]` int32, actions.
+        finished: `[E]` bool; False where an episode was stopped at the step limit.
+    """
+
+    episode_return: jax.Array
+    episode_length: jax.Array
+    finished: jax.Array
+
+
+def evaluate(
+    key: jax.Array,
+    environment: Environment,
+    agent: Agent,
+    policy_params: PyTree,
+    normalizer: Normalizer,
+    *,
+    episodes: int = 100,
+    greedy: bool | jax.Array = True,
+) -> Evaluation:
+    """Play whole episodes, all at once, each exactly once.
+
+    Training environments are left alone. Every episode counts, short or long: none is
+    started again to fill the time of a longer one, which would favour short ones.
+
+    Args:
+        key: consumed.
+        environment: a single environment.
+        agent: its policy plays.
+        policy_params: of the policy.
+        normalizer: of the training run.
+        episodes: static, E.
+        greedy: play the mode of the distribution instead of a sample; may be traced.
+
+    Returns:
+        An `Evaluation`, arrays `[E]`.
+
+    Example:
+        >>> from trpo_jax import train
+        >>> trained = train("probe:action", total_steps=2048, progress=False)
+        >>> first = jax.tree.map(lambda leaf: leaf[0], trained.state)
+        >>> evaluate(jax.random.key(0), trained.environment, trained.agent,
+        ...          first.policy_params, first.normalizer, episodes=3).episode_return
+        Array([1., 1., 1.], dtype=float32)
+    """
+    limit = environment.max_episode_steps or STEP_LIMIT
+    reset_key, key = jax.random.split(key)
+    env_state, observation = jax.vmap(environment.reset)(
+        jax.random.split(reset_key, episodes)
+    )
+
+    def unfinished(carry: tuple) -> jax.Array:
+        t, *_, result = carry
+        return (t < limit) & ~jnp.all(result.finished)
+
+    def step(carry: tuple) -> tuple:
+        t, env_state, observation, result = carry
+        keys = jax.random.split(jax.random.fold_in(key, t), (episodes, 2))
+        policy = agent.policy.apply(
+            policy_params, normalize_observation(normalizer, observation)
+        )
+        sample = jax.vmap(lambda policy, key: policy.sample(key))(policy, keys[:, 0])
+        action = jax.tree.map(
+            lambda mode, sample: jnp.where(greedy, mode, sample), policy.mode(), sample
+        )
+        action = jax.vmap(functools.partial(shaped, environment))(action)
+        after = jax.vmap(environment.step)(keys[:, 1], env_state, action)
+        playing = ~result.finished
+        result = Evaluation(
+            episode_return=result.episode_return + jnp.where(playing, after.reward, 0),
+            episode_length=result.episode_length + playing.astype(jnp.int32),
+            finished=result.finished | after.terminated | after.truncated,
+        )
+        return t + 1, after.env_state, after.observation, result
+
+    start = Evaluation(
+        episode_return=jnp.zeros(episodes),
+        episode_length=jnp.zeros(episodes, jnp.int32),
+        finished=jnp.zeros(episodes, bool),
+    )
+    *_, result = jax.lax.while_loop(
+        unfinished, step, (jnp.int32(0), env_state, observation, start)
+    )
+    return result

@@ -1,0 +1,1 @@
+"""The algorithm on simulators that Python steps: EnvPool, Gymnasium, your own."""

@@ -1,0 +1,1 @@
+"""Recording a trained agent as a video."""

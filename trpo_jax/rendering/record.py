@@ -1,0 +1,269 @@
+"""Watching an agent: one whole episode as pictures."""
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from trpo_jax.algorithm.evaluation import STEP_LIMIT
+from trpo_jax.environments.action_repeat import ActionRepeat
+from trpo_jax.environments.base import Environment, Step, shaped
+from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.environments.spaces import Box
+from trpo_jax.host.evaluation import evaluation_seed
+from trpo_jax.host.rollout import make_actor, make_keys
+from trpo_jax.rendering import gymnax_sketches
+from trpo_jax.rendering.mujoco_camera import Camera, cannot_draw, choose_opengl
+from trpo_jax.rendering.video import Recording, stride
+from trpo_jax.runs.policy_file import SavedPolicy
+from trpo_jax.runs.programs import ONCE, compile_for, stream
+from trpo_jax.validation import COUNT, COUNT_OR_ZERO, POSITIVE, check
+
+PyTree = Any
+Draw = Callable[[PyTree, np.ndarray], np.ndarray]
+"""`draw(env_state, observation)` → uint8 `[H, W, 3]`."""
+
+GAME_FRAMES_PER_SECOND = 10.0  # worlds of cells, which have no time of their own
+OTHER_FRAMES_PER_SECOND = 30.0  # where nothing is known
+
+# Steps a second, by task. First the `render_fps` of Gymnasium's environments, real time
+# for MuJoCo; then the control time steps of the DeepMind Control Suite (Tassa et al.
+# 2018); then those of gymnax that have one.
+_TASKS = (
+    (15, "Acrobot"),
+    (20, "Ant HalfCheetah InvertedDoublePendulum Pusher"),
+    (25, "InvertedPendulum Swimmer"),
+    (30, "MountainCar MountainCarContinuous Pendulum"),
+    (50, "BipedalWalker BipedalWalkerHardcore CarRacing CartPole LunarLander"),
+    (50, "LunarLanderContinuous Reacher"),
+    (1 / 0.015, "Humanoid HumanoidStandup"),
+    (125, "Hopper Walker2d"),
+    (25, "FishSwim FishUpright"),
+    (1 / 0.03, "SwimmerSwimmer6 SwimmerSwimmer15 LqrLqr21 LqrLqr62"),
+    (40, "HumanoidRun HumanoidRunPureState HumanoidStand HumanoidWalk"),
+    (40, "WalkerRun WalkerStand WalkerWalk"),
+    (50, "BallInCupCatch FingerSpin FingerTurnEasy FingerTurnHard HopperHop"),
+    (50, "HopperStand HumanoidCMURun HumanoidCMUStand HumanoidCMUWalk"),
+    (50, "PendulumSwingup PointMassEasy PointMassHard QuadrupedEscape"),
+    (50, "QuadrupedFetch QuadrupedRun QuadrupedWalk ReacherEasy ReacherHard"),
+    (1 / 0.015, "DogFetch DogRun DogStand DogTrot DogWalk"),
+    (100, "AcrobotSwingup AcrobotSwingupSparse CartpoleBalance CartpoleSwingup"),
+    (100, "CartpoleBalanceSparse CartpoleSwingupSparse CartpoleTwoPoles"),
+    (100, "CartpoleThreePoles CheetahRun ManipulatorBringBall ManipulatorBringPeg"),
+    (100, "ManipulatorInsertBall ManipulatorInsertPeg StackerStack2 StackerStack4"),
+    (20, "Reacher-misc Swimmer-misc"),
+    (30, "Pong-misc"),
+)
+RATES = {task: float(rate) for rate, tasks in _TASKS for task in tasks.split()}
+
+
+def record(
+    saved: SavedPolicy,
+    *,
+    agent: int = 0,
+    seed: int = 0,
+    greedy: bool = True,
+    max_steps: int | None = None,
+    frames_per_second: float | None = None,
+) -> Recording:
+    """Play one whole episode and draw it.
+
+    Args:
+        saved: from `load_policy`.
+        agent: which of its agents plays, counted from 0.
+        seed: of the episode and of sampled actions.
+        greedy: play the mode of the distribution instead of a sample.
+        max_steps: stop here at the latest.
+        frames_per_second: leave out pictures until there are at most so many to the
+            second; drawing takes most of the time. The last one is always there. All
+            are drawn when None.
+
+    Returns:
+        A `Recording`; all its pictures are in memory.
+
+    Raises:
+        ValueError: when the environment has no pictures, or cannot draw them on this
+            machine or with the packages installed, with its reason.
+
+    Example:
+        Watch the second agent of a run::
+
+            recording = record(load_policy("runs/eight"), agent=1)
+            write_video("agent.gif", recording)
+    """
+    check("agent", agent, COUNT_OR_ZERO)
+    check("seed", seed, COUNT_OR_ZERO)
+    if max_steps is not None:
+        check("max_steps", max_steps, COUNT)
+    if frames_per_second is not None:
+        check("frames_per_second", frames_per_second, POSITIVE)
+    agents = len(jax.tree.leaves(saved.policy_params)[0])
+    if agent >= agents:
+        raise ValueError(
+            f"agent must be below {agents}, the number of agents; got {agent}"
+        )
+    params, normalizer = jax.tree.map(
+        lambda leaf: leaf[agent], (saved.policy_params, saved.normalizer)
+    )
+    actor = make_actor(saved.agent)
+    act_key, key = jax.random.split(stream(seed, 3))
+    keys = make_keys(act_key, 1)
+    limit = saved.environment.max_episode_steps or STEP_LIMIT
+    limit = min(limit, max_steps or limit)
+    with contextlib.closing(_open_stage(saved.environment, seed, key)) as stage:
+        every = stride(stage.frames_per_second, frames_per_second)
+        observation = stage.reset()
+        frames = [stage.draw()]
+        episode_return, length, finished = 0.0, 0, False
+        while length < limit and not finished:
+            action, _ = actor(
+                params,
+                normalizer,
+                keys(length),
+                np.bool_(greedy),
+                observation[None],
+            )
+            observation, reward, finished = stage.step(np.asarray(action)[0])
+            episode_return += reward
+            length += 1
+            if length % every == 0 or finished or length == limit:
+                frames.append(stage.draw())
+        rate = stage.frames_per_second / every
+    return Recording(frames, rate, episode_return, length, finished)
+
+
+def _open_stage(
+    environment: Environment | HostEnvironment, seed: int, key: jax.Array
+) -> "_CompiledStage | _HostStage":
+    if hasattr(environment, "send"):
+        return _HostStage(environment, seed)
+    return _CompiledStage(environment, key)
+
+
+class _CompiledStage:
+    """Plays and draws an environment that runs in compiled programs."""
+
+    def __init__(self, environment: Environment, key: jax.Array) -> None:
+        self._draw, self.frames_per_second = _find_drawing(environment)
+        self._environment = environment
+        self._key = key
+        self._state: PyTree = None
+        self._observation = np.zeros(0)
+        self._compiled: Callable[..., Step] | None = None
+
+    def _next_key(self) -> jax.Array:
+        self._key, key = jax.random.split(self._key)
+        return key
+
+    def reset(self) -> np.ndarray:
+        key = self._next_key()
+        reset = compile_for(ONCE, self._environment.reset, key)
+        self._state, observation = reset(key)
+        self._observation = np.asarray(observation)
+        return self._observation
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
+        def step(key: jax.Array, state: PyTree, action: jax.Array) -> Step:
+            action = shaped(self._environment, action)
+            return self._environment.step(key, state, action)
+
+        given = self._next_key(), self._state, action
+        self._compiled = self._compiled or compile_for(ONCE, step, *given)
+        step = self._compiled(*given)
+        self._state, self._observation = step.env_state, np.asarray(step.observation)
+        finished = bool(step.terminated | step.truncated)
+        return self._observation, float(step.reward), finished
+
+    def draw(self) -> np.ndarray:
+        return self._draw(self._state, self._observation)
+
+    def close(self) -> None:
+        getattr(self._draw, "close", lambda: None)()
+
+
+class _HostStage:
+    """Plays and draws an environment of a simulator on the host."""
+
+    def __init__(self, environment: HostEnvironment, seed: int) -> None:
+        choose_opengl()
+        self._name = environment.name
+        simulator, _, task = self._name.partition(":")
+        if not hasattr(environment, "render"):
+            raise ValueError(f"{self._name} has no pictures: it has no render()")
+        try:  # a new one, since pictures must be asked for when it is made
+            self._environment = type(environment)(
+                task, 1, evaluation_seed(seed), render_mode="rgb_array"
+            )
+        except (TypeError, ValueError) as error:
+            raise cannot_draw(self._name, error) from error
+        rate = self._environment.frames_per_second
+        if rate is None and simulator == "envpool":
+            rate = _rate_of(task)
+        self.frames_per_second = float(rate or OTHER_FRAMES_PER_SECOND)
+
+    def reset(self) -> np.ndarray:
+        return self._environment.reset()[0]
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
+        self._environment.send(action[None])
+        step = self._environment.receive()
+        finished = bool(step.terminated[0] | step.truncated[0])
+        return step.next_observation[0], float(step.reward[0]), finished
+
+    def draw(self) -> np.ndarray:
+        try:
+            frame = np.asarray(self._environment.render())
+        except Exception as error:
+            raise cannot_draw(self._name, error) from error
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise ValueError(
+                f"{self._name} has no pictures: they must be uint8 [H, W, 3]; got "
+                f"{frame.dtype} {list(frame.shape)}"
+            )
+        return frame
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+def _rate_of(task: str) -> float | None:
+    return RATES.get(task.rpartition("-v")[0] or task)
+
+
+def _find_drawing(environment: Environment) -> tuple[Draw, float]:
+    """Return what draws an environment that runs in compiled programs, and its rate.
+
+    An environment of your own may have `render(env_state)` → uint8 `[H, W, 3]`, and the
+    attribute `frames_per_second`.
+
+    Raises:
+        ValueError: when nothing does.
+    """
+    if isinstance(environment, ActionRepeat):
+        draw, rate = _find_drawing(environment.environment)
+        return draw, rate / environment.repeat
+    simulator, _, task = environment.name.partition(":")
+    if hasattr(environment, "render"):
+        rate = getattr(environment, "frames_per_second", OTHER_FRAMES_PER_SECOND)
+        return lambda env_state, observation: environment.render(env_state), rate
+    rate = _rate_of(task) or GAME_FRAMES_PER_SECOND
+    if simulator in ("brax", "playground"):
+        camera = Camera(environment.name, environment.simulator)
+        return camera, 1 / environment.simulator.dt
+    if simulator == "gymnax" and task in gymnax_sketches.MAPS:
+        return functools.partial(
+            gymnax_sketches.MAPS[task], environment.simulator
+        ), rate
+    if simulator == "gymnax" and task in gymnax_sketches.DRAWINGS:
+        return lambda env_state, observation: gymnax_sketches.DRAWINGS[task](
+            env_state
+        ), rate
+    space = environment.observation_space
+    if isinstance(space, Box) and len(space.shape) in (2, 3) and min(space.shape) > 1:
+        return lambda env_state, observation: gymnax_sketches.draw_channels(
+            observation
+        ), rate
+    raise ValueError(f"{environment.name} has no pictures: nothing here can draw it")

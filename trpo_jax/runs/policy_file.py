@@ -1,0 +1,211 @@
+"""A trained policy as a file: numbers and names, no code."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from trpo_jax.config import NetworkConfig
+from trpo_jax.runs.self_check import require_device
+from trpo_jax.environments import (
+    full_name,
+    make_environment,
+    make_host_environment,
+    require_installed_module,
+    runs_on_host,
+)
+from trpo_jax.environments.base import Environment, observation_shapes
+from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.storage.atomic_files import open_file, write_whole
+from trpo_jax.storage.pytree_arrays import name_of, named
+from trpo_jax.agent.networks import Agent, mlp_agent
+from trpo_jax.agent.normalization import Normalizer, init_moments, normalize_observation
+from trpo_jax.algorithm.state import TrainState
+
+PyTree = Any
+
+
+class SavedPolicy(NamedTuple):
+    """What a policy file holds; every array leads with the seed.
+
+    Attributes:
+        environment: made from the name in the file, actions held as in training. When
+            its simulator runs on the host it is closed, and tells name and spaces.
+        agent: rebuilt from the description in the file.
+        policy_params: pytree of `[K, ...]`.
+        normalizer: pytree of `[K, ...]`.
+    """
+
+    environment: Environment | HostEnvironment
+    agent: Agent
+    policy_params: PyTree
+    normalizer: Normalizer
+
+    def act(self, observation: PyTree, *, seed: int = 0) -> jax.Array:
+        """Return the greedy action of one of the agents.
+
+        Args:
+            observation: with any leading axes, as the environment gives it.
+            seed: which agent, counted from 0.
+
+        Returns:
+            As `environment.step` takes it: in a bounded box, ±1 is at the bounds.
+        """
+        params, normalizer = jax.tree.map(
+            lambda leaf: leaf[seed], (self.policy_params, self.normalizer)
+        )
+        observation = normalize_observation(normalizer, observation)
+        return self.agent.policy.apply(params, observation).mode()
+
+
+def save_policy(
+    path: pathlib.Path,
+    state: TrainState,
+    environment: str,
+    network: NetworkConfig | None,
+    *,
+    action_repeat: int = 1,
+) -> None:
+    """Write weights and normaliser of every seed as safetensors.
+
+    Args:
+        path: of the file.
+        state: every array leads with the seed.
+        environment: its name.
+        network: of the standard agent; None when agent or environment are the user's
+            own, which no file can describe: `load_policy` then says so.
+        action_repeat: steps of the simulator that each action was held.
+    """
+    tree = {
+        "policy": state.policy_params,
+        "observation": state.normalizer.observation,
+    }
+    arrays = {name: np.asarray(leaf) for name, leaf in named(tree).items()}
+    description = {
+        "environment": environment,
+        "action_repeat": action_repeat,
+        "network": None if network is None else dataclasses.asdict(network),
+    }
+    description["sha256"] = _checksum(arrays, description)
+    write_whole(path, save(arrays, {"trpo_jax": json.dumps(description)}))
+
+
+def load_policy(run: str | pathlib.Path, environment: str | None = None) -> SavedPolicy:
+    """Read a policy back from a run's directory or from the file itself.
+
+    Args:
+        run: the directory that training wrote, or its `policy.safetensors`.
+        environment: the name of its environment, for one that imports a module that is
+            not installed.
+
+    Returns:
+        A `SavedPolicy`; `evaluate` takes its parts.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when the file does not hold a policy for its environment, or JAX has
+            no device to run it on.
+
+    Example:
+        Ask the agent of the first seed, or let it play whole episodes::
+
+            saved = load_policy("runs/eight")
+            action = saved.act(observation)
+            params, normalizer = jax.tree.map(
+                lambda leaf: leaf[0], (saved.policy_params, saved.normalizer)
+            )
+            evaluate(key, saved.environment, saved.agent, params, normalizer)
+    """
+    require_device()
+    path = pathlib.Path(run)
+    path = path / "policy.safetensors" if path.is_dir() else path
+    bad_content = ValueError, TypeError, AttributeError, SafetensorError
+    try:
+        metadata, arrays = _read(path)
+    except bad_content as error:
+        raise ValueError(f"{path} does not hold a policy: {error}") from error
+    try:
+        if environment is None:
+            require_installed_module(metadata["environment"])
+        elif full_name(environment) != metadata["environment"]:
+            found = metadata["environment"]
+            raise ValueError(f"its environment is {found}, not {environment}")
+        return _rebuild(metadata, arrays)
+    except bad_content as error:
+        raise ValueError(f"the policy in {path} cannot be used: {error}") from error
+
+
+def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    open_file(path).close()  # it is one
+    with safe_open(path, framework="numpy") as file:
+        metadata = json.loads((file.metadata() or {}).get("trpo_jax", "{}"))
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if not {"environment", "action_repeat", "network", "sha256"} <= metadata.keys():
+        raise ValueError("it was not written by trpo_jax, no description in it")
+    if metadata.pop("sha256") != _checksum(arrays, metadata):
+        raise ValueError("its checksum is wrong, the content has changed")
+    return metadata, arrays
+
+
+def _rebuild(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolicy:
+    if metadata["network"] is None:
+        raise ValueError(
+            "it was trained with an agent or an environment of your own; read the "
+            "arrays with safetensors and rebuild the pytree with your code"
+        )
+    if runs_on_host(metadata["environment"]):
+        environment = make_host_environment(metadata["environment"])
+        environment.close()  # wanted for its spaces
+    else:
+        environment = make_environment(
+            metadata["environment"], action_repeat=metadata["action_repeat"]
+        )
+    network = NetworkConfig(**_lists_to_tuples(metadata["network"]))
+    agent = mlp_agent(
+        environment.observation_space,
+        environment.action_space,
+        **dataclasses.asdict(network),
+    )
+    observation = observation_shapes(environment)
+    params = jax.eval_shape(agent.policy.init, jax.random.key(0), observation)
+    moments = None
+    if any(name.startswith("observation/") for name in arrays):
+        moments = jax.tree.map(lambda leaf: init_moments(leaf.shape), observation)
+
+    def read(key_path: tuple, leaf: Any) -> np.ndarray:
+        name = name_of(key_path)
+        if name not in arrays:
+            raise ValueError(f"{name} is missing")
+        if arrays[name].shape[1:] != leaf.shape:
+            raise ValueError(
+                f"{name} has shape {arrays[name].shape[1:]}, the network of "
+                f"{metadata['environment']} needs {leaf.shape}"
+            )
+        return arrays[name]
+
+    tree = jax.tree_util.tree_map_with_path(
+        read, {"policy": params, "observation": moments}
+    )
+    return SavedPolicy(
+        environment=environment,
+        agent=agent,
+        policy_params=tree["policy"],
+        normalizer=Normalizer(tree["observation"], None, None),
+    )
+
+
+def _checksum(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _lists_to_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -1,0 +1,165 @@
+"""A folder of two files that holds a pytree: numbers and names, no code.
+
+`arrays.safetensors` has the leaves; `manifest.json` says what they are, whatever else
+belongs to them, and the sha256 of both files. Reading trusts nothing: sizes and
+checksums come first, names are never paths, links and pipes are refused.
+"""
+
+import hashlib
+import json
+import operator
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from trpo_jax.storage.atomic_files import flush, open_file, without_repetition
+from trpo_jax.storage.pytree_arrays import entry_of, named, numbers_of, stored
+
+PyTree = Any
+
+ARRAYS, MANIFEST = "arrays.safetensors", "manifest.json"
+DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
+    RecursionError, MemoryError, SafetensorError,
+)  # fmt: skip
+_LARGEST = 2 * 2**20  # bytes of a manifest, and of the header of the arrays
+_BLOCK = 2**20
+
+
+def write_folder(folder: pathlib.Path, tree: PyTree, facts: dict[str, Any]) -> None:
+    """Write a pytree and facts about it into a new folder, and flush them to the disk.
+
+    Raises:
+        OSError: when they cannot be written.
+        ValueError: when two leaves share a name.
+    """
+    leaves = named(tree)
+    folder.mkdir()
+    arrays = {name: numbers_of(leaf) for name, leaf in leaves.items()}
+    try:
+        save_file(arrays, folder / ARRAYS)
+    except SafetensorError as error:  # of a full disk
+        raise OSError(str(error)) from error
+    manifest = facts | {
+        "leaves": {name: entry_of(leaf) for name, leaf in leaves.items()},
+        "arrays": _fingerprint(folder / ARRAYS),
+    }
+    (folder / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
+    shutil.copymode(folder / MANIFEST, folder / ARRAYS)  # otherwise for us alone
+    for path in (folder / ARRAYS, folder / MANIFEST, folder):
+        flush(path)
+
+
+def read_manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """Read what a folder says of itself.
+
+    Raises:
+        One of `DAMAGE`: when it has changed since it was written.
+    """
+    if folder.is_symlink():
+        raise ValueError("it is a symbolic link")
+    with open_file(folder / MANIFEST, links=False) as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise ValueError(f"{MANIFEST} is larger than {_LARGEST} bytes")
+    manifest = json.loads(content)
+    seal = manifest.pop("sha256")
+    if content != sealed(manifest).encode() or seal != _seal(manifest):
+        raise ValueError(f"{MANIFEST} has changed since it was written")
+    if manifest["step"] != step:
+        raise ValueError(f"{MANIFEST} is that of step {manifest['step']}")
+    return {
+        "format": manifest["format"],
+        "trpo_jax": manifest["trpo_jax"],
+        "description": dict(manifest["description"]),
+        "leaves": {
+            str(name): {
+                "dtype": str(leaf["dtype"]),
+                "shape": [operator.index(size) for size in leaf["shape"]],
+            }
+            for name, leaf in manifest["leaves"].items()
+        },
+        "arrays": {
+            "bytes": int(manifest["arrays"]["bytes"]),
+            "sha256": str(manifest["arrays"]["sha256"]),
+        },
+    }
+
+
+def is_as_written(folder: pathlib.Path, manifest: dict[str, Any]) -> bool:
+    """Return whether the arrays are those that a manifest was written for."""
+    try:
+        with open_file(folder / ARRAYS, links=False) as file:
+            size = os.fstat(file.fileno()).st_size
+        return (
+            size == manifest["arrays"]["bytes"]
+            and _fingerprint(folder / ARRAYS) == manifest["arrays"]
+        )
+    except DAMAGE:
+        return False
+
+
+def read_arrays(
+    folder: pathlib.Path, manifest: dict[str, Any], template: PyTree
+) -> dict[str, np.ndarray]:
+    """Read the leaves by name, as `rebuilt` takes them; no more than there is room for.
+
+    Raises:
+        One of `DAMAGE`: when they are not what manifest and template say.
+    """
+    path = folder / ARRAYS
+    expected = {name: stored(leaf) for name, leaf in named(template).items()}
+    most = sum(leaf.size * leaf.dtype.itemsize for leaf in expected.values()) + _LARGEST
+    with open_file(path, links=False) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != manifest["arrays"]["bytes"]:
+            raise ValueError(
+                f"{ARRAYS} has {size} bytes and not {manifest['arrays']['bytes']}"
+            )
+        header = int.from_bytes(file.read(8), "little")
+        if size > most or header > _LARGEST:
+            raise ValueError(f"{ARRAYS} is larger than what it is to hold")
+    if _fingerprint(path) != manifest["arrays"]:
+        raise ValueError(f"{ARRAYS} has changed since it was written")
+    with open_file(path, links=False) as file:
+        file.seek(8)
+        json.loads(file.read(header), object_pairs_hook=without_repetition)
+    arrays = {}
+    with safe_open(path, framework="numpy") as file:
+        if set(file.keys()) != set(expected):
+            raise ValueError(f"{ARRAYS} does not hold what {MANIFEST} says")
+        for name, leaf in expected.items():
+            piece = file.get_slice(name)
+            if tuple(piece.get_shape()) != leaf.shape:
+                raise ValueError(f"{name} in {ARRAYS} has the wrong shape")
+            arrays[name] = file.get_tensor(name)
+            if arrays[name].dtype != leaf.dtype:
+                raise ValueError(f"{name} in {ARRAYS} has the wrong type")
+    return arrays
+
+
+def _fingerprint(path: pathlib.Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    size = 0
+    with open_file(path, links=False) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(manifest: dict[str, Any]) -> str:
+    """Return the text of a manifest, with its own sha256 in it."""
+    return (
+        json.dumps(manifest | {"sha256": _seal(manifest)}, indent=1, sort_keys=True)
+        + "\n"
+    )

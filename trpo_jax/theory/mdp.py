@@ -1,0 +1,88 @@
+"""Finite Markov decision processes, and the values of their policies, solved exactly.
+
+Functions of two arrays, a process and a policy, without a sample and without a network.
+They are pure: `jit`, `vmap` over processes and policies, `grad` of values. Use float64
+(`jax_enable_x64`) to see inequalities hold to the last digits.
+
+Shapes: `S` states, `A` actions; a policy is `[S, A]`, rows that sum to 1.
+Symbols: η expected return, ρ discounted visitation.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+
+@struct.dataclass
+class MDP:
+    """A finite Markov decision process.
+
+    An absorbing state of reward 0 is the end of an episode.
+
+    Attributes:
+        transition: `[S, A, S]`, P(s′ | s, a).
+        reward: `[S, A]`, its expectation.
+        initial: `[S]`, P(s₀).
+        discount: γ in [0, 1).
+    """
+
+    transition: jax.Array
+    reward: jax.Array
+    initial: jax.Array
+    discount: float | jax.Array
+
+
+def random_mdp(
+    key: jax.Array, num_states: int, num_actions: int, discount: float | jax.Array
+) -> MDP:
+    """Draw a process: transitions and start from Dirichlet(½), rewards from N(0, 1).
+
+    Args:
+        key: consumed.
+        num_states: S.
+        num_actions: A.
+        discount: γ in [0, 1).
+    """
+    transition_key, reward_key, initial_key = jax.random.split(key, 3)
+    half = jnp.full(num_states, 0.5)
+    return MDP(
+        transition=jax.random.dirichlet(
+            transition_key, half, (num_states, num_actions)
+        ),
+        reward=jax.random.normal(reward_key, (num_states, num_actions)),
+        initial=jax.random.dirichlet(initial_key, half),
+        discount=discount,
+    )
+
+
+def state_value(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return V_π `[S]`, the solution of V = r_π + γ P_π V."""
+    reward = jnp.sum(policy * mdp.reward, axis=1)
+    return jnp.linalg.solve(_one_minus_discounted_chain(mdp, policy), reward)
+
+
+def action_value(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return Q_π `[S, A]` = r + γ P V_π."""
+    return mdp.reward + mdp.discount * mdp.transition @ state_value(mdp, policy)
+
+
+def advantage(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return A_π `[S, A]` = Q_π − V_π, whose mean under π is 0 in every state."""
+    q = action_value(mdp, policy)
+    return q - jnp.sum(policy * q, axis=1, keepdims=True)
+
+
+def visitation(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return ρ_π `[S]` = Σₜ γᵗ P(sₜ = s), which sums to 1 / (1 − γ)."""
+    return jnp.linalg.solve(_one_minus_discounted_chain(mdp, policy).T, mdp.initial)
+
+
+def expected_return(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return η(π), the expected discounted return from the start (§2)."""
+    return mdp.initial @ state_value(mdp, policy)
+
+
+def _one_minus_discounted_chain(mdp: MDP, policy: jax.Array) -> jax.Array:
+    """Return I − γ P_π, `[S, S]`."""
+    chain = jnp.einsum("sa,sat->st", policy, mdp.transition)
+    return jnp.eye(len(chain), dtype=chain.dtype) - mdp.discount * chain
