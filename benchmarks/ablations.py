@@ -1,8 +1,8 @@
-"""What moves returns: `python -m benchmarks.ablations`.
+"""Which choices matter for the return: `python -m benchmarks.ablations`.
 
-The presets of Hopper and HalfCheetah with one change at a time, three seeds each,
-400,000 steps, 20 episodes of evaluation. One JSON a run goes to
-`benchmarks/results/ablations/`; what is there already is left alone. Then the table and
+The presets of Hopper and HalfCheetah are trained with one change at a time, with three
+seeds of 400,000 steps and 20 evaluation episodes each. Each run writes one JSON file to
+`benchmarks/results/ablations/`; runs whose file exists are not repeated. The table and
 the figure are made from those files.
 """
 
@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from benchmarks.returns import one_a_core, summary_of, write_json
-from trpo_jax.config import Config, NetworkConfig
+from benchmarks.drawing import figure_of_height
+from benchmarks.result_files import settings_of, write_json
+from benchmarks.returns import one_per_core, summary_of
 from trpo_jax.runs.api import train
 from trpo_jax.runs.plan import make_plan
 from trpo_jax.runs.presets import preset_of
@@ -30,12 +29,12 @@ SEEDS = (20, 21, 22)  # not in the table of returns
 STEPS = 400_000
 EPISODES = 20
 
-# Where a preset has changed since, for what the ablation showed too, the values it had.
+# The presets have changed since, partly because of this ablation: their old values.
 THEN: dict[str, dict[str, Any]] = {
     "envpool:Hopper-v4": {
         "log_std_init": -0.5,
         "max_kl": 0.04,
-        "max_kl_final": 0.05,
+        "final_max_kl": 0.002,
         "stagger_starts": False,
     },
     "envpool:HalfCheetah-v4": {},
@@ -52,9 +51,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "critic: 3 epochs": {"critic_epochs": 3},
     "critic: 10 epochs of 256": {"critic_epochs": 10, "critic_minibatch_size": 256},
     "critic: 20 epochs of 128": {"critic_epochs": 20, "critic_minibatch_size": 128},
-    "critic: step size falls to a tenth": {"critic_learning_rate_final": 0.1},
-    "δ = 0.01, constant": {"max_kl": 0.01, "max_kl_final": 1.0},
-    "δ does not fall": {"max_kl_final": 1.0},
+    "critic: step size falls to a tenth": {"final_critic_learning_rate": 1e-4},
+    "δ = 0.01, constant": {"max_kl": 0.01, "final_max_kl": None},
+    "δ does not fall": {"final_max_kl": None},
     "γ = 0.99": {"discount": 0.99},
     "γ = 0.995": {"discount": 0.995},
     "λ = 0.9": {"gae_lambda": 0.9},
@@ -67,10 +66,10 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """What to run; everything that is missing if nothing is given."""
+    """What to run. Without options, everything that has no result yet."""
 
     one: tuple[str, str, int] | None = None
-    """Environment, change and seed of a single run."""
+    """Run only this environment, change and seed."""
 
 
 def main(arguments: Arguments) -> None:
@@ -87,7 +86,7 @@ def main(arguments: Arguments) -> None:
         )
         write_json(path_of(environment, change, seed), summary_of(result))
         return
-    one_a_core(
+    one_per_core(
         ["-m", "benchmarks.ablations", "--one", environment, change, str(seed)]
         for seed in SEEDS
         for environment in ENVIRONMENTS
@@ -101,7 +100,7 @@ def main(arguments: Arguments) -> None:
 
 
 def changes_something(environment: str, change: str) -> bool:
-    """Return whether a change leaves the preset of an environment another one."""
+    """Return whether a change makes a difference to the preset of an environment."""
     if change == PRESET:
         return True
     preset = preset_of(environment)
@@ -111,7 +110,7 @@ def changes_something(environment: str, change: str) -> bool:
 
 
 def path_of(environment: str, change: str, seed: int) -> pathlib.Path:
-    """Return the file of a run."""
+    """Return the file in which a run is stored."""
     task = environment.rpartition(":")[2]
     words = re.sub(r"\W+", "-", change)
     return RESULTS / task / f"{words}-seed{seed}.json"
@@ -120,28 +119,21 @@ def path_of(environment: str, change: str, seed: int) -> pathlib.Path:
 def returns_of(environment: str, change: str, how: str = "greedy") -> np.ndarray:
     """Return the mean return of each seed that has been run."""
     values = THEN[environment] | CHANGES[change]
-    wanted = _settings(make_plan(environment, total_steps=STEPS, **values).as_json())
+    plan = make_plan(environment, total_steps=STEPS, **values)
+    expected = settings_of(plan.as_json())
     returns = []
     for path in [path_of(environment, change, seed) for seed in SEEDS]:
         if not path.exists():
             continue
         result = json.loads(path.read_text())
-        if _settings(result["plan"]) != wanted:
-            raise ValueError(f"{path} is of an earlier preset; remove it")
+        if settings_of(result["plan"]) != expected:
+            raise ValueError(f"{path} belongs to an earlier preset; remove it")
         returns.append(result[how]["mean_per_seed"][0])
     return np.array(returns)
 
 
-def _settings(plan: dict) -> str:
-    """Return what a run was told, in full: options that came later had defaults."""
-    config = dataclasses.asdict(Config()) | plan["config"]
-    del config["schedule_iterations"]  # follows from the rest
-    network = dataclasses.asdict(NetworkConfig()) | plan["network"]
-    return json.dumps([config, network], sort_keys=True)
-
-
 def table() -> str:
-    """Return the results on disk as Markdown: mean over the seeds, and the seeds."""
+    """Return the results on disk as Markdown: the mean, and the return of each seed."""
     lines = [
         "| change | " + " | ".join(ENVIRONMENTS) + " |",
         "|---|" + "---|" * len(ENVIRONMENTS),
@@ -159,7 +151,7 @@ def table() -> str:
 
 
 def page() -> str:
-    """Return the table with what a reader has to know."""
+    """Return the table and what a reader has to know about it."""
     then = [
         f"{environment} had " + ", ".join(f"{k} = {v}" for k, v in values.items())
         for environment, values in THEN.items()
@@ -173,27 +165,26 @@ def page() -> str:
 
 
 def draw() -> None:
-    """Draw a row a change: a dot a seed, a bar for their mean."""
-    figure = Figure(figsize=(11, 5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    rows = np.arange(len(CHANGES))
-    panels = figure.subplots(1, len(ENVIRONMENTS), sharey=True)
-    for axes, environment in zip(panels, ENVIRONMENTS):
-        means = []
-        for row, change in zip(rows, CHANGES):
-            returns = returns_of(environment, change)
-            axes.plot(returns, np.full(len(returns), row), "o", color="0.25", ms=3)
-            means.append(returns.mean() if len(returns) else np.nan)
-        axes.barh(rows, means, color="C0", alpha=0.45)
-        axes.axvline(means[0], color="0.3", ls=":", lw=1)
-        axes.set_title(environment, fontsize=10)
-        axes.set_xlabel(
-            f"greedy return after {STEPS // 1000} thousand steps", fontsize=9
-        )
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(rows, list(CHANGES), fontsize=9)
-    panels[0].invert_yaxis()
-    figure.savefig(FIGURE)
+    """Draw a row for each change: a dot for each seed, a bar for their mean."""
+    with figure_of_height(FIGURE, 6) as figure:
+        rows = np.arange(len(CHANGES))
+        panels = figure.subplots(1, len(ENVIRONMENTS), sharey=True)
+        for axes, environment in zip(panels, ENVIRONMENTS):
+            means = []
+            for row, change in zip(rows, CHANGES):
+                returns = returns_of(environment, change)
+                axes.plot(returns, np.full(len(returns), row), "o", color="0.2", ms=4)
+                means.append(returns.mean() if len(returns) else np.nan)
+                if not changes_something(environment, change):
+                    axes.text(0, row, " no run: the preset has this value",
+                              va="center", color="0.35")  # fmt: skip
+            axes.barh(rows, means, color="C0", alpha=0.45)
+            axes.axvline(means[0], color="0.3", ls=":", lw=1.2)
+            axes.set_title(environment)
+            axes.set_xlabel(f"greedy return after {STEPS:,} steps")
+            axes.grid(axis="y", visible=False)
+        panels[0].set_yticks(rows, list(CHANGES))
+        panels[0].invert_yaxis()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""What an accelerator does: `python -m benchmarks.accelerator [PART ...]`.
+"""Training on an accelerator: `python -m benchmarks.accelerator [PART ...]`.
 
-* `checks`: the self-check of `trpo-jax doctor`, and at each precision of matrix
-  products how symmetric a Fisher product is and what residual a solve really leaves.
-* `update`: milliseconds of both halves of an update on 65,536 states, 17-64-64-6.
-* `environments`: training steps a second on CartPole-v1 by the number of environments,
-  and where the time of an iteration goes.
-* `seeds`: 1024 agents of CartPole-v1, 500,000 steps each, and how well they do.
-* `ant`: three seeds of 50 million steps of `brax:ant@spring`.
+* `checks`: the self-check of `trpo-jax doctor`; and for each precision of matrix
+  products, how symmetric a Fisher product is and which residual a solve really leaves.
+* `update`: milliseconds for the policy step and for the critic's fit on 65,536 states,
+  with networks of 17-64-64-6 units.
+* `environments`: training steps per second on CartPole-v1 for several numbers of
+  environments, and how the time of an iteration is divided.
+* `seeds`: 1024 agents on CartPole-v1 with 500,000 steps each, and their returns.
+* `ant`: three seeds of 50 million steps on `brax:ant@spring`.
 
-Compilation apart. The JSON is written after each part, so that a call that is cut off
-leaves what it has measured.
+Compilation is not counted. The JSON is written after each part, so that an interrupted
+run keeps what it has measured.
 """
 
 import dataclasses
@@ -30,20 +31,23 @@ from benchmarks.runs import Training, curve_of
 from trpo_jax.agent.networks import Agent, mlp_agent
 from trpo_jax.agent.normalization import init_normalizer
 from trpo_jax.algorithm.batch import Batch
-from trpo_jax.algorithm.critic import init_critic_optimizer
+from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.initialization import init
+from trpo_jax.algorithm.policy_update import PolicyInfo, update_policy
 from trpo_jax.algorithm.rollout import collect
+from trpo_jax.algorithm.schedules import scheduled
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.trpo import init
-from trpo_jax.algorithm.update import CRITIC_OPTIMIZER, fit, improve
+from trpo_jax.algorithm.trpo import prepare_update, update_critic
 from trpo_jax.config import Config
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.spaces import Box
 from trpo_jax.runs.api import train
-from trpo_jax.runs.execute import seeds_of
+from trpo_jax.runs.keys import seeds_of
 from trpo_jax.runs.plan import complete, make_plan
 from trpo_jax.runs.self_check import describe, self_check
 from trpo_jax.solver.conjugate_gradient import cg_solve
 from trpo_jax.solver.fisher import fisher_vector_product
+from trpo_jax.solver.flat import flatten
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "accelerator.json"
 ROWS, REPEATS = 65_536, 20
@@ -53,11 +57,11 @@ WIDE = {  # CartPole-v1 with large batches
     "critic_epochs": 2,
     "hidden_sizes": (64, 64),
 }
-ANT = {  # δ, γ and λ from `SEARCHED`
+ANT = {  # δ, γ and λ were chosen in `SEARCHED`
     "num_envs": 4096,
     "num_steps": 16,
     "max_kl": 0.1,
-    "max_kl_final": 0.1,
+    "final_max_kl": 0.01,
     "discount": 0.97,
     "gae_lambda": 0.9,
     "critic_minibatch_size": 4096,
@@ -65,8 +69,8 @@ ANT = {  # δ, γ and λ from `SEARCHED`
     "fisher_fraction": 0.25,
 }
 
-SEARCHED = {  # δ, last δ / δ, γ, λ: training return after 9.8M steps, one seed each,
-    # 1024 environments, minibatches of 2048, on the same H100
+SEARCHED = {  # δ, last δ / δ, γ, λ: training return after 9.8M steps of one seed with
+    # 1024 environments and minibatches of 2048, on the same H100
     (0.03, 0.3, 0.97, 0.9): 5226,
     (0.03, 0.3, 0.99, 0.95): 5198,
     (0.1, 0.1, 0.97, 0.9): 6082,
@@ -79,7 +83,7 @@ SEARCHED = {  # δ, last δ / δ, γ, λ: training return after 9.8M steps, one 
 
 
 def seconds_of(function: Callable[..., Any], *args: Any) -> float:
-    """Return the median time of a compiled function that has run before."""
+    """Return the median time of a function, compiled and run once before."""
     function = jax.jit(function)
     jax.block_until_ready(function(*args))
     taken = []
@@ -91,7 +95,7 @@ def seconds_of(function: Callable[..., Any], *args: Any) -> float:
 
 
 def checks() -> dict:
-    """Compare products and solves at each precision."""
+    """Compare Fisher products and solves at each precision of matrix products."""
     agent, state, batch = problem()
     params = state.policy_params
     flat, unflatten = ravel_pytree(params)
@@ -120,7 +124,7 @@ def checks() -> dict:
         }
 
     found = {}
-    rows = batch.rows()
+    rows = batch.flatten()
     for precision in ("default", "high", "highest"):
         with jax.default_matmul_precision(precision):
             one = jax.jit(solve)(rows, *vectors)
@@ -139,14 +143,14 @@ def checks() -> dict:
 
 
 def problem(rows: int = ROWS) -> tuple[Agent, TrainState, Batch]:
-    """Return an agent and as many rows of random data, 17 numbers in and 6 out."""
+    """Return an agent of 17 inputs and 6 outputs, a state, and rows of random data."""
     space = Box.uniform((17,), -1.0, 1.0)
     agent = mlp_agent(space, Box.uniform((6,), -1.0, 1.0), hidden_sizes=(64, 64))
     keys = jax.random.split(jax.random.key(0), 5)
     observation = jax.random.normal(keys[0], (rows, 1, 17))
     policy_params = agent.policy.init(keys[1], observation[0, 0])
     critic_params = agent.critic.init(keys[2], observation[0, 0])
-    nothing = init_normalizer(
+    normalizer = init_normalizer(
         observation[:1], with_observation=False, with_reward=False
     )
     policy = agent.policy.apply(policy_params, observation)
@@ -157,55 +161,79 @@ def problem(rows: int = ROWS) -> tuple[Agent, TrainState, Batch]:
         value_target=jnp.sin(observation.sum(-1)),
         weight=jnp.ones((rows, 1)),
     )
-    optimizer = init_critic_optimizer(CRITIC_OPTIMIZER, critic_params)
     state = TrainState(
-        policy_params, critic_params, optimizer, nothing, None, None, None, None,
-        jax.random.key(1), jnp.int32(0),
-    )  # fmt: skip
+        policy_params=policy_params,
+        critic_params=critic_params,
+        critic_optimizer_state=flatten(agent.critic_optimizer).init(critic_params),
+        normalizer=normalizer,
+        env_state=None,
+        observation=None,
+        episode_return=None,
+        episode_length=None,
+        key=jax.random.key(1),
+        iteration=jnp.int32(0),
+    )
     return agent, state, batch
 
 
+def policy_half(
+    state: TrainState, batch: Batch, agent: Agent, config: Config
+) -> tuple[TrainState, PolicyInfo, tuple[jax.Array, Batch]]:
+    """Return the state with a new policy, what happened, and the critic's data."""
+    config, batch, (_, policy_key, critic_key) = prepare_update(state, batch, config)
+    params, info = update_policy(policy_key, state.policy_params, batch, agent, config)
+    return state.replace(policy_params=params), info, (critic_key, batch.critic_batch)
+
+
+def critic_half(
+    state: TrainState, data: tuple[jax.Array, Batch], agent: Agent, config: Config
+) -> Any:
+    """Return the new critic, as `update_critic` does."""
+    key, batch = data
+    return update_critic(key, state, batch, agent, scheduled(config, state.iteration))
+
+
 def update_times() -> dict:
-    """Time both halves of an update."""
+    """Time the policy step and the critic's fit."""
     agent, state, batch = problem()
     found = {}
     for fraction in (1.0, 0.1):
         config = Config(fisher_fraction=fraction, critic_minibatch_size=4096)
 
         def first(state: TrainState, batch: Batch, config: Config = config) -> Any:
-            return improve(state, batch, agent, config)
+            return policy_half(state, batch, agent, config)
 
         found[f"policy, ms, {fraction:g} of the rows in products"] = 1e3 * seconds_of(
             first, state, batch
         )
-    moved, lesson, improved = jax.jit(first)(state, batch)
-    found["status"] = int(improved.policy.status)
-    found["kl"] = float(improved.policy.kl)
+    state, info, data = jax.jit(first)(state, batch)
+    found["status"] = int(info.status)
+    found["kl"] = float(info.kl)
     for size in (256, 4096):
         config = Config(critic_minibatch_size=size, critic_epochs=1)
 
-        def second(state: TrainState, lesson: Any, config: Config = config) -> Any:
-            return fit(state, lesson, agent, config)
+        def second(state: TrainState, data: Any, config: Config = config) -> Any:
+            return critic_half(state, data, agent, config)
 
         found[f"critic, ms, one epoch of {size}"] = 1e3 * seconds_of(
-            second, moved, lesson
+            second, state, data
         )
     return found
 
 
 def trained(environment: str, **values: Any) -> dict:
-    """Train once with compiled programs and return how long it took and how well."""
+    """Train once with compiled programs; return the time it took and the returns."""
     training = Training(environment, **values)
     plan, programs = training.plan, training.programs
     states = programs.init(seeds_of(plan))
-    jax.block_until_ready(programs.chunk(states, np.int32(1)))  # whatever is done once
+    jax.block_until_ready(programs.chunk(states, np.int32(1)))  # one-off costs
     began = time.perf_counter()
     outcome = training.run()
     seconds = time.perf_counter() - began
-    judged = programs.evaluate(seeds_of(plan), outcome.states)
-    greedy = judged.episode_return[:, 0].mean(axis=1)
+    result = programs.evaluate(seeds_of(plan), outcome.states)
+    greedy = result.episode_return[:, 0].mean(axis=1)
     programs.close()
-    steps = plan.iterations * plan.config.steps_per_iteration * plan.seeds
+    steps = plan.iterations * plan.config.steps_per_iteration * plan.run.seeds
     return {
         "values": values,
         "compile_seconds": round(training.compile_seconds, 2),
@@ -222,7 +250,7 @@ def trained(environment: str, **values: Any) -> dict:
 
 
 def environments() -> dict:
-    """Vary the number of environments; look inside one iteration."""
+    """Vary the number of environments, and time the parts of one iteration."""
     found: dict[str, Any] = {
         str(count): trained(
             "CartPole-v1",
@@ -238,7 +266,7 @@ def environments() -> dict:
 
 
 def inside(count: int) -> dict:
-    """Time the parts of an iteration alone."""
+    """Time each part of an iteration by itself."""
     environment = make_environment("CartPole-v1")
     plan = make_plan("CartPole-v1", num_envs=count, total_steps=64 * count, **WIDE)
     plan = complete(plan, environment)
@@ -258,13 +286,17 @@ def inside(count: int) -> dict:
     state, rollout = jax.jit(first)(state)
 
     def second(state: TrainState, rollout: Any) -> Any:
-        return improve(state, rollout, agent, config)
+        batch = estimate_advantages(state, rollout, agent, config)
+        return policy_half(state, batch, agent, config)
 
-    moved, lesson, _ = jax.jit(second)(state, rollout)
+    def third(state: TrainState, data: Any) -> Any:
+        return critic_half(state, data, agent, config)
+
+    improved, _, data = jax.jit(second)(state, rollout)
     return {
         "collect": 1e3 * seconds_of(first, state),
-        "improve": 1e3 * seconds_of(second, state, rollout),
-        "fit": 1e3 * seconds_of(lambda s, x: fit(s, x, agent, config), moved, lesson),
+        "policy": 1e3 * seconds_of(second, state, rollout),
+        "critic": 1e3 * seconds_of(third, improved, data),
     }
 
 
@@ -303,11 +335,11 @@ def main(
     parts: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(PARTS),
     output: pathlib.Path = RESULTS,
 ) -> None:
-    """Measure and write.
+    """Measure the given parts and write the JSON.
 
     Args:
-        parts: of the benchmark.
-        output: file for the JSON; parts that are not measured now stay in it.
+        parts: The parts to measure.
+        output: The file for the JSON; it keeps the parts that are not measured now.
     """
     result = json.loads(output.read_text()) if output.exists() else {}
     for part in parts:
@@ -322,4 +354,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, description=__doc__)

@@ -1,4 +1,4 @@
-"""The cart-pole of Barto, Sutton & Anderson (1983) with a force that is a number.
+"""The cart-pole of Barto, Sutton & Anderson (1983) with a continuous force.
 
 The paper's cart-pole task has a linear policy of six parameters: four slopes, an
 offset and a standard deviation. That needs one continuous action, which CartPole-v1
@@ -15,7 +15,7 @@ _GRAVITY, _CART, _POLE, _HALF, _FORCE, _DT = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
 
 
 class CartPole:
-    """Reward 1 a step, an end beyond 2.4 m or 12°, 500 steps at most."""
+    """Reward 1 per step; an episode ends beyond 2.4 m or 12°, or after 500 steps."""
 
     name = "cart-pole, linear policy"
     observation_space = Box.uniform((4,))

@@ -1,10 +1,10 @@
-"""Where the seconds before training go: `python -m benchmarks.compile`.
+"""How long a run takes before it trains: `python -m benchmarks.compile`.
 
-`trpo-jax train` for a few thousand steps or as many as the preset has, in a process of
-its own each time, with an empty compilation cache and with one that a run like it has
-filled: seconds until all is imported and made, to trace, lower and compile, of the
-iterations, and on the wall clock with everything, results on disk included. Medians of
-three.
+`trpo-jax train` runs for a few thousand steps or for those of the preset, each time in
+a new process, with an empty compilation cache and with one that an equal run has
+filled. Measured are the seconds to import and set up everything, to trace, lower and
+compile, to train, and on the wall clock from start to end, with all results written.
+The numbers are medians of three runs.
 """
 
 import json
@@ -33,7 +33,7 @@ RUNS = {
 }
 STEPS = {
     "CartPole-v1, whole preset": None,
-    "CartPole-v1, long": 600_000,  # compiled for long
+    "CartPole-v1, long": 600_000,  # compiled for speed
     "CartPole-v1, vine": 8192,
     "Breakout-MinAtar": 16_384,
 }
@@ -42,7 +42,7 @@ FONTS = pathlib.Path(tempfile.gettempdir()) / "trpo-jax-fonts"
 
 
 def once(options: list[str], steps: int | None, cache: pathlib.Path) -> dict:
-    """Run the command and return its parts."""
+    """Run the command once and return the seconds of its phases."""
     with tempfile.TemporaryDirectory() as folder:
         run = pathlib.Path(folder) / "run"
         command = [
@@ -61,7 +61,7 @@ def once(options: list[str], steps: int | None, cache: pathlib.Path) -> dict:
             command, check=True, capture_output=True,
             env=inherited | {
                 "XDG_CACHE_HOME": str(cache),
-                "MPLCONFIGDIR": str(FONTS),  # whose list of fonts is another cache
+                "MPLCONFIGDIR": str(FONTS),  # the list of fonts is another cache
             },
         )  # fmt: skip
         wall = time.perf_counter() - start
@@ -72,7 +72,7 @@ def once(options: list[str], steps: int | None, cache: pathlib.Path) -> dict:
 
 
 def medians(found: list[dict]) -> dict:
-    """Return the median of each part."""
+    """Return the median of each phase."""
     return {
         name: round(statistics.median(one[name] for one in found), 3)
         for name in found[0]

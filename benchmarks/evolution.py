@@ -1,7 +1,8 @@
-"""The two methods without gradients that the paper compares with.
+"""The two gradient-free methods that the paper compares with.
 
-The cross-entropy method is ours, CMA-ES is evosax's. Both search the parameters of the
-policy, played greedily; the fitness of a parameter vector is the return of one episode.
+The cross-entropy method is written here, CMA-ES comes from evosax. Both search for the
+parameters of the policy, which acts greedily; the fitness of a parameter vector is the
+return of one episode.
 """
 
 from collections.abc import Callable
@@ -19,17 +20,17 @@ from trpo_jax.algorithm.evaluation import Evaluation, evaluate
 from trpo_jax.environments.base import Environment, observation_shapes
 
 POPULATION, ELITE = 40, 10
-AS_IT_IS = Normalizer(None, None, None)
+UNNORMALIZED = Normalizer(None, None, None)
 
 
 class Search(NamedTuple):
     """A search for parameters; its state is any pytree.
 
     Attributes:
-        begin: key, mean and spread to begin with → state.
+        begin: key, initial mean and initial standard deviation → state.
         ask: key and state → population `[POPULATION, P]` and state.
-        tell: population, fitness, state and the share of the steps that are used →
-            state.
+        tell: population, fitness, state and the fraction of the steps that are used up
+            → state.
         mean_of: state → parameters `[P]`.
     """
 
@@ -42,9 +43,9 @@ class Search(NamedTuple):
 def cross_entropy() -> Search:
     """Return the cross-entropy method (Rubinstein 1999; Szita & Lőrincz 2006).
 
-    A Gaussian with a diagonal covariance is fitted to the best quarter of what was
-    drawn from it; a tenth of the first variance is added, less and less until half of
-    the steps are used, so that it does not close too early.
+    A Gaussian with a diagonal covariance is fitted to the best quarter of its own
+    samples. A tenth of the initial variance is added, which decreases to zero when half
+    of the steps are used up, so that the search does not converge too early.
     """
 
     def begin(key: jax.Array, mean: jax.Array, spread: jax.Array) -> tuple:
@@ -88,7 +89,7 @@ def cma() -> Search:
     ) -> tuple:
         del progress
         algorithm, params = strategy(state[0].mean, state[1])
-        key = jax.random.key(0)  # of the metrics only
+        key = jax.random.key(0)  # only evosax's metrics use it
         inner = algorithm.tell(key, population, -fitness, state[0], params)[0]
         return inner, state[1]
 
@@ -104,22 +105,21 @@ def evolve(
     seeds: np.ndarray,
     spread: np.ndarray,
 ) -> dict:
-    """Search, K times side by side, until none has the steps for one more generation.
+    """Run K searches side by side until none has steps left for another generation.
 
-    A generation that turns out to need more than are left is thrown away.
+    A generation that turns out to need more steps than are left is discarded.
 
     Args:
-        search: how.
+        search: the method.
         environment: a single environment.
-        agent: its policy's parameters are sought.
-        total_steps: of the simulator, each.
+        agent: the agent whose policy parameters are searched for.
+        total_steps: the simulator steps of each search.
         seeds: uint32 `[K]`.
-        spread: float32 `[K]`, standard deviation to begin with.
+        spread: float32 `[K]`, the initial standard deviations.
 
     Returns:
-        Steps and mean return of each generation and search, `[G, K]`, and the return
-        of 100 greedy episodes with the last mean, `[K]`. Returns are those of greedy
-        policies.
+        The steps and the mean return of each generation and search, `[G, K]`, and the
+        mean return of 100 episodes with the last mean, `[K]`. All policies are greedy.
     """
     observation = observation_shapes(environment)
     observation = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), observation)
@@ -128,7 +128,7 @@ def evolve(
 
     def play(key: jax.Array, flat: jax.Array, episodes: int) -> Evaluation:
         return evaluate(
-            key, environment, agent, unflatten(flat), AS_IT_IS, episodes=episodes
+            key, environment, agent, unflatten(flat), UNNORMALIZED, episodes=episodes
         )
 
     @jax.jit
@@ -151,7 +151,7 @@ def evolve(
 
     @jax.jit
     @jax.vmap
-    def judge(seed: jax.Array, state: Any) -> jax.Array:
+    def final_return(seed: jax.Array, state: Any) -> jax.Array:
         key = jax.random.key(seed + 10_000)
         return jnp.mean(play(key, search.mean_of(state), 100).episode_return)
 
@@ -164,8 +164,8 @@ def evolve(
         )
         searching = searching & (used + np.asarray(spent) <= total_steps)
         state = jax.tree.map(
-            lambda new, old, kept=searching: jnp.where(
-                kept.reshape(-1, *[1] * (new.ndim - 1)), new, old
+            lambda new, old, valid=searching: jnp.where(
+                valid.reshape(-1, *[1] * (new.ndim - 1)), new, old
             ),
             after,
             state,
@@ -176,5 +176,5 @@ def evolve(
     return {
         "environment_steps": np.array(steps),
         "episode_return": np.array(returns),
-        "greedy": np.asarray(judge(seeds, state)),
+        "greedy": np.asarray(final_return(seeds, state)),
     }

@@ -6,10 +6,9 @@ import pathlib
 
 import numpy as np
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from benchmarks.drawing import figure_of_height
 from benchmarks.returns import HOST, load
 from trpo_jax.runs.plotting import draw_learning_curve, interquartile_mean
 
@@ -35,7 +34,6 @@ SOLVED = {
     "Pendulum-v1": "Pendulum-v1 until it returns \N{MINUS SIGN}175",
     "CartPole-v1, all steps": "CartPole-v1, 100,000 steps",
 }
-LEFT = 1e-2  # seconds, where bars on a logarithmic axis start
 RESULTS = pathlib.Path(__file__).parent / "results"
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
@@ -46,34 +44,29 @@ def draw_returns(
     """Draw a panel for each environment that has results.
 
     Args:
-        path: of the picture.
-        references: by environment, a return drawn as a dotted line.
-        columns: of panels.
+        path: the file to write.
+        references: a return for each environment, drawn as a dotted line.
+        columns: the number of panels in a row.
     """
     results = {name: load(name) for name in references}
     results = {name: result for name, result in results.items() if result is not None}
     rows = math.ceil(len(results) / columns)
-    figure = Figure(
-        figsize=(2.8 * columns, 2.6 * rows + 0.3), dpi=100, layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (name, result) in zip(panels, results.items()):
-        axes.set_title(name.rpartition(":")[2], fontsize=10)
-        axes.set_xlabel("thousand simulator steps", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.axhline(references[name], color="0.4", ls=":", lw=1)
-        steps = np.array(result["curve"]["environment_steps"]) / 1000
-        draw_learning_curve(
-            axes, steps, np.array(result["curve"]["episode_return"], float)
-        )
-        greedy = interquartile_mean(np.array(result["greedy"]["mean_per_seed"]))
-        axes.plot(steps[-1], greedy, "o", color="C0", ms=4, clip_on=False)
-    for axes in panels[::columns]:
-        axes.set_ylabel("training return", fontsize=8)
-    for axes in panels[len(results) :]:
-        axes.set_visible(False)
-    figure.savefig(path)
+    with figure_of_height(path, 2.3 * rows + 0.4) as figure:
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, (name, result) in zip(panels, results.items()):
+            axes.set_title(name.rpartition(":")[2], fontsize="medium", loc="right")
+            axes.axhline(references[name], color="0.3", ls=":", lw=1.2)
+            steps = np.array(result["curve"]["environment_steps"]) / 1000
+            draw_learning_curve(
+                axes, steps, np.array(result["curve"]["episode_return"], float)
+            )
+            greedy = interquartile_mean(np.array(result["greedy"]["mean_per_seed"]))
+            axes.plot(steps[-1], greedy, "o", color="C0", ms=5, clip_on=False)
+            axes.locator_params(axis="x", nbins=4)
+        for axes in panels[len(results) :]:
+            axes.set_visible(False)
+        figure.supxlabel("thousand simulator steps", fontsize="medium")
+        figure.supylabel("training return", fontsize="medium")
 
 
 def draw_seconds(path: pathlib.Path) -> None:
@@ -81,81 +74,88 @@ def draw_seconds(path: pathlib.Path) -> None:
     results = json.loads((RESULTS / "time_to_solve.json").read_text())
     tasks = [task for task in SOLVED if task in results]
     rows = math.ceil(len(tasks) / 2)
-    figure = Figure(figsize=(9, 2.3 * rows + 0.4), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, 2, squeeze=False).ravel()
-    for axes in panels[len(tasks) :]:
-        axes.set_visible(False)
-    for axes, task in zip(panels, tasks):
-        title, median = SOLVED[task], results[task]["median"]
-        sides = [
-            side for side in SIDES if median.get(side, {}).get("steps") is not None
-        ][::-1]
-        places = np.arange(len(sides))
-        for field, height, color in (
-            ("wall_seconds", 0.7, "C0"),
-            ("train_seconds", 0.4, "C1"),
-        ):
-            values = [median[side][field] for side in sides]
-            axes.barh(
-                places, np.subtract(values, LEFT), height, left=LEFT, color=color,
-                alpha=0.45 if color == "C0" else 1,
-            )  # fmt: skip
-            inside = field == "train_seconds"
-            for place, value in zip(places, values):
-                axes.annotate(
-                    f"{value:.2g} s", (LEFT if inside else value, place),
-                    xytext=(3, 0), fontsize=7, textcoords="offset points",
-                    va="center",
-                )  # fmt: skip
-        axes.set_yticks(places, [SIDES[side] for side in sides], fontsize=8)
-        axes.set_xscale("log")
-        axes.set_xlim(LEFT, 300)
-        axes.tick_params(axis="x", labelsize=8)
-        axes.set_title(title, fontsize=10)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel(
-        "seconds, medians of five seeds on two CPU cores: training, compilation apart "
-        "(orange); from the start of the process (blue)",
-        fontsize=9,
-    )
-    figure.savefig(path)
+    kinds = {
+        "train_seconds": ("training, without compilation", "o", "right", -7),
+        "wall_seconds": ("from the start of the process", "s", "left", 7),
+    }
+    with figure_of_height(path, 2.4 * rows + 0.6) as figure:
+        panels = figure.subplots(rows, 2, squeeze=False).ravel()
+        for axes in panels[len(tasks) :]:
+            axes.set_visible(False)
+        for axes, task in zip(panels, tasks):
+            median = results[task]["median"]
+            sides = [
+                side for side in SIDES if median.get(side, {}).get("steps") is not None
+            ][::-1]
+            places = np.arange(len(sides))
+            ends = [[median[side][kind] for side in sides] for kind in kinds]
+            axes.hlines(places, *ends, color="0.75", lw=2, zorder=1)
+            for i, (label, marker, side, gap) in enumerate(kinds.values()):
+                axes.plot(ends[i], places, marker, color=f"C{1 - i}", label=label, ms=6)
+                for place, seconds in zip(places, ends[i]):
+                    axes.annotate(
+                        f"{seconds:.2g} s", (seconds, place), ha=side, va="center",
+                        xytext=(gap, 0), textcoords="offset points",
+                    )  # fmt: skip
+            axes.set_yticks(places, [SIDES[side] for side in sides])
+            axes.set_ylim(-0.6, len(sides) - 0.4)
+            axes.set_xscale("log")
+            axes.set_xlim(4e-3, 150)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.grid(axis="y", visible=False)
+            axes.set_title(SOLVED[task])
+        handles = panels[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper center", ncols=2)
+        figure.supxlabel(
+            "seconds, medians of five seeds on two CPU cores", fontsize="medium"
+        )
 
 
 def draw_growth(path: pathlib.Path) -> None:
     """Draw how the cost of an iteration grows with environments, width and seeds."""
     results = json.loads((RESULTS / "throughput.json").read_text())
-    figure = Figure(figsize=(9, 2.9), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     labels = {
         "environments": "environments, 64 steps each",
-        "width": "width of both layers, 64 x 32 steps",
-        "seeds": "seeds, 8 x 128 steps each",
+        "width": "width of both layers, 64 × 32 steps",
+        "seeds": "seeds, 8 × 128 steps each",
     }
     parts = [part for part in labels if part in results.get("exponent", ())]
-    panels = figure.subplots(1, len(parts), squeeze=False)[0]
-    for axes, part in zip(panels, parts):
-        sizes = np.array([int(size) for size in results[part]], float)
-        cost = [row["iteration_seconds"] for row in results[part].values()]
-        axes.loglog(sizes, cost, "o-", ms=4)
-        slope = results["exponent"][part]
-        axes.loglog(sizes[-3:], cost[-1] * (sizes[-3:] / sizes[-1]) ** slope, "k:")
-        axes.set_title(f"exponent {slope:.3f} at the end", fontsize=9)
-        axes.set_xlabel(labels[part], fontsize=8)
-        axes.set_xticks(sizes[:: 2 if len(sizes) > 6 else 1])
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.tick_params(labelsize=7)
-    figure.supylabel("seconds of an iteration", fontsize=8)
-    figure.savefig(path)
+    with figure_of_height(path, 3.2) as figure:
+        panels = figure.subplots(1, len(parts), squeeze=False)[0]
+        for axes, part in zip(panels, parts):
+            sizes = np.array([int(size) for size in results[part]], float)
+            cost = [row["iteration_seconds"] for row in results[part].values()]
+            axes.loglog(sizes, cost, "o-", ms=5)
+            slope = results["exponent"][part]
+            axes.loglog(sizes[-3:], cost[-1] * (sizes[-3:] / sizes[-1]) ** slope, "k:")
+            axes.set_title(f"cost ~ size^{slope:.3f} at the end")
+            axes.set_xlabel(labels[part])
+            axes.set_xticks(sizes[::2])
+            axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter("{x:g}")
+        panels[0].set_ylabel("seconds per iteration")
 
 
 def main() -> None:
-    """Draw learning curves, on the host too, seconds until solved, and growth."""
+    """Draw every figure of the documentation and of the results."""
+    from benchmarks import (
+        ablations,
+        paper_figure4,
+        stale_policies,
+        vine_learning,
+        vine_variance,
+    )
+
     draw_seconds(DOCS / "seconds_until_solved.png")
     draw_growth(DOCS / "growth.png")
     draw_returns(DOCS / "learning_curves.png", CLASSIC, columns=5)
-    draw_returns(DOCS / "returns_on_the_host.png", HOST, columns=6)
+    draw_returns(DOCS / "returns_on_the_host.png", HOST, columns=4)
+    for module in (
+        ablations, paper_figure4, stale_policies, vine_learning, vine_variance
+    ):  # fmt: skip
+        module.draw()
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""Training on EnvPool beside EnvPool itself and beside sb3-contrib's TRPO.
+"""Speed of training on EnvPool: `python -m benchmarks.host_throughput`.
 
-`python -m benchmarks.host_throughput` takes turns, several rounds an environment:
+For each environment three programs take turns, for several rounds:
 
-* `simulator`: EnvPool stepped with random actions, as many environments at once as
-  training has, in as many batches as there;
-* `training`: steps a second of `train` with the preset, compilation apart;
-* `sb3`: steps a second of sb3-contrib's TRPO with rl-zoo3's published preset and
-  network, in a virtual environment that this script makes (`--peer` names one that
-  exists already).
+* `simulator`: EnvPool stepped with random actions, with as many environments, in as
+  many batches, as in training;
+* `training`: `train` with the preset, compilation not counted;
+* `sb3`: sb3-contrib's TRPO with rl-zoo3's published preset and network, in a virtual
+  environment that this script makes (or that `--peer` names).
 
-The JSON goes to `benchmarks/results/host_throughput.json` after each round. Let nothing
-else run.
+All results are steps per second. The JSON is written to
+`benchmarks/results/host_throughput.json` after each round. Run nothing else meanwhile.
 """
 
 import dataclasses
@@ -29,8 +28,8 @@ import tyro
 from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.environments import make_host_environment
 from trpo_jax.environments.host import HostEnvironment
-from trpo_jax.runs.execute import seeds_of
-from trpo_jax.runs.host_programs import SIMULATORS, compile_host_programs, divide
+from trpo_jax.runs.host_programs import SIMULATORS, HostPrograms, divide
+from trpo_jax.runs.keys import seeds_of
 from trpo_jax.runs.loop import run_chunks
 from trpo_jax.runs.plan import complete, make_plan
 from trpo_jax.runs.self_check import describe
@@ -46,15 +45,16 @@ class Arguments:
     """How long to measure."""
 
     rounds: int = 5
-    """Turns that each side has."""
+    """The number of turns of each program."""
     steps: int = 60_000
-    """Environment steps a turn; the peer does a tenth."""
+    """Environment steps of a turn; sb3-contrib does a tenth of them."""
     peer: str | None = None
-    """Python of a virtual environment with sb3-contrib; made here if not given."""
+    """The Python executable of a virtual environment with sb3-contrib. One is made if
+    none is given."""
 
 
 class Training:
-    """A compiled run of a preset; seconds of one is what a turn measures."""
+    """A compiled run of a preset, to be timed again and again."""
 
     def __init__(self, name: str, steps: int) -> None:
         self.name = f"envpool:{name}"
@@ -70,11 +70,11 @@ class Training:
         def make(num_envs: int, seed: int) -> HostEnvironment:
             return make_host_environment(self.name, num_envs, seed)
 
-        self.programs = compile_host_programs(self.plan, make, one, agent)
+        self.programs = HostPrograms(self.plan, make, one, agent)
         self.steps = self.plan.iterations * self.plan.config.steps_per_iteration
 
     def rate(self) -> float:
-        """Train once from the start and return steps a second."""
+        """Train once from the start and return the steps per second."""
         start = time.perf_counter()
         states = self.programs.init(seeds_of(self.plan))
         run_chunks(self.plan, self.programs, states, [])
@@ -82,7 +82,7 @@ class Training:
 
 
 def simulator_rate(name: str, num_envs: int, steps: int) -> float:
-    """Return steps a second of EnvPool under random actions."""
+    """Return the steps per second of EnvPool with random actions."""
     batches = [
         make_host_environment(f"envpool:{name}", size, i)
         for i, size in enumerate(divide(num_envs, SIMULATORS))
@@ -112,14 +112,14 @@ def simulator_rate(name: str, num_envs: int, steps: int) -> float:
 
 
 def peer_rate(python: str, name: str, steps: int) -> float:
-    """Return steps a second of sb3-contrib."""
+    """Return the steps per second of sb3-contrib's TRPO."""
     command = [python, str(PEER_SCRIPT), name, str(steps)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])["steps_per_second"]
 
 
 def make_peer(folder: str) -> str:
-    """Make the virtual environment of the peer and return its Python."""
+    """Make the virtual environment of sb3-contrib and return its Python."""
     venv.create(folder, with_pip=True)
     python = str(pathlib.Path(folder) / "bin" / "python")
     subprocess.run([python, "-m", "pip", "install", "-q", *PEER], check=True)
@@ -138,7 +138,7 @@ def main(arguments: Arguments) -> None:
         python = arguments.peer or make_peer(folder)
         for name in ENVIRONMENTS:
             training = Training(name, arguments.steps)
-            training.rate()  # what happens once in a process belongs to nobody
+            training.rate()  # the first run has one-off costs
             num_envs = training.plan.config.num_envs
             rates = {"simulator": [], "training": [], "sb3": []}
             for _ in range(arguments.rounds):

@@ -1,12 +1,14 @@
-"""What defaults that depend on the size cost: `python -m benchmarks.large_batches`.
+"""Do the size-dependent defaults cost return? `python -m benchmarks.large_batches`.
 
-Batches of 16,384 transitions, with what follows from the size (half of the rows in the
-Fisher products) and with all rows; and of 65,536 where a task is cheap enough (an
-eighth, and minibatches of 1024), there also with minibatches of 256. Beside them the
-critic by four steps in trust regions, which is not a default. Presets otherwise, five
-seeds that nothing was tuned on: mean greedy return of each, interquartile mean and
-its 95 % interval. Seconds are of training, compilation apart. The JSON is written after
-each run; runs that it holds are not repeated.
+The defaults of `fisher_fraction` and `critic_minibatch_size` depend on the size of a
+batch. Batches of 16,384 transitions are trained with these defaults (half of the rows
+in the Fisher products) and with all rows; batches of 65,536, where a task is cheap
+enough, with the defaults (an eighth of the rows, and minibatches of 1024), with all
+rows, and with all rows and minibatches of 256. A fourth variant fits the critic by
+Gauss-Newton steps. All other values are those of the presets. Five seeds that nothing
+was tuned on give the mean greedy return of each, the interquartile mean and its 95 %
+interval, and the seconds of training without compilation. The JSON is written after
+each run; runs that it contains are not repeated.
 """
 
 import json
@@ -14,7 +16,7 @@ import pathlib
 
 import tyro
 
-from benchmarks.returns import write_json
+from benchmarks.result_files import write_json
 from benchmarks.runs import provenance
 from trpo_jax import train
 
@@ -27,11 +29,11 @@ SIDES = {
         "fisher_fraction": 1.0, "critic_minibatch_size": 256,
     },
     "critic in trust regions": {
-        "fisher_fraction": None, "critic_method": "trust_region",
+        "fisher_fraction": None, "critic_method": "gauss_newton",
     },
 }  # fmt: skip
 FIXED = SIDES["all rows, minibatches of 256"]
-SIZES = {  # environments, steps of each in an iteration, all steps
+SIZES = {  # environments, steps of each per iteration, total steps
     "CartPole-v1": [(512, 32, 1_000_000), (1024, 64, 2_000_000)],
     "Acrobot-v1": [(512, 32, 2_000_000)],
     "Pendulum-v1": [(256, 64, 2_000_000)],
@@ -43,7 +45,7 @@ SIZES = {  # environments, steps of each in an iteration, all steps
 def measure(
     name: str, num_envs: int, num_steps: int, total_steps: int, side: str
 ) -> dict:
-    """Train five seeds and return what they came to."""
+    """Train five seeds and return their results."""
     result = train(
         name,
         seeds=SEEDS,
@@ -62,7 +64,7 @@ def measure(
 
 
 def main() -> None:
-    """Measure what is missing, print, and write the JSON."""
+    """Measure what has no result yet, print it, and write the JSON."""
     result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": {}}
     for name, sizes in SIZES.items():
         for num_envs, num_steps, total_steps in sizes:

@@ -1,17 +1,19 @@
 """Peak memory of training: `python -m benchmarks.memory`.
 
-One iteration on an environment that does nothing but show as many numbers as it is told
-to, by environments, by steps of each in an iteration, and by numbers in an observation.
-Two figures a size, each from a process of its own:
+One iteration is measured on an environment that only returns an observation of a given
+size, for growing numbers of environments, of steps of each environment per iteration,
+and of numbers in an observation. Each size has two results, measured in a new process:
 
-* `compiled`: what the compiler says that the program of an iteration holds at most;
-* `resident`: by how much the process grows at its peak while two iterations run,
-  compilation apart (Linux).
+* `compiled`: the most memory that the program of an iteration holds, according to the
+  compiler;
+* `resident`: the growth of the process at its peak while two iterations run, without
+  compilation (Linux only).
 
-`exponent` is the slope, in logs, over the last three sizes; `copies_of_an_observation`
-what one more byte in an observation costs, in bytes, between the two largest; the first
-layer's weights and what is kept of them are in it. A rollout holds two: what was acted
-on and what that led to. The JSON is written at the end.
+`exponent` is the slope on logarithmic axes over the last three sizes.
+`copies_of_an_observation` is the number of bytes that one more byte in an observation
+costs, between the two largest sizes, with the weights of the first layer and their
+copies included. A rollout holds two: each observation and the one that follows it. The
+JSON is written at the end.
 """
 
 import ctypes
@@ -28,14 +30,15 @@ import tyro
 from benchmarks.runs import provenance
 from benchmarks.throughput import exponent
 from trpo_jax.agent.networks import mlp_agent
-from trpo_jax.algorithm.trpo import init, train_step
+from trpo_jax.algorithm.initialization import init
+from trpo_jax.algorithm.trpo import train_step
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
-from trpo_jax.runs.programs import FOR_LONG, compile_for
+from trpo_jax.runs.compilation import FOR_LONG, compile_for
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "memory.json"
-SMALL = {"environments": 64, "steps": 64, "numbers": 16}  # what stays while one grows
+SMALL = {"environments": 64, "steps": 64, "numbers": 16}  # one grows, two stay
 GROWTH = {
     "environments": (64, 256, 1024, 4096),
     "steps": (64, 256, 1024, 4096),
@@ -45,10 +48,10 @@ GROWTH = {
 
 @dataclasses.dataclass(frozen=True)
 class Show:
-    """Observations of a size, episodes of 100 steps, nothing else.
+    """Episodes of 100 steps with observations of a given size.
 
     Attributes:
-        numbers: in an observation.
+        numbers: the number of numbers in an observation.
     """
 
     numbers: int
@@ -57,16 +60,16 @@ class Show:
 
     @property
     def observation_space(self) -> Box:
-        """As many unbounded numbers."""
+        """The space of as many unbounded numbers."""
         return Box.uniform((self.numbers,))
 
     def reset(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Start an episode; its state is the time."""
+        """Start an episode, whose state is the time."""
         del key
         return jnp.int32(0), jnp.zeros(self.numbers)
 
     def step(self, key: jax.Array, env_state: jax.Array, action: jax.Array) -> Step:
-        """Take one action, rewarded with its number."""
+        """Take one action; the reward is its number."""
         del key
         time = env_state + 1
         return Step(
@@ -79,7 +82,7 @@ class Show:
 
 
 def resident(field: str) -> int:
-    """Return a line of the kernel's about this process, in bytes."""
+    """Return what the kernel reports about this process in a field, in bytes."""
     lines = pathlib.Path("/proc/self/status").read_text("ascii").splitlines()
     (line,) = (line for line in lines if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
@@ -101,8 +104,8 @@ def measure(environments: int, steps: int, numbers: int) -> dict[str, int]:
     )
     compiled = compile_for(FOR_LONG, iterate, state)
     found = compiled.memory_analysis()
-    ctypes.CDLL(None).malloc_trim(0)  # what the compiler has let go of
-    pathlib.Path("/proc/self/clear_refs").write_text("5", "ascii")  # forget the peak
+    ctypes.CDLL(None).malloc_trim(0)  # return what the compiler freed
+    pathlib.Path("/proc/self/clear_refs").write_text("5", "ascii")  # reset the peak
     before = resident("VmRSS")
     for _ in range(2):
         state = jax.block_until_ready(compiled(state))
@@ -116,7 +119,7 @@ def measure(environments: int, steps: int, numbers: int) -> dict[str, int]:
 
 
 def apart(sizes: dict[str, int]) -> dict[str, int]:
-    """Measure one size in a process of its own."""
+    """Measure one size in a new process."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", "one", json.dumps(sizes)],
         check=True, capture_output=True, text=True,

@@ -1,14 +1,14 @@
 """The paper's comparison (§8.1, figure 4): `python -m benchmarks.paper_figure4`.
 
 Single path, vine, natural gradient, maximum KL, empirical Fisher matrix, the
-cross-entropy method and CMA-ES: with a linear policy on a cart-pole, and with small
-networks on a swimmer, a hopper and a walker; the same number of simulator steps for
-all, five seeds. The scale is far below the paper's (`PAPER`). The step size of the
-natural gradient and the first spread of CEM, which CMA begins with too, are the best of
-a few on another seed. Curves are returns while learning: of sampled actions, but of
-greedy policies for those two. One JSON a task and method goes
-to `benchmarks/results/paper_figure4/`; what is there already is left alone. Then the
-table is printed and the figure drawn.
+cross-entropy method (CEM) and CMA-ES are compared with a linear policy on a cart-pole
+and with small networks on a swimmer, a hopper and a walker. All have the same number of
+simulator steps, far fewer than in the paper (`PAPER`), and five seeds. The step size of
+the natural gradient and the initial standard deviation of CEM, which CMA-ES shares, are
+the best of a few on another seed. The curves show returns during training, with sampled
+actions; CEM and CMA-ES act greedily. Each task and method has one JSON file in
+`benchmarks/results/paper_figure4/`; those that exist are not measured again. At the end
+the table is printed and the figure drawn.
 """
 
 import dataclasses
@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from benchmarks.cart_pole import CartPole
-from benchmarks.evolution import cma, cross_entropy, evolve
-from benchmarks.returns import middle_of, read_all, write_json
+from benchmarks.drawing import figure_of_height
+from benchmarks.result_files import read_all, write_json
+from benchmarks.returns import middle_of
 from benchmarks.runs import curve_of, vine_of_as_many_steps
 from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.environments import make_environment
@@ -36,14 +35,14 @@ from trpo_jax.runs.self_check import describe
 RESULTS = pathlib.Path(__file__).parent / "results" / "paper_figure4"
 FIGURE = RESULTS.parent / "paper_figure4.png"
 SEEDS, TUNING_SEED, POINTS = 5, 1000, 40
-STEP_SIZES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # and on, while larger is better
+STEP_SIZES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # larger ones while that helps
 SPREADS = (0.1, 0.3, 1.0, 3.0)
 PAPER = "200 iterations of 50K (swimmer) or 1M (hopper, walker) simulator steps"
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A task: where, for how many steps, with which network and batches."""
+    """A task: the environment, the number of steps, the network and the batch."""
 
     environment: str | type
     total_steps: int
@@ -52,7 +51,7 @@ class Task:
     num_steps: int
 
     def make(self) -> Environment:
-        """Make its environment."""
+        """Return a new environment of the task."""
         if isinstance(self.environment, str):
             return make_environment(self.environment)
         return self.environment()
@@ -64,11 +63,11 @@ TASKS = {
     "hopper": Task("brax:hopper@spring", 500_000, (50,), 64, 64),
     "walker": Task("brax:walker2d@spring", 500_000, (50,), 64, 64),
 }
-SHARED = {  # whatever the presets say; and no statistics that CEM and CMA lack
+SHARED = {  # instead of presets; CEM and CMA have no normaliser, so nobody has one
     "normalize_observation": False,
     "log_std_init": 0.0,
     "max_kl": 0.01,
-    "max_kl_final": 1.0,
+    "final_max_kl": None,
     "discount": 0.99,
     "gae_lambda": 0.97,
     "critic_hidden_sizes": (64, 64),
@@ -76,8 +75,8 @@ SHARED = {  # whatever the presets say; and no statistics that CEM and CMA lack
 METHODS: dict[str, dict[str, Any]] = {
     "single path": {},
     "vine": {"sampling": "vine", "vine_actions": 4},
-    "natural gradient": {"method": "natural_gradient"},
-    "max KL": {"divergence": "max_kl"},
+    "natural gradient": {"step_rule": "natural_gradient"},
+    "max KL": {"kl_constraint": "max"},
     "empirical FIM": {"fisher": "empirical"},
     "CEM": {},
     "CMA": {},
@@ -87,11 +86,11 @@ METHODS: dict[str, dict[str, Any]] = {
 def main(
     tasks: tuple[str, ...] = tuple(TASKS), methods: tuple[str, ...] = tuple(METHODS)
 ) -> None:
-    """Run what has no result yet; draw and print what there is.
+    """Measure what has no result yet, then draw and print all results.
 
     Args:
-        tasks: to run.
-        methods: to run.
+        tasks: The tasks to run.
+        methods: The methods to run.
     """
     for task in tasks:
         for method in methods:
@@ -103,16 +102,16 @@ def main(
 
 
 def path_of(task: str, method: str) -> pathlib.Path:
-    """Return the file of a task and a method."""
+    """Return the file in which the result of a task and a method is stored."""
     return RESULTS / task / f"{method.replace(' ', '-')}.json"
 
 
 def measure(task: str, method: str) -> dict:
-    """Train five seeds, after a choice on another one where there is one to make."""
-    if method == "CMA":  # adapts its spread, and begins with that of CEM
+    """Train five seeds, after tuning on another one if the method needs it."""
+    if method == "CMA":  # it adapts its spread and starts with that of CEM
         spread = json.loads(path_of(task, "CEM").read_text())["values"]["spread"]
         found = without_gradients(task, method, list(range(SEEDS)), [spread] * SEEDS)
-        return found | told(task, method, {"spread": spread})
+        return found | description(task, method, {"spread": spread})
     if method == "CEM":
         found = without_gradients(
             task, method, [TUNING_SEED] * len(SPREADS), list(SPREADS)
@@ -121,10 +120,11 @@ def measure(task: str, method: str) -> dict:
         tried = dict(zip(SPREADS, means, strict=True))
         spread = max(tried, key=tried.get)
         found = without_gradients(task, method, list(range(SEEDS)), [spread] * SEEDS)
-        return found | told(task, method, {"spread": spread, "tried": tried})
+        return found | description(task, method, {"spread": spread, "tried": tried})
     values = values_of(task, method)
     if method != "natural gradient":
-        return by_gradient(task, values, SEEDS, 0) | told(task, method, values)
+        found = by_gradient(task, values, SEEDS, 0)
+        return found | description(task, method, values)
     sizes, tried = list(STEP_SIZES), {}
     while sizes:
         size = sizes.pop(0)
@@ -134,16 +134,16 @@ def measure(task: str, method: str) -> dict:
             sizes.append(float(f"{size * 10 / 3:.1g}"))  # 10, 30, 100, ...
     values["step_size"] = max(tried, key=tried.get)
     found = by_gradient(task, values, SEEDS, 0)
-    return found | told(task, method, values | {"tried": tried})
+    return found | description(task, method, values | {"tried": tried})
 
 
 def mean_of(found: dict) -> float:
-    """Return the mean return over the whole of a training."""
+    """Return the mean return over the whole training."""
     return float(np.nanmean(np.array(found["episode_return"], float)))
 
 
-def told(task: str, method: str, values: dict) -> dict:
-    """Return what a reader needs to repeat a result."""
+def description(task: str, method: str, values: dict) -> dict:
+    """Return what a reader needs to know to repeat a result."""
     setting = dataclasses.asdict(TASKS[task])
     setting["environment"] = TASKS[task].make().name
     return {
@@ -157,7 +157,7 @@ def told(task: str, method: str, values: dict) -> dict:
 
 
 def values_of(task: str, method: str) -> dict:
-    """Return the hyper-parameters of a method, with as many steps in an iteration."""
+    """Return the hyper-parameters of a method; iterations are equally long for all."""
     setting = TASKS[task]
     values = SHARED | METHODS[method]
     values |= {
@@ -173,7 +173,7 @@ def values_of(task: str, method: str) -> dict:
 
 
 def by_gradient(task: str, values: dict, seeds: int, seed: int) -> dict:
-    """Train with a variant of the library's own update."""
+    """Train with a variant of this library's update."""
     where = TASKS[task].environment
     result = train(
         where if isinstance(where, str) else where(),
@@ -192,7 +192,9 @@ def by_gradient(task: str, values: dict, seeds: int, seed: int) -> dict:
 def without_gradients(
     task: str, method: str, seeds: list[int], spread: list[float]
 ) -> dict:
-    """Search the parameters of the same policy, some searches side by side."""
+    """Search the parameters of the same policy, with all seeds side by side."""
+    from benchmarks.evolution import cma, cross_entropy, evolve  # needs evosax
+
     setting = TASKS[task]
     environment = setting.make()
     agent = mlp_agent(
@@ -224,7 +226,7 @@ def without_gradients(
 
 
 def results() -> dict[str, dict[str, dict]]:
-    """Return what is on disk, by task and method."""
+    """Return the results on disk, by task and method."""
     return {
         task: read_all(tuple(METHODS), functools.partial(path_of, task))
         for task in TASKS
@@ -232,7 +234,7 @@ def results() -> dict[str, dict[str, dict]]:
 
 
 def table() -> str:
-    """Return the results as Markdown: greedy return of the last policy."""
+    """Return the results as Markdown: the greedy return of the last policies."""
     lines = [
         "| greedy return, IQM (worst to best) | " + " | ".join(TASKS) + " |",
         "|---|" + "---|" * len(TASKS),
@@ -254,28 +256,25 @@ def table() -> str:
 
 
 def draw() -> None:
-    """Draw the learning curves, a panel a task."""
+    """Draw the learning curves, a panel for each task."""
     found = {task: methods for task, methods in results().items() if methods}
-    figure = Figure(figsize=(3.1 * len(found), 3.1), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(found), squeeze=False)[0]
-    for axes, (task, methods) in zip(panels, found.items()):
-        axes.set_title(task, fontsize=10)
-        axes.set_xlabel("thousand simulator steps", fontsize=8)
-        axes.tick_params(labelsize=8)
-        for i, (method, result) in enumerate(methods.items()):
-            returns = np.array(result["episode_return"], float)
-            steps = np.array(result["environment_steps"]) / 1000
-            middle = np.array(middle_of(returns))
-            ended = ~np.isnan(middle)  # some episode has
-            dashes = "--" if method in ("CEM", "CMA") else "-"
-            axes.plot(
-                steps[ended], middle[ended], dashes, color=f"C{i}", lw=1.4, label=method
-            )
-    panels[0].set_ylabel("mean return", fontsize=8)
-    panels[0].legend(fontsize=7)
-    figure.savefig(FIGURE)
+    with figure_of_height(FIGURE, 3.4) as figure:
+        panels = figure.subplots(1, len(found), squeeze=False)[0]
+        for axes, (task, methods) in zip(panels, found.items()):
+            axes.set_title(task)
+            for i, (method, result) in enumerate(methods.items()):
+                middle = np.array(middle_of(np.array(result["episode_return"], float)))
+                steps = np.array(result["environment_steps"]) / 1000
+                ended = ~np.isnan(middle)  # some episode has
+                dashes = "--" if method in ("CEM", "CMA") else "-"
+                axes.plot(
+                    steps[ended], middle[ended], dashes, color=f"C{i}", label=method
+                )
+        panels[0].set_ylabel("mean return")
+        handles = panels[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper center", ncols=len(METHODS))
+        figure.supxlabel("thousand simulator steps", fontsize="medium")
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, description=__doc__)

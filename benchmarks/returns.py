@@ -1,12 +1,13 @@
-"""Returns of the presets, many seeds: `python -m benchmarks.returns [ENVIRONMENT ...]`.
+"""Returns of the presets: `python -m benchmarks.returns [ENVIRONMENT ...]`.
 
-Every environment of the table is trained with its preset on the seeds 0, 1, 2, …, or
-on `FIRST_SEED` and those after it where that has an entry (presets were chosen on other
-seeds), and judged over 100 greedy and 100 sampled episodes a seed. JSON goes to
-`benchmarks/results/returns/`: one an environment where all seeds are trained side by
-side, one a seed where the simulator runs on the host; those are run in processes of
-their own, one a core. What is there already is left alone, so that a run that was cut
-off continues. The tables are made from those files.
+Every environment of the tables is trained with its preset on several seeds and then
+evaluated over 100 greedy and 100 sampled episodes for each. The seeds are 0, 1, 2, …
+unless `FIRST_SEED` names another first one; presets were chosen on other seeds. The
+JSON goes to `benchmarks/results/returns/`: one file for each environment whose seeds
+are trained side by side, one file for each seed where the simulator runs on the host,
+since those seeds run in processes of their own, one per core. Results that exist are
+not measured again, so that an interrupted call can be continued. The tables are made
+from those files.
 """
 
 import concurrent.futures
@@ -17,21 +18,22 @@ import pathlib
 import queue
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated
 
 import numpy as np
 import tyro
 
-from trpo_jax.config import Config
+from benchmarks.result_files import settings_of, write_json
 from trpo_jax.environments import full_name, runs_on_host
-from trpo_jax.runs.api import TrainResult, train
+from trpo_jax.runs.api import train
+from trpo_jax.runs.execute import TrainResult
 from trpo_jax.runs.plotting import bootstrap_interval, interquartile_mean
 from trpo_jax.runs.results import summarize_returns
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "returns"
-POINTS = 100  # of a learning curve that are kept
-LAST = 100  # training episodes at the end whose return is reported
+POINTS = 100  # in a learning curve
+LAST = 100  # the last training episodes, whose return is reported, too
 
 CLASSIC = (
     "CartPole-v1",
@@ -43,10 +45,10 @@ CLASSIC = (
 MINATAR = tuple(
     f"{game}-MinAtar" for game in ("Asterix", "Breakout", "Freeway", "SpaceInvaders")
 )
-# The best published TRPO on the host's tasks, v3 and older where they are MuJoCo's:
-# rl-zoo3's benchmark.md (Hopper, Walker2d, Ant, Swimmer and Box2D, one agent), Tianshou
-# (HalfCheetah and the pendulums, 10 seeds), OpenAI baselines (Reacher), and TRPO+ of
-# Engstrom et al. 2020 (Humanoid).
+# The best published returns of TRPO on the tasks whose simulator runs on the host (for
+# MuJoCo on version v3 or older): rl-zoo3's benchmark.md (Hopper, Walker2d, Ant, Swimmer
+# and Box2D, one agent), Tianshou (HalfCheetah and the pendulums, 10 seeds), OpenAI
+# baselines (Reacher), and TRPO+ of Engstrom et al. 2020 (Humanoid).
 HOST = {
     "envpool:HalfCheetah-v4": 4471.0,
     "envpool:Hopper-v4": 3618.0,
@@ -61,7 +63,7 @@ HOST = {
     "envpool:LunarLanderContinuous-v3": 262.0,
     "envpool:BipedalWalker-v3": 182.0,
 }
-FIRST_SEED = {  # of those whose preset was changed after a seed of the table was seen
+FIRST_SEED = {  # where the preset was changed after earlier seeds had been seen
     "envpool:HalfCheetah-v4": 30,
     "envpool:Hopper-v4": 60,
     "envpool:Walker2d-v4": 10,
@@ -83,19 +85,21 @@ class Arguments:
     """What to run."""
 
     environments: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Names; all of the table whose simulator is installed if none is given."""
+    """Names of environments. Without any, all environments of the tables whose
+    simulator is installed."""
     seeds: int | None = None
-    """Agents an environment; 10, for MinAtar and brax 3, on the host 5."""
+    """Agents for each environment: 10 by default, 3 for MinAtar and brax, 5 on the
+    host."""
     table: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Run nothing, print what is there."""
+    """Only print the tables of the results on disk."""
     again: bool = False
-    """Run also what has a result."""
+    """Measure again what has a result."""
     one: int | None = None
-    """Run this seed only and write its JSON."""
+    """Run only this seed."""
 
 
 def main(arguments: Arguments) -> None:
-    """Run what is missing and print the tables."""
+    """Measure what has no result yet and print the tables."""
     if arguments.table:
         print(table())
         return
@@ -113,28 +117,28 @@ def main(arguments: Arguments) -> None:
             result = train(name, seed=arguments.one)
             write_json(path_of(name, arguments.one), summary_of(result))
         return
-    wanted = {name: arguments.seeds or SEEDS.get(name, 5) for name in names}
+    counts = {name: arguments.seeds or SEEDS.get(name, 5) for name in names}
     on_host = [name for name in names if runs_on_host(name)]
     for name in names:
         if name not in on_host and (arguments.again or not path_of(name).exists()):
-            write_json(path_of(name), summary_of(train(name, seeds=wanted[name])))
-    one_a_core(
+            write_json(path_of(name), summary_of(train(name, seeds=counts[name])))
+    one_per_core(
         ["-m", "benchmarks.returns", name, "--one", str(seed)]
-        for i in range(max(wanted.values()))
+        for i in range(max(counts.values()))
         for name in on_host
         for seed in [FIRST_SEED.get(name, 0) + i]
-        if i < wanted[name] and (arguments.again or not path_of(name, seed).exists())
+        if i < counts[name] and (arguments.again or not path_of(name, seed).exists())
     )
     print(table())
 
 
-def one_a_core(commands: Iterable[list[str]]) -> None:
-    """Run Python commands, as many at once as there are cores, each on its own."""
+def one_per_core(commands: Iterable[list[str]]) -> None:
+    """Run Python commands, one on each core at a time."""
     cores: queue.Queue[int] = queue.Queue()
     for core in os.sched_getaffinity(0):
         cores.put(core)
 
-    def settle() -> None:  # a process runs where the thread that starts it may run
+    def pin() -> None:  # a process inherits the core of the thread that starts it
         os.sched_setaffinity(0, {cores.get()})
 
     def run(command: list[str]) -> None:
@@ -142,13 +146,13 @@ def one_a_core(commands: Iterable[list[str]]) -> None:
             [sys.executable, *command], check=True, stdout=subprocess.DEVNULL
         )
 
-    with concurrent.futures.ThreadPoolExecutor(cores.qsize(), "", settle) as pool:
+    with concurrent.futures.ThreadPoolExecutor(cores.qsize(), "", pin) as pool:
         for done in [pool.submit(run, command) for command in commands]:
             done.result()
 
 
 def path_of(name: str, seed: int | None = None) -> pathlib.Path:
-    """Return the file of an environment, or of one of its seeds."""
+    """Return the file for an environment, or for one of its seeds."""
     plain = name.replace(":", "-")
     if seed is None:
         return RESULTS / f"{plain}.json"
@@ -156,7 +160,7 @@ def path_of(name: str, seed: int | None = None) -> pathlib.Path:
 
 
 def summary_of(result: TrainResult) -> dict:
-    """Return everything a reader needs to repeat and to draw a result."""
+    """Return everything that is needed to repeat a result and to draw it."""
     metrics = result.metrics
     iterations = result.plan.iterations
     every = max(1, iterations // POINTS)
@@ -188,46 +192,16 @@ def mean_return(episodes: np.ndarray, returns: np.ndarray) -> float | None:
     return round(float(np.average(returns[ended], weights=episodes[ended])), 2)
 
 
-def write_json(path: pathlib.Path, content: dict) -> None:
-    """Write a file that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    unfinished.replace(path)
-
-
-def measure_missing(
-    names: Sequence[str],
-    path_of: Callable[[str], pathlib.Path],
-    measure: Callable[[str], dict],
-) -> None:
-    """Measure what has no file yet, one after the other."""
-    for name in names:
-        if not path_of(name).exists():
-            write_json(path_of(name), measure(name))
-        print(name, "done", flush=True)
-
-
-def read_all(
-    names: Sequence[str], path_of: Callable[[str], pathlib.Path]
-) -> dict[str, dict]:
-    """Return what is on disk, by name."""
-    paths = {name: path_of(name) for name in names}
-    return {
-        n: json.loads(path.read_text()) for n, path in paths.items() if path.exists()
-    }
-
-
 def middle_of(returns: np.ndarray) -> list[float]:
-    """Return the interquartile mean over the seeds of `[K, points]`, without NaN."""
+    """Return the interquartile mean over the seeds of `[K, points]`, NaN left out."""
     columns = [column[~np.isnan(column)] for column in returns.T]
     return [interquartile_mean(x) if x.size else np.nan for x in columns]
 
 
 def last_episodes(metrics: object, count: int = LAST) -> list[float | None]:
-    """Return the mean return a seed of the last iterations with `count` episodes.
+    """Return each seed's mean return over the last iterations with `count` episodes.
 
-    Of all iterations where there were fewer, and None where no episode ended.
+    If there were fewer episodes, all iterations count; if none ended, it is None.
     """
     means = []
     for episodes, returns in zip(metrics.episodes, metrics.episode_return):
@@ -248,7 +222,7 @@ def last_episodes(metrics: object, count: int = LAST) -> list[float | None]:
 
 
 def load(name: str) -> dict | None:
-    """Return the result of an environment, its seeds put together, or None."""
+    """Return the result of an environment, all seeds in one, or None."""
     if path_of(name).exists():
         return json.loads(path_of(name).read_text())
     first = FIRST_SEED.get(name, 0)
@@ -281,18 +255,17 @@ def load(name: str) -> dict | None:
 
 
 def _values(result: dict) -> dict:
-    """Return what a result was trained with; options it does not know were off."""
-    plan = {key: x for key, x in result["plan"].items() if key != "seed"}
-    return plan | {"config": dataclasses.asdict(Config()) | plan["config"]}
+    """Return the values that a result was trained with, without its seed."""
+    return settings_of(result["plan"]) | {"total_steps": result["total_steps"]}
 
 
 def summarize_means(means: list[float]) -> dict:
-    """Return what `summarize_returns` does, from the means of the seeds."""
+    """Summarise the mean returns of several seeds, as `summarize_returns` does."""
     return summarize_returns(np.asarray(means)[:, None])
 
 
 def table() -> str:
-    """Return the results on disk as Markdown."""
+    """Return the results on disk as two Markdown tables."""
     lines = [
         "| environment | steps | seeds | greedy IQM [95 %] | mean | worst "
         "| sampled IQM |",
@@ -321,7 +294,7 @@ def table() -> str:
 
 
 def cells(name: str, result: dict) -> list[str]:
-    """Return a result as the cells of the table."""
+    """Return a result as the cells of a row."""
     greedy, sampled = result["greedy"], result["sampled"]
     low, high = greedy["ci95"]
     return [

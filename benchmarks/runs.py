@@ -1,4 +1,4 @@
-"""What several benchmarks do with a training."""
+"""Helpers for benchmarks that train."""
 
 import dataclasses
 import os
@@ -13,17 +13,23 @@ import numpy as np
 from benchmarks.returns import mean_return
 from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.environments import make_environment
-from trpo_jax.runs.execute import TrainResult, seeds_of
+from trpo_jax.runs.execute import TrainResult
+from trpo_jax.runs.keys import seeds_of
 from trpo_jax.runs.loop import Outcome, run_chunks
 from trpo_jax.runs.plan import complete, make_plan
-from trpo_jax.runs.programs import compile_programs
+from trpo_jax.runs.programs import CompiledPrograms
 from trpo_jax.runs.self_check import describe
 
 
 def provenance(command: str) -> dict[str, Any]:
-    """Return what a reader needs to judge a number: command, commit, versions, cores.
+    """Return what a reader needs to interpret a number.
 
-    The commit is that of the checkout, with a plus where files of it have changed.
+    Args:
+        command: the command that measures it.
+
+    Returns:
+        The command, the commit (with a plus if the package has uncommitted changes),
+        the versions, and the number of cores.
     """
 
     def git(*words: str) -> str:
@@ -46,8 +52,8 @@ class Training:
     """A compiled run, simulator included, to be timed.
 
     Args:
-        name: of the environment.
-        values: as of `trpo_jax.train`.
+        name: the name of an environment inside the compiled program.
+        **values: options of `trpo_jax.train`.
     """
 
     def __init__(self, name: str, **values: Any) -> None:
@@ -60,11 +66,11 @@ class Training:
             **dataclasses.asdict(self.plan.network),
         )
         start = time.perf_counter()
-        self.programs = compile_programs(self.plan, environment, agent)
+        self.programs = CompiledPrograms(self.plan, environment, agent)
         self.compile_seconds = time.perf_counter() - start
 
     def run(self) -> Outcome:
-        """Train once, from the start to the end."""
+        """Train once, from start to end."""
         states = self.programs.init(seeds_of(self.plan))
         outcome = run_chunks(self.plan, self.programs, states, [])
         jax.block_until_ready(outcome.states)
@@ -78,7 +84,7 @@ class Training:
 
 
 def curve_of(result: TrainResult, points: int) -> dict:
-    """Return the learning curve of every seed, in at most so many points."""
+    """Return the learning curve of every seed, with at most this many points."""
     iterations = result.plan.iterations
     parts = np.array_split(np.arange(iterations), min(points, iterations))
     metrics = result.metrics
@@ -100,17 +106,20 @@ def vine_of_as_many_steps(
 ) -> dict[str, object]:
     """Return values for a vine with no more simulator steps than a single path.
 
-    Half of the environments follow trunks, as long as the path's; what the other half
-    would have used goes into branches, as many states as that is enough for.
+    Half of the environments follow trunks that are as long as the paths. The steps of
+    the other half go into branches, from as many states as they suffice for.
 
     Args:
-        num_envs: of the single path.
-        num_steps: of the single path, in each environment.
-        actions: K, tried in each state.
-        branch: steps of a branch.
+        num_envs: the number of environments of the single path.
+        num_steps: the steps of each of them in an iteration.
+        actions: K, the number of actions tried in each state.
+        branch: the length of a branch.
+
+    Returns:
+        Fields of `Config`.
 
     Raises:
-        ValueError: when it is not enough for one state of each trunk.
+        ValueError: when the steps do not suffice for one state of each trunk.
 
     Example:
         >>> vine = vine_of_as_many_steps(16, 128, 4, 16)

@@ -1,18 +1,20 @@
 """Fisher products and solves: `python -m benchmarks.solver [PART ...]`.
 
-The network is 17-w-w-6 with tanh, the distribution Gaussian, the data random.
+The network has 17-w-w-6 units with tanh, the distribution is Gaussian, and the data
+are random. "In gradients" means as a multiple of the time of a surrogate gradient.
 
-* `products`: one product with the Fisher matrix in four forms, in gradients of the
-  surrogate, and its share of the rate at which its own matrix products run alone:
-  JᵀMJ linearised once (what `fisher_vector_product` does), JᵀMJ by jvp and vjp anew,
-  forward over reverse of the mean KL, and the gradient of ∇KL·v.
-* `solves`: ten iterations of conjugate gradients, in gradients of the surrogate, by the
-  fraction of the rows in the products.
-* `iterations`: residual, and KL that the full step really reaches (δ is 0.01), by
-  iterations and by fraction of the rows.
+* `products`: one product with the Fisher matrix, in gradients, computed in four ways:
+  JᵀMJ linearised once (as `fisher_vector_product` does), JᵀMJ by a new jvp and vjp each
+  time, forward over reverse differentiation of the mean KL, and the gradient of ∇KL·v.
+  Also the rate of operations, relative to that of the matrix products alone.
+* `solves`: ten iterations of conjugate gradients, in gradients, for several fractions
+  of the rows in the products.
+* `iterations`: the residual, and the KL that the full step really reaches (δ is 0.01),
+  for several numbers of iterations and fractions of the rows.
 
-Times are of one step of a compiled loop, from the difference between a long and a short
-one, medians of five; compilation and dispatch apart. Let nothing else run.
+A time is that of one step in a compiled loop, taken from the difference between a long
+and a short loop, so that neither compilation nor dispatch counts. It is the median of
+five. Run nothing else meanwhile.
 """
 
 import json
@@ -33,7 +35,7 @@ from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.subsampling import subsample_rows
 from trpo_jax.environments.spaces import Box
-from trpo_jax.runs.programs import FOR_LONG, compile_for
+from trpo_jax.runs.compilation import FOR_LONG, compile_for
 from trpo_jax.solver.conjugate_gradient import cg_solve
 from trpo_jax.solver.fisher import fisher_vector_product
 
@@ -41,18 +43,18 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "solver.json"
 ROWS, WIDTHS = (1024, 2048, 16_384, 65_536, 262_144), (32, 64, 256, 512)
 SIZES = [
     (n, w) for w in WIDTHS for n in ROWS if n * w**2 <= 2**32
-]  # minutes, not hours
+]  # larger ones would take hours
 INPUTS, OUTPUTS = 17, 6
 SHORT, FEWEST, MOST = 2, 5, 200  # steps of the short loop; more in the long one
 DAMPING, DELTA = 0.1, 0.01
 
 
 class Problem:
-    """A policy and rows to improve it on.
+    """A policy and the rows on which to improve it.
 
     Args:
-        rows: N.
-        width: of both layers.
+        rows: N, the number of rows.
+        width: the width of both layers.
     """
 
     def __init__(self, rows: int, width: int) -> None:
@@ -74,7 +76,7 @@ class Problem:
         )
 
     def act(self, flat: jax.Array, observation: jax.Array) -> Any:
-        """Return the policy's distributions."""
+        """Return the policy's distribution in each row."""
         return self.agent.policy.apply(self.unflatten(flat), observation)
 
     def gradient(self, flat: jax.Array) -> jax.Array:
@@ -96,13 +98,13 @@ class Problem:
         )
 
     def forms(self) -> dict[str, Callable[[], Callable[[jax.Array], jax.Array]]]:
-        """Return by name what makes a product, inside the program to be timed.
+        """Return the functions that make a product inside the program, by name.
 
-        What is meant to be done anew each time hangs on the vector by a zero, or the
-        compiler would do it once, before the loop.
+        What is to be computed again for each product is made to depend on the vector,
+        multiplied by zero; otherwise the compiler would move it out of the loop.
         """
 
-        def here(v: jax.Array) -> jax.Array:
+        def parameters(v: jax.Array) -> jax.Array:
             return self.flat + 0 * v[0]
 
         def anew() -> Callable[[jax.Array], jax.Array]:
@@ -110,8 +112,8 @@ class Problem:
                 return self.act(flat, self.observation)
 
             def product(v: jax.Array) -> jax.Array:
-                policy, tangent = jax.jvp(apply, (here(v),), (v,))
-                _, pull_back = jax.vjp(apply, here(v))
+                policy, tangent = jax.jvp(apply, (parameters(v),), (v,))
+                _, pull_back = jax.vjp(apply, parameters(v))
                 cotangent = policy.fisher_product(tangent)
                 rows = len(self.observation)
                 (found,) = pull_back(jax.tree.map(lambda x: x / rows, cotangent))
@@ -121,11 +123,19 @@ class Problem:
 
         def forward_over_reverse() -> Callable[[jax.Array], jax.Array]:
             slope = jax.grad(self.kl)
-            return lambda v: jax.jvp(slope, (here(v),), (v,))[1] + DAMPING * v
+
+            def product(v: jax.Array) -> jax.Array:
+                return jax.jvp(slope, (parameters(v),), (v,))[1] + DAMPING * v
+
+            return product
 
         def double_gradient() -> Callable[[jax.Array], jax.Array]:
             slope = jax.grad(self.kl)
-            return lambda v: jax.grad(lambda x: slope(x) @ v)(here(v)) + DAMPING * v
+
+            def product(v: jax.Array) -> jax.Array:
+                return jax.grad(lambda x: slope(x) @ v)(parameters(v)) + DAMPING * v
+
+            return product
 
         return {
             "linearised": self.product,
@@ -138,12 +148,15 @@ class Problem:
 def seconds_of(
     make: Callable[[], Callable[[Any], Any]], start: Any, work: int
 ) -> float:
-    """Return the time of one step of a loop, whatever is done before it apart.
+    """Return the time of one step of a loop, without what comes before the loop.
 
     Args:
-        make: inside the program, makes the step.
-        start: what the first step is given.
-        work: rows times width squared: the less, the more steps.
+        make: returns the step; it is called inside the program.
+        start: the argument of the first step.
+        work: rows times width squared; the smaller it is, the more steps are made.
+
+    Returns:
+        The time in seconds.
     """
     short, long = SHORT, SHORT + min(MOST, max(FEWEST, 2**28 // work))
 
@@ -175,7 +188,7 @@ def gradient_seconds(problem: Problem) -> float:
 
 
 def direction_seconds(problem: Problem, make: Callable) -> float:
-    """Return the time of a product."""
+    """Return the time of a Fisher product."""
 
     def step_of() -> Callable[[jax.Array], jax.Array]:
         product = make()
@@ -191,7 +204,7 @@ def direction_seconds(problem: Problem, make: Callable) -> float:
 
 
 def matrix_seconds(rows: int, width: int) -> tuple[float, int]:
-    """Return the time of the product's matrix products alone, and their operations."""
+    """Return the time of the matrix products alone, and their operations."""
     forward = [(INPUTS, width), (width, width), (width, width)]
     forward += 2 * [(width, OUTPUTS)]
     backward = [(OUTPUTS, width), (width, width)]
@@ -219,7 +232,7 @@ def matrix_seconds(rows: int, width: int) -> tuple[float, int]:
 
 
 def products() -> dict[str, Any]:
-    """Time a product in every form."""
+    """Time a Fisher product in every form."""
     found = {}
     for rows, width in SIZES:
         problem = Problem(rows, width)
@@ -241,7 +254,7 @@ def products() -> dict[str, Any]:
 
 
 def solves() -> dict[str, Any]:
-    """Time whole solves by the fraction of the rows in the products."""
+    """Time whole solves for several fractions of the rows in the products."""
     found = {}
     for rows, width in SIZES:
         problem = Problem(rows, width)
@@ -265,7 +278,7 @@ def solves() -> dict[str, Any]:
 
 
 def iterations() -> dict[str, Any]:
-    """Compare residuals and KL reached."""
+    """Compare residuals, and the KL that the full step reaches."""
     found: dict[str, Any] = {"delta": DELTA}
     problem = Problem(16_384, 64)
     gradient = jax.jit(problem.gradient)(problem.flat)
@@ -303,10 +316,10 @@ def main(
         tuple[Literal["products", "solves", "iterations"], ...], tyro.conf.Positional
     ] = tuple(PARTS),
 ) -> None:
-    """Measure and write.
+    """Measure the given parts and write the JSON.
 
     Args:
-        parts: of the benchmark.
+        parts: The parts to measure.
     """
     result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in parts:

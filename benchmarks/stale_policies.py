@@ -1,10 +1,11 @@
 """Learning from stale data: `python -m benchmarks.stale_policies`.
 
-Every batch is collected by the policy of some updates ago, and learnt from as if it
-were fresh, or with the corrections of `trpo_jax.algorithm.off_policy`, or with those and a δ that
-shrinks with staleness. Presets, five seeds, whole trainings inside one program. One
-JSON an environment goes to `benchmarks/results/stale_policies/`; what is there already
-is left alone. Then the table is printed and the figure drawn.
+Every batch is collected by the policy of some updates ago. The learner treats it as if
+it were fresh, or applies the corrections of `trpo_jax.algorithm.off_policy`, or also
+shrinks δ with the staleness. All values are those of the presets; five seeds train
+inside one program. Each environment has one JSON file in
+`benchmarks/results/stale_policies/`; those that exist are not measured again. At the
+end the table is printed and the figure drawn.
 """
 
 import dataclasses
@@ -15,17 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from benchmarks.returns import mean_return, measure_missing, middle_of, read_all
+from benchmarks.drawing import figure_of_height
+from benchmarks.result_files import measure_missing, read_all
+from benchmarks.returns import mean_return, middle_of
 from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.metrics import Metrics, summarize
 from trpo_jax.algorithm.off_policy import estimate_off_policy_advantages, shrink_max_kl
 from trpo_jax.algorithm.rollout import collect
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.trpo import init
-from trpo_jax.algorithm.update import absorb_statistics, estimate_advantages, update
+from trpo_jax.algorithm.trpo import update_from_batch, update_statistics
 from trpo_jax.environments import make_environment
 from trpo_jax.runs.plan import complete, make_plan
 from trpo_jax.runs.plotting import interquartile_mean
@@ -40,10 +42,10 @@ SEEDS, POINTS = 5, 25
 
 
 def main(environments: tuple[str, ...] = ENVIRONMENTS) -> None:
-    """Measure what has no result yet; draw and print what there is.
+    """Measure what has no result yet, then draw and print all results.
 
     Args:
-        environments: to train in.
+        environments: The environments to train in.
     """
     measure_missing(environments, path_of, measure)
     print(table())
@@ -51,12 +53,12 @@ def main(environments: tuple[str, ...] = ENVIRONMENTS) -> None:
 
 
 def path_of(name: str) -> pathlib.Path:
-    """Return the file of an environment."""
+    """Return the file for an environment."""
     return RESULTS / f"{name}.json"
 
 
 def measure(name: str) -> dict:
-    """Train with every delay and in every way."""
+    """Train with every delay and every kind of correction."""
     curves = {}
     for delay in DELAYS:
         for way in WAYS:
@@ -93,7 +95,7 @@ def run(name: str, delay: int, way: str) -> tuple[Metrics, np.ndarray]:
     )
 
     def iterate(carry: tuple, _: None) -> tuple[tuple, Metrics]:
-        state, past = carry  # past[0] is the oldest policy still to act
+        state, past = carry  # past[0] is the oldest policy, which acts
         oldest = jax.tree.map(lambda leaf: leaf[0], past)
         actor = state.replace(
             policy_params=oldest[0],
@@ -107,15 +109,15 @@ def run(name: str, delay: int, way: str) -> tuple[Metrics, np.ndarray]:
             iteration=state.iteration,
         )
         staleness = state.iteration - rollout.policy_version
-        near = config
+        step_config = config
         if way == "uncorrected":
             batch = estimate_advantages(state, rollout, agent, config)
         else:
             batch = estimate_off_policy_advantages(state, rollout, agent, config)
         if way == WAYS[2]:
-            near = shrink_max_kl(config, staleness)
-        state, info = update(state, batch, agent, near)
-        state = absorb_statistics(state, rollout, config)
+            step_config = shrink_max_kl(config, staleness)
+        state, info = update_from_batch(state, batch, agent, step_config)
+        state = update_statistics(state, rollout, config)
         past = jax.tree.map(
             lambda old, new: jnp.concatenate([old[1:], new[None]]),
             past,
@@ -143,11 +145,11 @@ def of_curve(curve: dict) -> np.ndarray:
 
 
 def table() -> str:
-    """Return the results as Markdown: return all the way, and in the last third."""
+    """Return the results as Markdown: the return overall, and in the last third."""
     lines = []
     for name, result in read_all(tuple(ENVIRONMENTS), path_of).items():
         lines += [
-            f"| {name}: return, all the way / last third; IQM of {SEEDS} seeds | "
+            f"| {name}: return overall / in the last third; IQM of {SEEDS} seeds | "
             + " | ".join(f"delay {delay}" for delay in DELAYS)
             + " |",
             "|---|" + "---|" * len(DELAYS),
@@ -167,32 +169,26 @@ def table() -> str:
 
 
 def draw() -> None:
-    """Draw learning curves, a row an environment, a panel a delay."""
+    """Draw learning curves, a row for each environment, a panel for each delay."""
     found = read_all(tuple(ENVIRONMENTS), path_of)
-    figure = Figure(
-        figsize=(2.3 * len(DELAYS), 2.3 * len(found)), dpi=100, layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(len(found), len(DELAYS), squeeze=False, sharey="row")
-    for row, (name, result) in zip(panels, found.items()):
-        for axes, delay in zip(row, DELAYS):
-            for i, way in enumerate(WAYS):
-                curve = result["curves"][f"{way}, {delay}"]
-                returns = of_curve(curve)
-                steps = np.array(curve["environment_steps"]) / 1000
-                middle = middle_of(returns)
-                axes.plot(steps, middle, color=f"C{i}", lw=1.5, label=way)
-                low, high = np.nanmin(returns, axis=0), np.nanmax(returns, axis=0)
-                axes.fill_between(steps, low, high, color=f"C{i}", alpha=0.15, lw=0)
-            axes.set_title(f"{name}, {delay} updates old", fontsize=9)
-            axes.tick_params(labelsize=8)
-    for axes in panels[-1]:
-        axes.set_xlabel("thousand simulator steps", fontsize=8)
-    for row in panels:
-        row[0].set_ylabel("training return", fontsize=8)
-    panels[0][0].legend(fontsize=7)
-    figure.savefig(FIGURE)
+    with figure_of_height(FIGURE, 2.4 * len(found) + 0.6) as figure:
+        panels = figure.subplots(len(found), len(DELAYS), squeeze=False, sharey="row")
+        for row, (name, result) in zip(panels, found.items()):
+            for axes, delay in zip(row, DELAYS):
+                for i, way in enumerate(WAYS):
+                    curve = result["curves"][f"{way}, {delay}"]
+                    returns = of_curve(curve)
+                    steps = np.array(curve["environment_steps"]) / 1000
+                    axes.plot(steps, middle_of(returns), color=f"C{i}", label=way)
+                    low, high = np.nanmin(returns, axis=0), np.nanmax(returns, axis=0)
+                    axes.fill_between(steps, low, high, color=f"C{i}", alpha=0.15, lw=0)
+            row[0].set_ylabel(f"{name}: training return")
+        for axes, delay in zip(panels[0], DELAYS):
+            axes.set_title(f"{delay} update{'s' * (delay != 1)} old")
+        handles = panels[0][0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper center", ncols=len(WAYS))
+        figure.supxlabel("thousand simulator steps", fontsize="medium")
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, description=__doc__)

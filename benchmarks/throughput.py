@@ -1,20 +1,21 @@
-"""Environment steps a second, training included: `python -m benchmarks.throughput`.
+"""Environment steps per second of training: `python -m benchmarks.throughput`.
 
-CartPole-v1, compilation apart, medians of three turns, of growth of five.
+The task is CartPole-v1. Compilation is not counted. Numbers are medians of three turns,
+or of five where growth is measured.
 
-* `peers`: beside rejax's PPO at equal numbers of environments and steps and equal
-  networks (two layers of 64, tanh). rejax has its defaults otherwise, which learn in 8
-  epochs of 16 minibatches; this project has its preset for the task, but what the
-  critic sees at once follows from the size; beside that once with a critic of as many
-  epochs and minibatches as rejax's, and once with the network of the preset. Turns are
-  taken alternately. The greedy return at the end tells whether speed was bought by
-  learning less.
-* `environments`, `width`, `seeds`: how the cost of an iteration grows with each, and
-  the exponent of that growth from where it is past saturation: the slope, in logs, over
-  the last three sizes. All sizes take turns, so that a slow minute slows down all;
-  programs for long runs throughout, at least two iterations a turn.
+* `peers`: comparison with rejax's PPO, with equal numbers of environments and steps and
+  equal networks (two layers of 64, tanh). Otherwise rejax has its defaults, 8 epochs of
+  16 minibatches; this project has its preset for the task, with a minibatch size that
+  follows from the batch size. Two variants have a critic with as many epochs and
+  minibatches as rejax's, and the network of the preset. The sides take turns. The
+  greedy return at the end shows whether a faster side has learnt less.
+* `environments`, `width`, `seeds`: the cost of an iteration as each of them grows, and
+  the exponent of that growth: the slope on logarithmic axes over the last three sizes,
+  where the processor is saturated. All sizes take turns, so that a slow minute affects
+  all of them. Programs are compiled for long runs; a turn has at least two iterations.
 
-The JSON is written after each part, of `peers` after each size. Let nothing else run.
+The JSON is written after each part, and after each size of `peers`. Run nothing else
+meanwhile.
 """
 
 import dataclasses
@@ -31,13 +32,13 @@ import tyro
 
 from benchmarks.peers import REQUIREMENTS, ask, python_of
 from benchmarks.runs import Training, provenance
-from trpo_jax.runs.execute import seeds_of
+from trpo_jax.runs.keys import seeds_of
 from trpo_jax.runs.loop import run_chunks
 from trpo_jax.runs.presets import preset_of
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "throughput.json"
 SIZES = ((4, 128), (64, 32), (1024, 64))
-STEPS = 800_000  # of a turn beside the peer
+STEPS = 800_000  # of a turn of `peers`
 TURNS = 3
 GROWTH_TURNS = 5
 GROWTH = {
@@ -55,13 +56,13 @@ class Arguments:
         tuple[Literal["peers", "environments", "width", "seeds"], ...],
         tyro.conf.Positional,
     ] = ("peers", *GROWTH)
-    """Of the benchmark."""
+    """The parts to measure."""
     peers: pathlib.Path = pathlib.Path(tempfile.gettempdir()) / "trpo-jax-peers"
-    """Folder of the virtual environments."""
+    """The folder with the virtual environments of other implementations."""
 
 
 def values_of(num_envs: int, num_steps: int, **more: Any) -> dict[str, Any]:
-    """Return values with as much work for the critic as rejax's PPO has."""
+    """Return values that give the critic as much work as rejax's PPO has."""
     return {
         **of_preset(num_envs, num_steps),
         "critic_epochs": 8,
@@ -71,9 +72,9 @@ def values_of(num_envs: int, num_steps: int, **more: Any) -> dict[str, Any]:
 
 
 def of_preset(num_envs: int, num_steps: int) -> dict[str, Any]:
-    """Return the preset's values, but for these sizes and rejax's network.
+    """Return changes to the preset: the given sizes and rejax's network.
 
-    How much the critic sees at once follows from the size.
+    The critic's minibatch size follows from the batch size.
     """
     return {
         "num_envs": num_envs,
@@ -84,11 +85,11 @@ def of_preset(num_envs: int, num_steps: int) -> dict[str, Any]:
 
 
 class Timed:
-    """A compiled run whose iterations are timed, compiled as long runs are.
+    """A run whose iterations are timed, compiled as long runs are.
 
     Args:
-        iterations: of one turn, the state being made before.
-        values: as of `trpo_jax.train`.
+        iterations: the number of iterations of a turn.
+        **values: options of `trpo_jax.train`.
     """
 
     def __init__(self, iterations: int, **values: Any) -> None:
@@ -100,19 +101,19 @@ class Timed:
         )
 
     def turn(self) -> float:
-        """Train once and return seconds of an iteration."""
+        """Train once and return the seconds per iteration."""
         plan, programs = self.training.plan, self.training.programs
         states = jax.block_until_ready(programs.init(seeds_of(plan)))
         start = time.perf_counter()
         outcome = run_chunks(plan, programs, states, [])
         seconds = (time.perf_counter() - start) / plan.iterations
-        found = programs.evaluate(seeds_of(plan), outcome.states)
-        self.greedy = float(found.episode_return[:, 0].mean())
+        result = programs.evaluate(seeds_of(plan), outcome.states)
+        self.greedy = float(result.episode_return[:, 0].mean())
         return seconds
 
 
-def beside_peer(python: str, num_envs: int, num_steps: int) -> dict[str, Any]:
-    """Measure both sides at one size, in turns."""
+def compare(python: str, num_envs: int, num_steps: int) -> dict[str, Any]:
+    """Measure all sides at one size, in turns."""
     batch = num_envs * num_steps
     sides = {
         "trpo_jax": of_preset(num_envs, num_steps),
@@ -130,7 +131,7 @@ def beside_peer(python: str, num_envs: int, num_steps: int) -> dict[str, Any]:
     for turn in range(TURNS + 1):
         for side, training in timed.items():
             rate = round(batch / training.turn())
-            if turn:  # the first does whatever is done once
+            if turn:  # the first turn has one-off costs
                 rates[side].append(rate)
         if turn:
             found = ask(python, "rejax_ppo.py", "speed", num_envs, num_steps, STEPS)[-1]
@@ -151,7 +152,7 @@ def beside_peer(python: str, num_envs: int, num_steps: int) -> dict[str, Any]:
 
 
 def growth(part: str) -> dict[str, dict[str, Any]]:
-    """Measure all sizes of what grows: seconds of an iteration of all seeds."""
+    """Measure the seconds of an iteration of all seeds, for every size."""
     values = {
         "environments": lambda size: values_of(size, 64),
         "width": lambda size: values_of(64, 32, hidden_sizes=(size, size)),
@@ -168,7 +169,7 @@ def growth(part: str) -> dict[str, dict[str, Any]]:
     turns = [
         {size: training.turn() for size, training in timed.items()}
         for _ in range(GROWTH_TURNS + 1)
-    ][1:]  # the first does whatever is done once
+    ][1:]  # the first turn has one-off costs
     for training in timed.values():
         training.training.programs.close()
     found = {}
@@ -183,7 +184,7 @@ def growth(part: str) -> dict[str, dict[str, Any]]:
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> float:
-    """Return the slope of log seconds over log size, over the last three sizes.
+    """Return the slope of log seconds over log size for the last three sizes.
 
     Example:
         >>> exponent([1, 10, 100, 1000], [5.0, 5.0, 50.0, 500.0])
@@ -199,7 +200,7 @@ def main(arguments: Arguments) -> None:
     """Measure, print, and write the JSON."""
     result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
-    def keep(part: str, found: dict[str, dict]) -> None:
+    def save(part: str, found: dict[str, dict]) -> None:
         result.setdefault(part, {}).update(found)
         command = f"python -m benchmarks.throughput {part}"
         result.setdefault("measured", {})[part] = provenance(command)
@@ -213,13 +214,13 @@ def main(arguments: Arguments) -> None:
             arguments.peers.mkdir(parents=True, exist_ok=True)
             python = python_of("rejax", arguments.peers)
             for num_envs, num_steps in SIZES:
-                found = beside_peer(python, num_envs, num_steps)
-                keep(part, {f"{num_envs} x {num_steps}": found})
+                found = compare(python, num_envs, num_steps)
+                save(part, {f"{num_envs} x {num_steps}": found})
             continue
         found = growth(part)
         taken = [of_size["iteration_seconds"] for of_size in found.values()]
         result.setdefault("exponent", {})[part] = exponent(list(GROWTH[part]), taken)
-        keep(part, found)
+        save(part, found)
         print(part, "exponent", result["exponent"][part], flush=True)
 
 

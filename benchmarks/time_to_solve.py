@@ -1,25 +1,25 @@
-"""Seconds until an agent is there: `python -m benchmarks.time_to_solve`.
+"""Seconds until a task is solved: `python -m benchmarks.time_to_solve`.
 
-Each side trains with its published preset, is judged by 100 greedy episodes after every
-update, and stops when their mean reaches the goal. Two clocks, both stopped while it is
-judged: from the start of training, compilation apart, and from the start of the
-process. Every run has a process of its own; the sides take turns, seed by seed.
+Each side trains with its published preset, is evaluated over 100 greedy episodes after
+every update, and stops when their mean reaches the goal. One clock starts with training
+and leaves compilation out; the other starts with the process. Both stand still during
+an evaluation. Every run has a process of its own; the sides take turns, seed by seed.
 
-* `trpo_jax`: this project, nothing compiled before; what judges it is compiled within
-  the time from the start of the process, unlike rejax's judge;
-* `trpo_jax, warm`: the same again, programs read from the compilation cache;
+* `trpo_jax`: this project, without a compilation cache. The evaluation is compiled
+  while the clock of the process runs, unlike that of rejax;
+* `trpo_jax, warm`: the same with all programs in the compilation cache;
 * `sb3_trpo`, `sb3_ppo`: sb3-contrib and Stable-Baselines3 with the presets of rl-zoo3;
 * `rejax_ppo`: rejax with the values that it publishes for the task;
-* `rejax_ppo, defaults`: with those of its code (CartPole-v1 only: with them it does not
-  reach the other goals within a million steps);
-* `tianshou_trpo`: Tianshou with the values of its MuJoCo benchmark (CartPole-v1 only:
-  it has published none for classic control).
+* `rejax_ppo, defaults`: rejax with its default values (CartPole-v1 only, as it does not
+  reach the other goals with them within a million steps);
+* `tianshou_trpo`: Tianshou with the values of its MuJoCo benchmark (CartPole-v1 only,
+  as it has published none for classic control).
 
-`CartPole-v1, all steps` is the other reading of it: all steps of the preset, 100,000 on
-each side, and nobody is judged before the end.
+`CartPole-v1, all steps` measures a training of all 100,000 steps of the presets, with
+one evaluation at the end.
 
-Virtual environments of the others are made in `--peers`. The JSON is written after each
-run; runs that it holds are not repeated. Let nothing else run.
+The other implementations get virtual environments in `--peers`. The JSON is written
+after each run; runs that it contains are not repeated. Run nothing else meanwhile.
 """
 
 import dataclasses
@@ -59,49 +59,49 @@ class Arguments:
     """What to measure."""
 
     seeds: int = 5
-    """Of each side, from 0."""
+    """The number of seeds of each side; they start at 0."""
     environments: tuple[
         Literal["CartPole-v1", "CartPole-v1, all steps", "Acrobot-v1", "Pendulum-v1"],
         ...,
     ] = tuple(GOALS)
-    """Of those with a goal."""
+    """The tasks to solve."""
     peers: pathlib.Path = pathlib.Path(tempfile.gettempdir()) / "trpo-jax-peers"
-    """Folder of the virtual environments."""
+    """The folder with the virtual environments of other implementations."""
     output: pathlib.Path = RESULTS
-    """File for the JSON."""
+    """The file for the JSON."""
 
 
 def solve_here(name: str, seed: int, goal: float, started: float) -> dict:
-    """Train until solved, in this process, and return what the peers print."""
+    """Train until solved, in this process; return what the other scripts print."""
     import jax
     import numpy as np
 
     from benchmarks.runs import Training
-    from trpo_jax.runs.execute import seeds_of
+    from trpo_jax.runs.keys import seeds_of
 
     training = Training(name, seed=seed, evaluation_episodes=100)
     plan, programs = training.plan, training.programs
     seeds = seeds_of(plan)
     states = jax.block_until_ready(programs.init(seeds))
-    judged, began, off = goal < math.inf, time.time(), 0.0
+    until_solved, began, paused = goal < math.inf, time.time(), 0.0
     done = 0
     while done < plan.iterations:
-        size = 1 if judged else min(plan.chunk, plan.iterations - done)
+        size = 1 if until_solved else min(plan.chunk, plan.iterations - done)
         states, log = programs.chunk(states, np.int32(size))
         np.asarray(log)
         done += size
         now = time.time()
-        if not judged and done < plan.iterations:
+        if not until_solved and done < plan.iterations:
             continue
-        found = programs.evaluate(seeds, states).episode_return[0, 0].mean()
-        if found >= goal or not judged:
+        greedy = programs.evaluate(seeds, states).episode_return[0, 0].mean()
+        if greedy >= goal or not until_solved:
             return {
                 "steps": done * plan.config.steps_per_iteration,
-                "train_seconds": round(now - began - off, 4),
-                "wall_seconds": round(now - started - off, 3),
-                "greedy": float(found),
+                "train_seconds": round(now - began - paused, 4),
+                "wall_seconds": round(now - started - paused, 3),
+                "greedy": float(greedy),
             }
-        off += time.time() - now
+        paused += time.time() - now
     return dict.fromkeys(CLOCKS)
 
 
@@ -139,7 +139,7 @@ def solve(side: str, name: str, seed: int, folder: pathlib.Path) -> dict:
 
 
 def summary(runs: dict[str, dict[str, dict]]) -> dict:
-    """Return medians over the seeds, and how many times as long as ours each takes."""
+    """Return medians over the seeds, and the time of each side relative to ours."""
     table = {}
     for side, of_seeds in runs.items():
         found = list(of_seeds.values())
@@ -160,7 +160,7 @@ def summary(runs: dict[str, dict[str, dict]]) -> dict:
 
 
 def main(arguments: Arguments) -> None:
-    """Measure what is missing, in turns."""
+    """Measure what has no result yet, in turns."""
     from benchmarks.runs import provenance
 
     output = arguments.output

@@ -1,11 +1,11 @@
-"""One whole update beside sb3-contrib's: `python -m benchmarks.update`.
+"""One whole update, compared with sb3-contrib's: `python -m benchmarks.update`.
 
-Both get a batch of the same size of random transitions (17 numbers in, 6 out), the
-network 17-64-64-6 and the values of sb3-contrib's defaults where they share a name: 15
+Both sides get a batch of random transitions of the same size, a network of 17-64-64-6
+units, and the default values of sb3-contrib for everything they have in common: 15
 iterations of conjugate gradients, damping 0.1, all rows in the products, ten epochs of
-the critic in minibatches of 128. This side is compiled as training compiles it. Medians
-of turns taken alternately; compilation apart.
-The virtual environment of sb3 is made in `--peers`.
+the critic in minibatches of 128. This project is compiled as for training; compilation
+is not counted. The sides take turns; the numbers are medians. The virtual environment
+of sb3-contrib is made in `--peers`.
 """
 
 import dataclasses
@@ -21,9 +21,11 @@ import tyro
 from benchmarks.accelerator import problem
 from benchmarks.peers import REQUIREMENTS, ask, python_of
 from benchmarks.runs import provenance
-from trpo_jax.algorithm.update import finish, fit, improve
+from trpo_jax.algorithm.batch import Batch
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.trpo import update_from_batch
 from trpo_jax.config import Config
-from trpo_jax.runs.programs import FOR_LONG, compile_for
+from trpo_jax.runs.compilation import FOR_LONG, compile_for
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "update.json"
 SIZES = (2048, 16_384)
@@ -42,18 +44,17 @@ class Arguments:
     """How to measure."""
 
     turns: int = 3
-    """Of each side; one of the peer is five updates."""
+    """The number of turns of each side; a turn is five updates."""
     peers: pathlib.Path = pathlib.Path(tempfile.gettempdir()) / "trpo-jax-peers"
-    """Folder of the virtual environments."""
+    """The folder with the virtual environments of other implementations."""
 
 
 def ours(rows: int) -> tuple[object, tuple]:
     """Return a compiled update and its arguments."""
     agent, state, batch = problem(rows)
 
-    def update(state: object, batch: object) -> object:
-        moved, lesson, improved = improve(state, batch, agent, VALUES)
-        return finish(moved, improved, fit(moved, lesson, agent, VALUES))
+    def update(state: TrainState, batch: Batch) -> object:
+        return update_from_batch(state, batch, agent, VALUES)
 
     return compile_for(FOR_LONG, update, state, batch), (state, batch)
 
@@ -79,7 +80,7 @@ def main(arguments: Arguments) -> None:
     }
     for rows in SIZES:
         compiled, of_rows = ours(rows)
-        seconds(compiled, of_rows)  # whatever is done once
+        seconds(compiled, of_rows)  # one-off costs
         taken = {"trpo_jax": [], "sb3": []}
         for _ in range(arguments.turns):
             taken["trpo_jax"].append(seconds(compiled, of_rows))

@@ -1,10 +1,12 @@
-"""What branching buys a learner: `python -m benchmarks.vine_learning`.
+"""Learning with the vine and with single paths: `python -m benchmarks.vine_learning`.
 
-The single path against the vine, with and without common random numbers: presets, no
-more simulator steps an iteration (trunk and branches counted), five seeds.
-Learning curves against simulator steps and against wall time, compilation apart. One
-JSON an environment goes to `benchmarks/results/vine_learning/`; what is there already
-is left alone. Then the table is printed and the figure drawn. Let nothing else run.
+Single paths are compared with the vine, with and without common random numbers. All
+values are those of the presets; an iteration of the vine has no more simulator steps
+than one of single paths, trunks and branches counted. The learning curves of five seeds
+are drawn against simulator steps and against wall time without compilation. Each
+environment has one JSON file in `benchmarks/results/vine_learning/`; those that exist
+are not measured again. At the end the table is printed and the figure drawn. Run
+nothing else meanwhile.
 """
 
 import pathlib
@@ -13,10 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from benchmarks.returns import measure_missing, middle_of, read_all
+from benchmarks.drawing import figure_of_height
+from benchmarks.result_files import measure_missing, read_all
+from benchmarks.returns import middle_of
 from benchmarks.runs import curve_of, vine_of_as_many_steps
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.spaces import Discrete
@@ -35,18 +37,18 @@ ENVIRONMENTS = {  # simulator steps a seed
 }
 WAYS = {
     "single path": {},
-    "vine, own random numbers": {"common_random_numbers": False},
-    "vine, common random numbers": {"common_random_numbers": True},
+    "vine, own random numbers": {"vine_common_random_numbers": False},
+    "vine, common random numbers": {"vine_common_random_numbers": True},
 }
 SEEDS, POINTS = 5, 25
-BRANCH = 4  # steps, then the critic
+BRANCH = 4  # steps of a branch, which the critic's value continues
 
 
 def main(environments: tuple[str, ...] = tuple(ENVIRONMENTS)) -> None:
-    """Measure what has no result yet; draw and print what there is.
+    """Measure what has no result yet, then draw and print all results.
 
     Args:
-        environments: to train in.
+        environments: The environments to train in.
     """
     measure_missing(environments, path_of, measure)
     print(table())
@@ -54,12 +56,12 @@ def main(environments: tuple[str, ...] = tuple(ENVIRONMENTS)) -> None:
 
 
 def path_of(name: str) -> pathlib.Path:
-    """Return the file of an environment."""
+    """Return the file for an environment."""
     return RESULTS / f"{name.replace(':', '-')}.json"
 
 
 def measure(name: str) -> dict:
-    """Train five seeds in every way."""
+    """Train five seeds with every way of collecting data."""
     return {
         "environment": name,
         "seeds": SEEDS,
@@ -70,7 +72,7 @@ def measure(name: str) -> dict:
 
 
 def run(name: str, way: str) -> dict:
-    """Train five seeds in one way."""
+    """Train five seeds with one way of collecting data."""
     values: dict[str, Any] = dict(WAYS[way])
     if values:
         space = make_environment(name).action_space
@@ -113,29 +115,27 @@ def table() -> str:
 
 
 def draw() -> None:
-    """Draw curves: a column an environment, above by steps and below by seconds."""
+    """Draw curves: a column for each environment, by steps and below by seconds."""
     found = read_all(tuple(ENVIRONMENTS), path_of)
-    figure = Figure(figsize=(2.9 * len(found), 4.8), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(2, len(found), squeeze=False, sharey="col")
-    for (above, below), (name, result) in zip(panels.T, found.items()):
-        above.set_title(name, fontsize=10)
-        for i, (way, run) in enumerate(result["ways"].items()):
-            returns = np.array(run["episode_return"], float)
-            steps = np.array(run["environment_steps"])
-            low, high = np.nanmin(returns, axis=0), np.nanmax(returns, axis=0)
-            seconds = run["train_seconds"] * steps / steps[-1]
-            for axes, x in ((above, steps / 1000), (below, seconds)):
-                axes.plot(x, middle_of(returns), color=f"C{i}", lw=1.5, label=way)
-                axes.fill_between(x, low, high, color=f"C{i}", alpha=0.15, lw=0)
-                axes.tick_params(labelsize=8)
-        above.set_xlabel("thousand simulator steps", fontsize=8)
-        below.set_xlabel(f"seconds for {SEEDS} seeds together", fontsize=8)
-    for axes in panels[:, 0]:
-        axes.set_ylabel("training return", fontsize=8)
-    panels[0][0].legend(fontsize=7)
-    figure.savefig(FIGURE)
+    with figure_of_height(FIGURE, 5.2) as figure:
+        panels = figure.subplots(2, len(found), squeeze=False, sharey="col")
+        for (above, below), (name, result) in zip(panels.T, found.items()):
+            above.set_title(name)
+            for i, (way, run) in enumerate(result["ways"].items()):
+                returns = np.array(run["episode_return"], float)
+                steps = np.array(run["environment_steps"])
+                low, high = np.nanmin(returns, axis=0), np.nanmax(returns, axis=0)
+                seconds = run["train_seconds"] * steps / steps[-1]
+                for axes, x in ((above, steps / 1000), (below, seconds)):
+                    axes.plot(x, middle_of(returns), color=f"C{i}", label=way)
+                    axes.fill_between(x, low, high, color=f"C{i}", alpha=0.15, lw=0)
+            above.set_xlabel("thousand simulator steps")
+            below.set_xlabel(f"seconds for {SEEDS} seeds together")
+        for axes in panels[:, 0]:
+            axes.set_ylabel("training return")
+        handles = panels[0][0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper center", ncols=len(WAYS))
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, description=__doc__)

@@ -1,17 +1,17 @@
-"""What branching buys: `python -m benchmarks.vine_variance`.
+"""The noise of gradients from vines and paths: `python -m benchmarks.vine_variance`.
 
-A policy is trained for a while and then held still, while the gradient of the surrogate
-and its value at a nearby policy are estimated again and again, from single paths and
-from vines with and without common random numbers: once from equally many action values,
-once from equally many steps of the simulator. The noise of an estimate is its
-variance over the squared norm of its mean.
+A policy is trained for a while and then kept fixed. The gradient of the surrogate, and
+the surrogate of a nearby policy, are estimated many times from single paths and from
+vines with and without common random numbers, once from the same number of action values
+and once from the same number of simulator steps. The noise of an estimate is its
+variance divided by the squared norm of its mean.
 
-Estimators differ in what they are right about on average, too: a single path trusts the
-critic after few steps, as λ says, a branch after all of its steps. So single paths are
-there with λ = 1 as well, and every mean is compared with that of far longer paths with
-λ = 1, by the cosine of the angle between them. One JSON an environment goes to
-`benchmarks/results/vine_variance/`; what is there already is left alone. Then the
-table is printed and the figure drawn.
+Estimators also differ in their mean: λ makes a single path rely on the critic after a
+few steps, a branch does so at its end. Therefore single paths are estimated with λ = 1
+as well, and every mean is compared with that of much longer paths with λ = 1, by the
+cosine of the angle between them. Each environment has one JSON file in
+`benchmarks/results/vine_variance/`; those that exist are not measured again. At the end
+the table is printed and the figure drawn.
 """
 
 import dataclasses
@@ -24,18 +24,19 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from jax.flatten_util import ravel_pytree
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from benchmarks.returns import measure_missing, read_all
+from benchmarks.drawing import figure_of_height
+from benchmarks.result_files import measure_missing, read_all
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import normalize_observation
+from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.rollout import collect
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.trpo import Config, init
-from trpo_jax.algorithm.update import estimate_advantages, update
+from trpo_jax.algorithm.trpo import update
 from trpo_jax.algorithm.vine import collect_vine
+from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Discrete
 from trpo_jax.runs.api import train
@@ -43,16 +44,16 @@ from trpo_jax.runs.self_check import describe
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "vine_variance"
 FIGURE = RESULTS.parent / "vine_variance.png"
-ENVIRONMENTS = {  # steps of training before anything is measured, and repetitions
+ENVIRONMENTS = {  # steps of training, and repetitions of each estimate
     "CartPole-v1": (20_480, 200),
     "Pendulum-v1": (40_000, 200),
     "Breakout-MinAtar": (500_000, 200),
     "brax:hopper@spring": (200_000, 60),
 }
-ENDLESS = 1e9  # drawn for a noise without a bound
+ENDLESS = 1e9  # drawn where the noise has no upper bound
 POOL, WARM_UP = 1024, 200  # environments at random moments of their episodes
 ENVS, STATES, STEPS = 16, 8, 16  # B, M and H of the vine; its trunks have H steps too
-LONGER = 8  # times the steps of the others, in the paths of the reference
+LONGER = 8  # the reference has paths of this many times the steps
 NAMES = (
     "single path, as many Q-values",
     "single path, λ = 1, as many Q-values",
@@ -64,10 +65,10 @@ NAMES = (
 
 
 def main(environments: tuple[str, ...] = tuple(ENVIRONMENTS)) -> None:
-    """Measure what has no result yet; draw and print what there is.
+    """Measure what has no result yet, then draw and print all results.
 
     Args:
-        environments: to measure.
+        environments: The environments to measure.
     """
     measure_missing(environments, path_of, measure)
     print(table())
@@ -75,20 +76,17 @@ def main(environments: tuple[str, ...] = tuple(ENVIRONMENTS)) -> None:
 
 
 def path_of(name: str) -> pathlib.Path:
-    """Return the file of an environment."""
+    """Return the file for an environment."""
     return RESULTS / f"{name.replace(':', '-')}.json"
 
 
 def measure(name: str) -> dict:
-    """Train, hold still, and estimate with every estimator many times."""
+    """Train a policy, then repeat every estimate many times with it."""
     steps, repetitions = ENVIRONMENTS[name]
     trained = train(name, total_steps=steps, seed=77, progress=False)
     environment, agent = trained.environment, trained.agent
     one = jax.tree.map(lambda leaf: leaf[0], trained.state)
-    config = dataclasses.replace(
-        trained.plan.config, num_envs=ENVS, num_steps=STEPS, vine_states=STATES,
-        vine_steps=STEPS, vine_actions=4,
-    )  # fmt: skip
+    config = dataclasses.replace(trained.plan.config, num_envs=ENVS, num_steps=STEPS)
     space = environment.action_space
     actions = min(4, space.n) if isinstance(space, Discrete) else 4
     values = ENVS * STATES * actions
@@ -97,13 +95,14 @@ def measure(name: str) -> dict:
 
     def vine(common: bool) -> tuple[Config, int]:
         return dataclasses.replace(
-            config, sampling="vine", common_random_numbers=common
-        ), of_vine
+            config, sampling="vine", vine_common_random_numbers=common,
+            vine_states=STATES, vine_steps=STEPS, vine_actions=actions,
+        ), of_vine  # fmt: skip
 
-    def path(steps: int, **values: float) -> tuple[Config, int]:  # as long, but more
+    def path(steps: int, **values: float) -> tuple[Config, int]:  # more paths
         return dataclasses.replace(config, num_envs=steps // STEPS, **values), steps
 
-    all_ways = (
+    all_settings = (
         path(values),
         path(values, gae_lambda=1.0),
         path(of_vine),
@@ -111,7 +110,7 @@ def measure(name: str) -> dict:
         vine(False),
         vine(True),
     )
-    settings = dict(zip(NAMES, all_ways, strict=True))
+    settings = dict(zip(NAMES, all_settings, strict=True))
     keys = jax.random.split(jax.random.key(5), repetitions)
 
     def repeated(setting: Config, keys: jax.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -146,8 +145,8 @@ def measure(name: str) -> dict:
 def prepare(
     state: TrainState, environment: Environment, agent: Agent, config: Config
 ) -> tuple[TrainState, Any]:
-    """Return the state with a pool of environments, and a policy one update away."""
-    wide = dataclasses.replace(config, num_envs=POOL, sampling="single_path")
+    """Return the state with a pool of environments, and the policy after an update."""
+    wide = dataclasses.replace(config, num_envs=POOL)
 
     @jax.jit
     def run(state: TrainState) -> tuple[TrainState, Any]:
@@ -174,7 +173,7 @@ def estimator(
     agent: Agent,
     config: Config,
 ) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
-    """Return key ↦ (estimated gradient, estimated gain of L at the nearby policy)."""
+    """Return the function key → (gradient, gain of L at the nearby policy)."""
 
     def estimate(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         pick_key, key = jax.random.split(key)
@@ -192,7 +191,7 @@ def estimator(
         else:
             _, rollout = collect(state, environment, agent, num_steps=config.num_steps)
             batch = estimate_advantages(state, rollout, agent, config)
-        rows = batch.rows()
+        rows = batch.flatten()
         observation = normalize_observation(state.normalizer, rows.observation)
         flat, unflatten = ravel_pytree(state.policy_params)
 
@@ -207,17 +206,19 @@ def estimator(
 
 
 def summarize(gradient: np.ndarray, value: np.ndarray) -> dict:
-    """Return noise of the gradient and of L, with 95 % bootstrap intervals.
+    """Return the noise of the gradient and of L, with 95 % bootstrap intervals.
 
-    None stands for a mean that is not told from zero, whose noise has no bound.
+    None means that the mean cannot be distinguished from zero, so that the noise has no
+    upper bound.
     """
     rng = np.random.default_rng(0)
     draws = rng.integers(len(value), size=(500, len(value)))
 
     def noise(x: np.ndarray, resampled: int = 0) -> float:
-        """Return the variance over the squared mean, what noise adds to it taken off.
+        """Return the variance over the squared mean, without the bias of the latter.
 
-        A mean of n draws adds variance / n; one of draws from those, twice that.
+        The bias is variance / n for the mean of n draws, and twice that for the mean
+        of a resampling of these draws.
         """
         variance = x.var(axis=0, ddof=1).sum()
         square = (x.mean(axis=0) ** 2).sum() - (1 + resampled) * variance / len(x)
@@ -226,22 +227,22 @@ def summarize(gradient: np.ndarray, value: np.ndarray) -> dict:
     def finite(x: float) -> float | None:
         return float(x) if np.isfinite(x) else None
 
-    def told(x: np.ndarray) -> dict:
+    def noise_with_interval(x: np.ndarray) -> dict:
         ends = np.percentile(
             [noise(x[rows], 1) for rows in draws], [2.5, 97.5], method="nearest"
         )
         return {"noise": finite(noise(x)), "ci95": [finite(end) for end in ends]}
 
     return {
-        "gradient": told(gradient),
-        "surrogate": told(value[:, None]),
+        "gradient": noise_with_interval(gradient),
+        "surrogate": noise_with_interval(value[:, None]),
         "surrogate_mean": float(value.mean()),
         "gradient_norm": float(np.linalg.norm(gradient.mean(axis=0))),
     }
 
 
 def cosine(draws: np.ndarray, reference: np.ndarray) -> float | None:
-    """Return that of the angle between two means, what noise adds to them taken off."""
+    """Return the cosine of the angle between two means, corrected for their noise."""
 
     def square(x: np.ndarray) -> float:
         return (x.mean(axis=0) ** 2).sum() - x.var(axis=0, ddof=1).sum() / len(x)
@@ -282,40 +283,33 @@ def written(noise: float | None) -> str:
 def draw() -> None:
     """Draw the noise of every estimator, a panel for each environment."""
     found = read_all(tuple(ENVIRONMENTS), path_of)
-    figure = Figure(
-        figsize=(2.6 + 2.4 * len(found), 2.8), dpi=100, layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(found), squeeze=False)[0]
-    for axes, (name, result) in zip(panels, found.items()):
-        axes.set_title(name, fontsize=10)
-        for i, label in enumerate(NAMES):
-            estimate = result["estimates"][label]["gradient"]
-            low, high = (ENDLESS if end is None else end for end in estimate["ci95"])
-            axes.plot([low, high], [-i, -i], color=f"C{i}", lw=2)
-            if estimate["noise"] is not None:
-                axes.plot(estimate["noise"], -i, "o", color=f"C{i}")
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        ends = [
-            end
-            for estimate in result["estimates"].values()
-            for end in estimate["gradient"]["ci95"]
-            if end is not None
-        ]
-        axes.set_xlim(
-            10 ** np.floor(np.log10(np.min(ends))),
-            10 ** np.ceil(np.log10(np.max(ends))),
-        )
-        axes.set_yticks([-i for i in range(len(NAMES))], NAMES, fontsize=8)
-        axes.set_ylim(-len(NAMES) + 0.5, 0.5)
-        axes.tick_params(labelsize=8)
-        axes.grid(axis="x", which="both", alpha=0.3)
-        axes.set_xlabel("variance / |mean|² of the gradient", fontsize=8)
-        if axes is not panels[0]:
-            axes.set_yticklabels([])
-    figure.savefig(FIGURE)
+    with figure_of_height(FIGURE, 3) as figure:
+        panels = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
+        for axes, (name, result) in zip(panels, found.items()):
+            axes.set_title(name)
+            for i, label in enumerate(NAMES):
+                estimate = result["estimates"][label]["gradient"]
+                low, high = (ENDLESS if x is None else x for x in estimate["ci95"])
+                axes.plot([low, high], [-i, -i], color=f"C{i}", lw=2)
+                if estimate["noise"] is not None:
+                    axes.plot(estimate["noise"], -i, "o", color=f"C{i}")
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            ends = [
+                end
+                for estimate in result["estimates"].values()
+                for end in estimate["gradient"]["ci95"]
+                if end is not None
+            ]
+            axes.set_xlim(
+                10 ** np.floor(np.log10(np.min(ends))),
+                10 ** np.ceil(np.log10(np.max(ends))),
+            )
+            axes.grid(axis="x", which="both")
+        panels[0].set_yticks([-i for i in range(len(NAMES))], NAMES)
+        panels[0].set_ylim(-len(NAMES) + 0.5, 0.5)
+        figure.supxlabel("noise of the gradient: variance / |mean|²", fontsize="medium")
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, description=__doc__)

@@ -1,9 +1,10 @@
 """Bring your own environment: two pure functions and four attributes.
 
-The task: keep a mass that gravity pulls down close to height 0. `reset` and `step` know
-one environment only; batching, starting again and compilation are the library's. The
-contract stands in trpo_jax/environments/base.py; `trpo_jax.check_environment` says
-where an environment breaks it, and `train` asks it first.
+The task is to keep a mass, which gravity pulls down, close to height 0. `reset` and
+`step` handle a single environment; the library batches it, starts new episodes and
+compiles it. The contract is described in trpo_jax/environments/base.py. The function
+`trpo_jax.check_environment` reports where an environment breaks it; `train` calls it
+before anything else.
 """
 
 import os
@@ -17,7 +18,7 @@ SMALL = os.environ.get("TRPO_JAX_BUDGET") == "small"
 
 
 class Hover:
-    """State: height, velocity and time; action: thrust in [-1, 1]."""
+    """The state is height, velocity and time; the action is a thrust in [-1, 1]."""
 
     name = "hover"
     observation_space = Box.uniform((2,))
@@ -25,12 +26,12 @@ class Hover:
     max_episode_steps = 100
 
     def reset(self, key: jax.Array) -> tuple[tuple, jax.Array]:
-        """Start at rest, somewhere between -1 and 1."""
+        """Start at rest, at a random height between -1 and 1."""
         height = jax.random.uniform(key, (), minval=-1.0, maxval=1.0)
         return (height, jnp.float32(0), jnp.int32(0)), jnp.stack([height, 0.0])
 
     def step(self, key: jax.Array, env_state: tuple, action: jax.Array) -> Step:
-        """Move on by 0.1 s; out of reach is an end, 100 steps are a time limit."""
+        """Simulate 0.1 s; end beyond a height of 2, truncate after 100 steps."""
         del key
         height, velocity, time = env_state
         velocity += 0.1 * (2 * jnp.clip(action[0], -1, 1) - 1)
@@ -46,6 +47,6 @@ class Hover:
 
 steps = 40_000 if SMALL else 200_000
 result = train(Hover(), total_steps=steps, hidden_sizes=(32, 32), progress=False)
-print(f"hover, {steps} steps, at most 100")
+print(f"hover, {steps} steps; the highest possible return is 100")
 print(f"return before training: {result.metrics.episode_return[0, 0]:.1f}")
 print(f"return of the greedy policy: {result.evaluation['greedy']['iqm']:.1f}")

@@ -1,8 +1,9 @@
 """Bring your own network: two pairs of plain functions, no network library.
 
-A network is `init(key, observation) -> params` and `apply(params, observation)`, for
-observations with any leading axes. The policy returns a distribution, the critic
-values; their parameters are two separate pytrees of any structure.
+A network consists of `init(key, observation) -> params` and `apply(params,
+observation)`, which accepts observations with any leading axes. The policy returns a
+distribution and the critic returns values; their parameters are two separate pytrees of
+any structure.
 """
 
 import os
@@ -19,7 +20,7 @@ HIDDEN = 32
 
 
 def network(outputs: int, head: Callable[[jax.Array], Any]) -> Network:
-    """Return one hidden layer and what the head makes of its outputs."""
+    """Return a network with one hidden layer, whose outputs go through `head`."""
 
     def init(key: jax.Array, observation: jax.Array) -> dict[str, jax.Array]:
         scale = observation.size**-0.5
@@ -37,10 +38,10 @@ def network(outputs: int, head: Callable[[jax.Array], Any]) -> Network:
 
 
 agent = Agent(
-    policy=network(2, Categorical),  # from logits [..., 2]
-    critic=network(1, lambda out: out[..., 0]),  # to values [...]
+    policy=network(2, Categorical),  # logits [..., 2]
+    critic=network(1, lambda out: out[..., 0]),  # values [...]
 )
 steps = 50_000 if SMALL else 100_000
 result = train("CartPole-v1", agent=agent, total_steps=steps, progress=False)
-print(f"CartPole-v1, {steps} steps, at best 500")
+print(f"CartPole-v1, {steps} steps; the highest possible return is 500")
 print(f"return of the greedy policy: {result.evaluation['greedy']['iqm']:.0f}")

@@ -1,8 +1,9 @@
-"""Natural gradient without reinforcement learning: softmax regression, badly scaled.
+"""Use the solver without reinforcement learning, for a badly scaled softmax regression.
 
-The scales of the features differ by a factor of 10. Counted are steps until the
-log-likelihood is within 0.001 nats of its optimum. A natural step costs up to 20
-products with F and a short line search, a plain one a single gradient.
+The scales of the features differ by a factor of 10. The natural gradient and the plain
+gradient are compared by the number of steps until the log-likelihood is within 0.001
+nats of its optimum. A natural step costs up to 20 products with the Fisher matrix and a
+short line search; a plain step costs a single gradient.
 """
 
 import jax
@@ -17,7 +18,7 @@ y = Categorical(x @ (jax.random.normal(key_w, (10, 3)) / scale[:, None])).sample
 
 
 def fit(w: jax.Array) -> jax.Array:
-    """Return the mean log-likelihood in nats, to be maximised."""
+    """Return the mean log-likelihood in nats, which is maximised."""
     return jnp.mean(Categorical(x @ w).log_prob(y))
 
 
@@ -46,5 +47,5 @@ for step, sizes in (natural_step, (0.01, 0.1, 1)), (plain_step, (0.1, 0.3, 1, 3)
             lambda carry, step=step, size=size: (step(carry[0], size), carry[1] + 1),
             (start, 0),
         )
-        verdict = f"{steps} steps" if steps < limit else f"not after {limit} steps"
-        print(f"{step.__name__:>12} {size:4}: {verdict}")
+        result = f"{steps} steps" if steps < limit else f"not after {limit} steps"
+        print(f"{step.__name__:>12} {size:4}: {result}")

@@ -1,7 +1,7 @@
-"""Sweep the radius of the trust region over several seeds, all in one program.
+"""Sweep the radius of the trust region, with several seeds, in one compiled program.
 
-The numbers in a `Config` are pytree leaves, so `vmap` over one of them is a sweep. What
-is static, such as `num_steps`, would need a program of its own for each value.
+The numbers in a `Config` are pytree leaves, so that `jax.vmap` over one of them is a
+sweep. Static values such as `num_steps` need a new program for each value.
 """
 
 import dataclasses
@@ -10,8 +10,16 @@ import os
 import jax
 import jax.numpy as jnp
 
-from trpo_jax import Config, evaluate, init, make_environment, mlp_agent, train_step
-from trpo_jax.runs.plotting import bootstrap_interval, interquartile_mean
+from trpo_jax import (
+    Config,
+    bootstrap_interval,
+    evaluate,
+    init,
+    interquartile_mean,
+    make_environment,
+    mlp_agent,
+    train_step,
+)
 
 SMALL = os.environ.get("TRPO_JAX_BUDGET") == "small"
 ITERATIONS, SEEDS = (10, 8) if SMALL else (10, 32)
@@ -42,7 +50,7 @@ over_seeds = jax.vmap(run, in_axes=(0, None))
 scores = jax.jit(jax.vmap(over_seeds, in_axes=(None, 0)))(keys, radii)
 
 print(f"CartPole-v1 after {ITERATIONS * base.batch_size} steps, {SEEDS} seeds each:")
-print("interquartile mean of the return and its 95 % interval")
+print("the interquartile mean of the return, and its 95 % interval")
 for radius, score in zip(radii, scores):
     low, high = bootstrap_interval(score)
     print(

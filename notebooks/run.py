@@ -1,6 +1,6 @@
-"""Execute every notebook of this folder; with --save, write the outputs into them.
+"""Execute the notebooks of this folder; with --save, write the outputs into them.
 
-Exits 1 when a cell fails, naming the notebook and the cell.
+The exit code is 1 if a cell fails; the message names the notebook and the cell.
 """
 
 import pathlib
@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 def run(path: pathlib.Path, save: bool) -> None:
     notebook = nbformat.read(path, as_version=4)
-    cells = ["none started"]
+    cells = ["(none was started)"]
     client = NotebookClient(
         notebook,
         timeout=600,
@@ -25,7 +25,7 @@ def run(path: pathlib.Path, save: bool) -> None:
     )
     try:
         client.execute()
-    except Exception as error:  # a cell that failed, a timeout, a dead kernel
+    except Exception as error:  # a failed cell, a timeout, or a dead kernel
         sys.exit(f"{path.name}, cell {cells[-1]}: {error}")
     if save:
         notebook.metadata.language_info = {"name": "python"}

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-import trpo_jax.algorithm.policy_update as trust_region
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.networks import Agent, Network
+from trpo_jax.algorithm import policy_update
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
-from trpo_jax.runs.programs import ONCE, compile_for
+from trpo_jax.solver.trust_region import trust_region_step
 
 
 def raw(leaf):
@@ -123,7 +123,7 @@ class Clock:
 
 
 class Problem(NamedTuple):
-    """What `improve_policy` hands to `trust_region_step`, on parameters as they are."""
+    """What `update_policy` hands to `trust_region_step`, on parameters as they are."""
 
     surrogate: Callable
     divergence: Callable
@@ -138,21 +138,40 @@ def problem_of(monkeypatch, agent, params, rows, config):
     def flat(tree):
         return ravel_pytree(tree)[0]
 
-    def catch(surrogate, divergence, product, params, config, **options):
+    def catch(surrogate, divergence, product, params, **options):
         problem = Problem(
             surrogate=lambda p: surrogate(flat(p)),
             divergence=lambda p: divergence(flat(p)),
             product=lambda v: unflatten(product(flat(v))),
         )
         caught.append(problem)
-        return params, None
+        return params, [None] * 5
 
     with monkeypatch.context() as patch:
-        patch.setattr(trust_region, "trust_region_step", catch)
-        trust_region.improve_policy(
-            jax.random.key(0), agent.policy.apply, params, rows, config
-        )
+        patch.setattr(policy_update, "trust_region_step", catch)
+        policy_update.update_policy(jax.random.key(0), params, rows, agent, config)
     return caught[0]
+
+
+def improve_policy(key, apply, params, rows, config):
+    """`update_policy` for a policy that is just a function."""
+    agent = Agent(policy=Network(None, apply), critic=None)
+    return policy_update.update_policy(key, params, rows, agent, config)
+
+
+def step_by(config, surrogate, divergence, product, params, **options):
+    """`trust_region_step` with the values of a `Config`."""
+    return trust_region_step(
+        surrogate,
+        divergence,
+        product,
+        params,
+        max_divergence=config.max_kl,
+        step_rule=config.step_rule,
+        step_size=config.step_size,
+        **config.solver_options,
+        **options,
+    )
 
 
 def random_rows(agent, params, seed=0, rows=16, weight=None):
@@ -197,7 +216,7 @@ def play_twice(environment, raw, actions, keys):
         _, expected = jax.lax.scan(by_hand, state, actions)
         return (observation, steps), (state.obs, expected)
 
-    return jax.tree.map(np.asarray, compile_for(ONCE, play, keys)(keys))
+    return jax.tree.map(np.asarray, jax.jit(play)(keys))
 
 
 def assert_nothing_is_weakly_typed(environment):
@@ -208,3 +227,36 @@ def assert_nothing_is_weakly_typed(environment):
     step = jax.eval_shape(environment.step, key, env_state, action)
     leaves = jax.tree.leaves((env_state, observation, step))
     assert not any(leaf.weak_type for leaf in leaves)
+
+
+def matrix_of(product, params):
+    """The dense matrix of a product, one column for each basis vector."""
+    flat, unflatten = ravel_pytree(params)
+    column = jax.jit(lambda v: ravel_pytree(product(unflatten(v)))[0])
+    return np.asarray(jax.vmap(column)(jnp.eye(flat.size)))
+
+
+def linear_data(rows=64):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 3)).astype(np.float32)
+    slope, offset = np.array([1.0, -2.0, 0.5], np.float32), np.float32(3)
+    return x, x @ slope + offset, {"offset": offset, "slope": slope}
+
+
+class Relaxed:
+    """An environment that is reset and stepped under JAX's usual promotion rules."""
+
+    def __init__(self, environment):
+        self._environment = environment
+
+    def __getattr__(self, name):
+        attribute = getattr(self._environment, name)
+        if name not in ("reset", "step"):
+            return attribute
+
+        def run(*args):
+            usual = jax.numpy_dtype_promotion("standard")
+            with usual, jax.numpy_rank_promotion("allow"):
+                return attribute(*args)
+
+        return run

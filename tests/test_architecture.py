@@ -1,7 +1,9 @@
 """The import rule of docs/design.md, and the sizes that keep the house readable."""
 
 import ast
+import io
 import pathlib
+import tokenize
 
 import pytest
 
@@ -27,6 +29,17 @@ MODULES = {
     if path.parent != PACKAGE or path.stem in LAYER
 }
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60  # lines; lines of code
+ONE_ITERATION = [  # to be read with the solver
+    "state",
+    "rollout",
+    "batch",
+    "surrogate",
+    "advantages",
+    "estimation",
+    "policy_update",
+    "critic",
+    "trpo",
+]
 
 
 def is_for_types_only(node):
@@ -83,6 +96,52 @@ def test_no_module_has_the_name_of_a_public_function_beside_it():
     assert not modules & set(trpo_jax.__all__)
 
 
+def code_lines(path):
+    """Return the lines that hold code: no blank ones, comments and docstrings."""
+    text = path.read_text("utf-8")
+    strings = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for line in range(node.lineno, node.end_lineno + 1)
+        if isinstance(node.value.value, str)
+    }
+    nothing = {
+        tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT,
+        tokenize.DEDENT, tokenize.ENDMARKER,
+    }  # fmt: skip
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    lines = {
+        line
+        for token in tokens
+        if token.type not in nothing
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    return lines - strings
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_file_can_be_read_at_a_sitting(module):
-    assert len(MODULES[module].read_text("utf-8").splitlines()) <= LONGEST_FILE
+    lines = MODULES[module].read_text("utf-8").splitlines()
+    assert len(lines) <= LONGEST_FILE, f"{module} has {len(lines)} lines"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_function_fits_on_a_screen(module):
+    code = code_lines(MODULES[module])
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            own = code & set(range(node.lineno, node.end_lineno + 1))
+            assert len(own) <= LONGEST_FUNCTION, f"{module}.{node.name}: {len(own)}"
+
+
+def test_one_iteration_can_be_read_in_an_evening():
+    names = [module for module in MODULES if module.startswith("solver.")]
+    names += [f"algorithm.{name}" for name in ONE_ITERATION]
+    assert sum(len(code_lines(MODULES[name])) for name in names) <= 1000
+
+
+def test_code_lines_are_counted_as_said(tmp_path):
+    path = tmp_path / "example.py"
+    path.write_text('"""Doc."""\n\nx = [  # why\n    1,\n]\n\n\ndef f():\n    "Doc."\n')
+    assert code_lines(path) == {3, 4, 5, 8}

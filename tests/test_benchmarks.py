@@ -1,4 +1,4 @@
-"""The numbers of the README are made by these; each is held against one by hand."""
+"""The helpers that compute the numbers of the README, against values found by hand."""
 
 import json
 from types import SimpleNamespace
@@ -6,9 +6,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import ablations, figures, returns, runs, throughput, time_to_solve
-from trpo_jax.algorithm.trpo import Config
+from benchmarks import (
+    ablations,
+    figures,
+    result_files,
+    returns,
+    runs,
+    throughput,
+    time_to_solve,
+)
+from trpo_jax.config import Config
 from trpo_jax.environments.action_repeat import ActionRepeat
+from trpo_jax.runs.plan import make_plan
 
 
 def metrics(episodes, episode_return):
@@ -36,7 +45,7 @@ def test_where_no_episode_ended_there_is_no_mean():
     assert returns.mean_return(np.zeros(2, int), np.zeros(2)) is None
 
 
-def test_a_point_of_a_curve_weighs_every_episode_alike():
+def test_every_episode_has_the_same_weight_in_a_point_of_a_curve():
     assert returns.mean_return(np.array([1, 3, 0]), np.array([8.0, 4.0, 99.0])) == 5.0
 
 
@@ -47,22 +56,23 @@ def results(tmp_path, monkeypatch):
     monkeypatch.setitem(returns.SEEDS, "envpool:Ant-v4", 3)
 
     def write(seed, mean, max_kl=0.1):
-        judged = {"mean_per_seed": [mean], "iqm": mean, "ci95": [mean, mean]}
+        scores = {"mean_per_seed": [mean], "iqm": mean, "ci95": [mean, mean]}
+        plan = {"run": {"seed": seed}, "config": {"max_kl": max_kl}, "network": {}}
         content = {
             "total_steps": 4,
             "unfinished_episodes": 1,
-            "plan": {"seed": seed, "config": {"max_kl": max_kl}},
-            "greedy": judged,
-            "sampled": judged,
+            "plan": plan,
+            "greedy": scores,
+            "sampled": scores,
             "last_100_training_episodes": [mean + 1],
             "curve": {"environment_steps": [4], "episode_return": [[mean]]},
         }
-        returns.write_json(returns.path_of("envpool:Ant-v4", seed), content)
+        result_files.write_json(returns.path_of("envpool:Ant-v4", seed), content)
 
     return write
 
 
-def test_seeds_of_the_table_are_put_together_and_no_others(results):
+def test_the_seeds_of_the_table_are_joined_and_no_others(results):
     for seed, mean in ((0, 1e6), (10, 1.0), (12, 5.0), (13, 1e6)):
         results(seed, mean)
     result = returns.load("envpool:Ant-v4")
@@ -76,7 +86,7 @@ def test_seeds_of_the_table_are_put_together_and_no_others(results):
     assert row.split(" | ")[4:6] == ["3.0", "1.0"]  # mean and worst
 
 
-def test_seeds_with_other_values_are_not_put_together(results):
+def test_seeds_with_other_values_are_not_joined(results):
     results(10, 1.0)
     results(11, 1.0, max_kl=0.2)
     with pytest.raises(ValueError, match="not trained with the same values"):
@@ -85,8 +95,37 @@ def test_seeds_with_other_values_are_not_put_together(results):
 
 def test_a_file_of_results_is_json(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        returns.write_json(tmp_path / "x.json", {"mean": float("nan")})
+        result_files.write_json(tmp_path / "x.json", {"mean": float("nan")})
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_plan_of_version_0_1_has_the_settings_of_the_same_plan_today():
+    old = {
+        "seed": 3,
+        "config": {
+            "method": "trpo",
+            "divergence": "max_kl",
+            "max_kl": 0.04,
+            "max_kl_final": 0.05,
+            "critic_method": "trust_region",
+            "critic_learning_rate_final": 1.0,
+            "critic_learning_rate": 1e-3,
+            "common_random_numbers": True,
+            "schedule_iterations": 0,
+        },
+        "network": {"hidden_sizes": [32]},
+    }
+    today = make_plan(
+        "probe:value",
+        kl_constraint="max",
+        max_kl=0.04,
+        final_max_kl=0.002,
+        critic_method="gauss_newton",
+        hidden_sizes=(32,),
+    ).as_json()
+    for name in ("num_envs", "num_steps", "fisher_fraction"):  # values of the preset
+        old["config"][name] = today["config"][name]
+    assert result_files.settings_of(old) == result_files.settings_of(today)
 
 
 def test_an_ablation_of_an_earlier_preset_is_refused(tmp_path, monkeypatch):
@@ -97,7 +136,7 @@ def test_an_ablation_of_an_earlier_preset_is_refused(tmp_path, monkeypatch):
     plan = ablations.make_plan(name, total_steps=ablations.STEPS, **values).as_json()
     path = ablations.path_of(name, change, seed)
     content = {"greedy": {"mean_per_seed": [7.0]}, "plan": plan}
-    returns.write_json(path, content)
+    result_files.write_json(path, content)
     assert ablations.returns_of(name, change).tolist() == [7.0]
     plan["config"]["max_kl"] *= 2
     path.write_text(json.dumps(content))
@@ -105,7 +144,7 @@ def test_an_ablation_of_an_earlier_preset_is_refused(tmp_path, monkeypatch):
         ablations.returns_of(name, change)
 
 
-def test_a_change_that_the_preset_has_already_is_not_run():
+def test_a_change_that_makes_no_difference_to_the_preset_is_not_run():
     assert ablations.changes_something("envpool:Hopper-v4", ablations.PRESET)
     assert not ablations.changes_something("envpool:Hopper-v4", "γ = 0.995")
     assert ablations.changes_something("envpool:Hopper-v4", "γ = 0.99")
@@ -145,7 +184,7 @@ def test_medians_of_seconds_count_runs_that_solved_nothing_as_endless():
     json.dumps(table, allow_nan=False)
 
 
-def test_seconds_beside_an_own_side_that_never_solved_it():
+def test_seconds_where_our_own_side_never_solved_it():
     never = dict.fromkeys(("steps", "train_seconds", "wall_seconds"))
     table = time_to_solve.summary(
         {
@@ -157,7 +196,7 @@ def test_seconds_beside_an_own_side_that_never_solved_it():
     json.dumps(table, allow_nan=False)
 
 
-def test_growth_is_judged_by_its_end():
+def test_growth_is_measured_at_its_end():
     sizes = [1, 4, 16, 64, 256]
     assert throughput.exponent(sizes, [9.0, 9.0, *(n**1.5 for n in sizes[2:])]) == 1.5
 
@@ -187,7 +226,7 @@ def test_figures_of_what_is_measured_so_far(tmp_path, monkeypatch):
 
 def test_a_timed_training_holds_actions_as_its_preset_does(monkeypatch):
     made = []
-    monkeypatch.setattr(runs, "compile_programs", lambda *args: made.append(args))
+    monkeypatch.setattr(runs, "CompiledPrograms", lambda *args: made.append(args))
     plan, environment, _ = runs.Training("Acrobot-v1") and made[0]
     assert plan.config.action_repeat == 2
     assert isinstance(environment, ActionRepeat) and environment.repeat == 2

@@ -2,6 +2,9 @@ import dataclasses
 import json
 import math
 import re
+import subprocess
+import sys
+import typing
 
 import chex
 import jax
@@ -9,13 +12,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trpo_jax.algorithm.trpo import Config
-from trpo_jax.config import NetworkConfig, split_hyper_parameters
+from trpo_jax.config import Config, NetworkConfig, RunConfig
+from trpo_jax.config.algorithm import AlgorithmOptions
+from trpo_jax.config.fields import replace_options, unused_fields
+from trpo_jax.config.network import NetworkOptions
+from trpo_jax.config.options import (
+    RENAMED,
+    HyperParameters,
+    TrainOptions,
+    split_options,
+)
+from trpo_jax.config.run import RunOptions
 from trpo_jax.runs.plan import make_plan
 from trpo_jax.runs.presets import DEFAULT, PRESETS, preset_of
 from trpo_jax.validation import COUNT, COUNT_OR_ZERO, POSITIVE
 
 NUMBERS = [f.name for f in dataclasses.fields(Config) if f.metadata["leaf"]]
+GIVEN = [name for name in NUMBERS if getattr(Config(), name) is not None]
+MODES = {  # in which a value is used
+    "step_size": {"step_rule": "natural_gradient"},
+    "critic_max_kl": {"critic_method": "gauss_newton"},
+}
 
 REFUSED = [
     *[
@@ -85,8 +102,11 @@ def test_a_bad_value_is_refused_with_name_rule_and_value(name, value, rule):
     ("name", "value", "rule"),
     [
         *[
-            (name, value, "a sequence of integers >= 1")
-            for name in ("hidden_sizes", "critic_hidden_sizes")
+            (name, value, f"a sequence of integers >= 1{or_none}")
+            for name, or_none in (
+                ("hidden_sizes", ""),
+                ("critic_hidden_sizes", ", or None"),
+            )
             for value in ((0,), (64, -1), (1.5,), 64, "64", (True,))
         ],
         ("hidden_sizes", None, "a sequence of integers >= 1"),
@@ -130,14 +150,10 @@ def test_network_sizes_that_are_allowed(sizes):
     assert NetworkConfig(hidden_sizes=sizes).hidden_sizes == sizes
 
 
-def test_every_field_but_the_choices_has_a_rule():
-    without = {
-        field.name
-        for kind in (Config, NetworkConfig)
-        for field in dataclasses.fields(kind)
-        if field.metadata["rule"] is None
-    }
-    assert without == {"critic_hidden_sizes"}
+def test_every_field_has_a_rule():
+    for kind in (Config, NetworkConfig, RunConfig):
+        for field in dataclasses.fields(kind):
+            assert field.metadata["rule"] is not None
 
 
 @pytest.mark.parametrize(
@@ -182,7 +198,7 @@ def test_batch_size_is_environments_times_steps():
 def test_is_a_pytree_of_its_numbers():
     config = Config(max_kl=0.5, num_envs=3)
     leaves, structure = jax.tree.flatten(config)
-    assert leaves == [getattr(config, name) for name in NUMBERS]
+    assert leaves == [getattr(config, name) for name in GIVEN]
     assert jax.tree.unflatten(structure, leaves) == config
     doubled = jax.tree.map(lambda leaf: 2 * leaf, config)
     assert doubled.max_kl == 1.0
@@ -191,7 +207,7 @@ def test_is_a_pytree_of_its_numbers():
 
 def test_leaves_have_names():
     paths = [jax.tree_util.keystr(p) for p, _ in jax.tree.leaves_with_path(Config())]
-    assert paths == [f".{name}" for name in NUMBERS]
+    assert paths == [f".{name}" for name in GIVEN]
 
 
 def test_another_structure_is_another_pytree():
@@ -209,11 +225,13 @@ def test_can_be_made_while_jax_traces():
 @pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_can_be_swept(name):
     values = jnp.array([0.25, 0.5])
-    results = jax.vmap(lambda v: getattr(Config(**{name: v}), name) * 2)(values)
+    mode = MODES.get(name, {})
+    results = jax.vmap(lambda v: getattr(Config(**{name: v}, **mode), name) * 2)(values)
     assert results.tolist() == [0.5, 1.0]
-    stacked = Config(**{name: values})
+    stacked = Config(**{name: values}, **mode)
+    names = [n for n in NUMBERS if n in GIVEN or n == name]
     axes = jax.tree.unflatten(
-        jax.tree.structure(stacked), [0 if n == name else None for n in NUMBERS]
+        jax.tree.structure(stacked), [0 if n == name else None for n in names]
     )
     results = jax.vmap(lambda c: getattr(c, name) * 2, in_axes=(axes,))(stacked)
     assert results.tolist() == [0.5, 1.0]
@@ -238,9 +256,10 @@ def test_other_numbers_share_a_compilation_and_other_structure_does_not():
 
 
 def test_flat_names_are_sorted_into_their_groups():
-    algorithm, network = split_hyper_parameters(
-        {"max_kl": 0.1, "hidden_sizes": (3,), "num_envs": 2}
+    run, algorithm, network = split_options(
+        {"max_kl": 0.1, "hidden_sizes": (3,), "num_envs": 2, "seeds": 4}
     )
+    assert run == {"seeds": 4}
     assert algorithm == {"max_kl": 0.1, "num_envs": 2}
     assert network == {"hidden_sizes": (3,)}
 
@@ -250,9 +269,76 @@ def test_flat_names_are_sorted_into_their_groups():
     [("max_KL", "max_kl"), ("gamma_lambda", "gae_lambda"), ("n_envs", "num_envs")],
 )
 def test_an_unknown_name_is_refused_with_the_nearest(wrong, nearest):
-    message = f"unknown hyper-parameter '{wrong}'; nearest: '{nearest}'"
+    message = f"unknown option '{wrong}'; nearest: '{nearest}'"
     with pytest.raises(ValueError, match=message):
-        split_hyper_parameters({wrong: 1})
+        split_options({wrong: 1})
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_an_old_name_is_refused_with_the_new_one(name):
+    with pytest.raises(ValueError, match=f"'{name}' is now "):
+        split_options({name: 1})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"vine_steps": 3}, "vine_steps is used with sampling vine only; got 3"),
+        ({"step_size": 0.1}, "with step_rule natural_gradient or policy_gradient only"),
+        ({"critic_steps": 2}, "with critic_method gauss_newton only; got 2"),
+        ({"critic_epochs": 3, "critic_method": "gauss_newton"}, "critic_method adam"),
+        ({"step_size": np.array([0.1, 0.2])}, "step_size is used with step_rule"),
+    ],
+    ids=str,
+)
+def test_a_value_that_the_mode_does_not_use_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**values)
+
+
+def test_replacing_a_mode_resets_what_only_the_old_one_used():
+    config = Config(critic_epochs=3, critic_learning_rate=0.1, max_kl=0.5)
+    other = replace_options(config, critic_method="gauss_newton", critic_steps=2)
+    assert other == Config(critic_method="gauss_newton", critic_steps=2, max_kl=0.5)
+    assert all(
+        getattr(other, field.name) == field.default for field in unused_fields(other)
+    )
+    with pytest.raises(ValueError, match="critic_epochs is used with critic_method"):
+        replace_options(config, critic_method="gauss_newton", critic_epochs=4)
+
+
+def test_the_keyword_arguments_are_the_fields():
+    groups = [RunConfig, Config, NetworkConfig]
+    names = [f.name for kind in groups for f in dataclasses.fields(kind)]
+    assert sorted(TrainOptions.__annotations__) == sorted(names)
+    assert set(HyperParameters.__annotations__) == {
+        f.name for kind in groups[1:] for f in dataclasses.fields(kind)
+    }
+    for kind, options in zip(groups, (RunOptions, AlgorithmOptions, NetworkOptions)):
+        hints = typing.get_type_hints(options)
+        assert hints == typing.get_type_hints(kind), kind
+
+
+def test_the_end_of_a_schedule_keeps_its_ratio_to_a_new_start():
+    config = Config(max_kl=0.02, final_max_kl=0.01)
+    assert replace_options(config, max_kl=0.04).final_max_kl == 0.02
+    assert replace_options(config, max_kl=0.04, final_max_kl=0.1).final_max_kl == 0.1
+    assert replace_options(config, final_max_kl=None).final_max_kl is None
+    assert replace_options(config, num_envs=2).final_max_kl == 0.01
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["import jax\nfrom trpo_jax.config import Config", "from trpo_jax import Config",
+     "from trpo_jax.config import Config\nimport jax",
+     "from trpo_jax.config.algorithm import Config"],
+)  # fmt: skip
+def test_it_is_a_pytree_wherever_it_is_imported_from(first):
+    code = f"{first}\nimport jax\nprint(len(jax.tree.leaves(Config(max_kl=0.5))))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) == len(GIVEN)
 
 
 @pytest.mark.parametrize("scalar", [np.float32(0.5), np.array(0.5), jnp.float32(0.5)])

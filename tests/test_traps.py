@@ -4,7 +4,6 @@ Most have their full test in the file of their module; here is the trap by its n
 """
 
 import functools
-import importlib
 
 import jax
 import jax.numpy as jnp
@@ -18,24 +17,30 @@ from helpers import (
     assert_identical,
     differ,
     gaussian_agent,
+    improve_policy,
     is_finite,
     linear_critic,
     problem_of,
     random_rows,
     softmax_agent,
+    step_by,
 )
 
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.networks import Agent, Network
 from trpo_jax.agent.normalization import init_normalizer
+from trpo_jax.algorithm import trpo
 from trpo_jax.algorithm.advantages import standardize
+from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.metrics import summarize
-from trpo_jax.algorithm.policy_update import Status, improve_policy, trust_region_step
+from trpo_jax.algorithm.policy_update import update_policy
 from trpo_jax.algorithm.rollout import collect
-from trpo_jax.algorithm.trpo import Config, init, train_step
-from trpo_jax.algorithm.update import estimate_advantages, update
+from trpo_jax.algorithm.trpo import train_step, update
+from trpo_jax.config import Config
 from trpo_jax.solver.conjugate_gradient import cg_solve
 from trpo_jax.solver.line_search import line_search
+from trpo_jax.solver.trust_region import Status
 
 CLOCK, AGENT = Clock(), softmax_agent()
 STEPS, BATCH = 6, 4
@@ -97,12 +102,12 @@ def test_trap_epsilon_inside_kl(x64):
 
 @pytest.mark.parametrize("curvature", [-1.0, 0.0])
 def test_trap_square_root_of_curvature_that_is_not_positive(curvature):
-    theta, info = trust_region_step(
+    theta, info = step_by(
+        Config(),
         jnp.sum,
         lambda p: 0 * jnp.sum(p),
         lambda v: curvature * v,
         jnp.ones(2),
-        Config(),
     )
     assert int(info.status) == Status.BAD_CURVATURE
     assert_identical(theta, jnp.ones(2))
@@ -221,14 +226,13 @@ def test_trap_frames_spent_on_resetting_counted_as_transitions():
 def test_trap_normaliser_moves_between_acting_and_updating(monkeypatch):
     state, rollout = experienced()
     seen = {}
-    room = importlib.import_module("trpo_jax.algorithm.update")
-    step = room.improve_policy
 
-    def watch(key, apply, params, rows, config):
-        seen["log_prob"] = apply(params, rows.observation).log_prob(rows.action)
-        return step(key, apply, params, rows, config)
+    def watch(key, params, rows, agent, config):
+        policy = agent.policy.apply(params, rows.observation)
+        seen["log_prob"] = policy.log_prob(rows.action)
+        return update_policy(key, params, rows, agent, config)
 
-    monkeypatch.setattr(room, "improve_policy", watch)
+    monkeypatch.setattr(trpo, "update_policy", watch)
 
     @jax.jit
     def watched(state, rollout):

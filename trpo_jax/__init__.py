@@ -1,85 +1,165 @@
 """Trust region policy optimisation as pure functions on a pytree (arXiv 1502.05477).
 
-Everything public can be imported from here; what is heavy is imported on first use, so
-that `import trpo_jax` and `trpo-jax --help` cost nothing.
+Everything public can be imported from here. Each name is imported on first use, so that
+`import trpo_jax` and `trpo-jax --help` cost nothing.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-_HOME = {
-    "Agent": "agent.networks",
-    "Batch": "algorithm.batch",
-    "Box": "environments.spaces",
-    "CGInfo": "solver.conjugate_gradient",
-    "CheckpointError": "storage.checkpoint",
-    "Categorical": "agent.distributions",
-    "Config": "algorithm.trpo",
-    "DiagonalGaussian": "agent.distributions",
-    "Discrete": "environments.spaces",
-    "Environment": "environments.base",
-    "Evaluation": "algorithm.evaluation",
-    "LineSearchInfo": "solver.line_search",
-    "Metrics": "algorithm.metrics",
-    "Network": "agent.networks",
-    "NetworkConfig": "config",
-    "Rollout": "algorithm.rollout",
-    "SavedPolicy": "runs.policy_file",
-    "Scores": "agent.distributions",
-    "Status": "algorithm.policy_update",
-    "Step": "environments.base",
-    "TrainState": "algorithm.state",
-    "UpdateInfo": "algorithm.metrics",
-    "Verdict": "solver.line_search",
-    "VineBatch": "algorithm.batch",
-    "absorb_statistics": "algorithm.update",
-    "advantages": "algorithm.advantages",
-    "cg_solve": "solver.conjugate_gradient",
-    "check_agent": "agent.networks",
-    "check_environment": "environments.base",
-    "collect": "algorithm.rollout",
-    "collect_vine": "algorithm.vine",
-    "combine": "algorithm.off_policy",
-    "estimate_advantages": "algorithm.update",
-    "estimate_off_policy_advantages": "algorithm.off_policy",
-    "evaluate": "algorithm.evaluation",
-    "explained_variance": "algorithm.critic",
-    "fisher_vector_product": "solver.fisher",
-    "fit_critic": "algorithm.critic",
-    "improve_critic": "algorithm.critic_gauss_newton",
-    "init": "algorithm.trpo",
-    "init_critic_optimizer": "algorithm.critic",
-    "line_search": "solver.line_search",
-    "load_policy": "runs.policy_file",
-    "make_environment": "environments",
-    "mlp_agent": "agent.networks",
-    "normalize_observation": "agent.normalization",
-    "resume": "runs.api",
-    "rewards_to_go": "algorithm.advantages",
-    "row_curvature": "solver.fisher",
-    "scale_reward": "agent.normalization",
-    "self_check": "runs.self_check",
-    "shrink_max_kl": "algorithm.off_policy",
-    "standardize": "algorithm.advantages",
-    "train": "runs.api",
-    "train_step": "algorithm.trpo",
-    "trust_region_step": "algorithm.policy_update",
-    "update": "algorithm.update",
-    "v_trace": "algorithm.off_policy",
+# fmt: off
+if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the table
+    from trpo_jax.agent.agent_check import check_agent
+    from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
+    from trpo_jax.agent.networks import Agent, Network, act, mlp_agent
+    from trpo_jax.agent.normalization import normalize_observation, scale_reward
+    from trpo_jax.algorithm.advantages import advantages, standardize
+    from trpo_jax.algorithm.batch import Batch
+    from trpo_jax.algorithm.critic import fit_critic
+    from trpo_jax.algorithm.critic_gauss_newton import fit_critic_gauss_newton
+    from trpo_jax.algorithm.estimation import estimate_advantages
+    from trpo_jax.algorithm.evaluation import Evaluation, evaluate
+    from trpo_jax.algorithm.initialization import init
+    from trpo_jax.algorithm.masking import explained_variance
+    from trpo_jax.algorithm.metrics import Metrics, UpdateInfo
+    from trpo_jax.algorithm.off_policy import (
+        concatenate_batches,
+        estimate_off_policy_advantages,
+        shrink_max_kl,
+        v_trace,
+    )
+    from trpo_jax.algorithm.policy_update import PolicyInfo, update_policy
+    from trpo_jax.algorithm.returns import rewards_to_go
+    from trpo_jax.algorithm.rollout import Rollout, collect
+    from trpo_jax.algorithm.state import TrainState
+    from trpo_jax.algorithm.trpo import (
+        train_step,
+        update,
+        update_critic,
+        update_from_batch,
+        update_statistics,
+    )
+    from trpo_jax.algorithm.vine import collect_vine
+    from trpo_jax.algorithm.vine_batch import VineBatch
+    from trpo_jax.config import Config, NetworkConfig, RunConfig
+    from trpo_jax.environments import (
+        list_environments,
+        make_environment,
+        make_host_environment,
+    )
+    from trpo_jax.environments.base import Environment, Step, check_environment
+    from trpo_jax.environments.host import HostEnvironment
+    from trpo_jax.environments.spaces import Box, Discrete
+    from trpo_jax.rendering.record import record
+    from trpo_jax.rendering.video import write_video
+    from trpo_jax.runs.api import resume, train
+    from trpo_jax.runs.execute import TrainResult
+    from trpo_jax.runs.logging import Sink
+    from trpo_jax.runs.plan import Plan
+    from trpo_jax.runs.plotting import bootstrap_interval, interquartile_mean, plot_runs
+    from trpo_jax.runs.policy_file import SavedPolicy, load_policy, save_policy
+    from trpo_jax.runs.presets import preset_of
+    from trpo_jax.runs.self_check import self_check
+    from trpo_jax.solver.conjugate_gradient import CGInfo, cg_solve
+    from trpo_jax.solver.fisher import (
+        empirical_fisher_vector_product,
+        fisher_quadratic_form,
+        fisher_vector_product,
+    )
+    from trpo_jax.solver.flat import flatten
+    from trpo_jax.solver.line_search import (
+        LineSearchInfo,
+        LineSearchOutcome,
+        line_search,
+    )
+    from trpo_jax.solver.trust_region import Status, TrustRegionInfo, trust_region_step
+    from trpo_jax.storage.checkpoint import CheckpointError
+
+__all__ = [
+    "Agent", "Batch", "Box", "CGInfo", "Categorical", "CheckpointError", "Config",
+    "DiagonalGaussian", "Discrete", "Environment", "Evaluation", "HostEnvironment",
+    "LineSearchInfo", "LineSearchOutcome", "Metrics", "Network", "NetworkConfig",
+    "Plan", "PolicyInfo", "Rollout", "RunConfig", "SavedPolicy", "Sink", "Status",
+    "Step", "TrainResult", "TrainState", "TrustRegionInfo", "UpdateInfo", "VineBatch",
+    "act", "advantages", "bootstrap_interval", "cg_solve", "check_agent",
+    "check_environment", "collect", "collect_vine", "concatenate_batches",
+    "empirical_fisher_vector_product", "estimate_advantages",
+    "estimate_off_policy_advantages", "evaluate", "explained_variance",
+    "fisher_quadratic_form", "fisher_vector_product", "fit_critic",
+    "fit_critic_gauss_newton", "flatten", "init", "interquartile_mean",
+    "line_search", "list_environments", "load_policy", "make_environment",
+    "make_host_environment", "mlp_agent", "normalize_observation", "plot_runs",
+    "preset_of", "record", "resume", "rewards_to_go", "save_policy", "scale_reward",
+    "self_check", "shrink_max_kl", "standardize", "train", "train_step",
+    "trust_region_step", "update", "update_critic", "update_from_batch",
+    "update_policy", "update_statistics", "v_trace", "write_video",
+]
+# fmt: on
+
+_NAMES = {  # by the module that defines them
+    "agent.agent_check": "check_agent",
+    "agent.distributions": "Categorical DiagonalGaussian",
+    "agent.networks": "Agent Network act mlp_agent",
+    "agent.normalization": "normalize_observation scale_reward",
+    "algorithm.advantages": "advantages standardize",
+    "algorithm.batch": "Batch",
+    "algorithm.critic": "fit_critic",
+    "algorithm.critic_gauss_newton": "fit_critic_gauss_newton",
+    "algorithm.estimation": "estimate_advantages",
+    "algorithm.evaluation": "Evaluation evaluate",
+    "algorithm.initialization": "init",
+    "algorithm.masking": "explained_variance",
+    "algorithm.metrics": "Metrics UpdateInfo",
+    "algorithm.off_policy": (
+        "concatenate_batches estimate_off_policy_advantages shrink_max_kl v_trace"
+    ),
+    "algorithm.policy_update": "PolicyInfo update_policy",
+    "algorithm.returns": "rewards_to_go",
+    "algorithm.rollout": "Rollout collect",
+    "algorithm.state": "TrainState",
+    "algorithm.trpo": (
+        "train_step update update_critic update_from_batch update_statistics"
+    ),
+    "algorithm.vine": "collect_vine",
+    "algorithm.vine_batch": "VineBatch",
+    "config": "Config NetworkConfig RunConfig",
+    "environments": "list_environments make_environment make_host_environment",
+    "environments.base": "Environment Step check_environment",
+    "environments.host": "HostEnvironment",
+    "environments.spaces": "Box Discrete",
+    "rendering.record": "record",
+    "rendering.video": "write_video",
+    "runs.api": "resume train",
+    "runs.execute": "TrainResult",
+    "runs.logging": "Sink",
+    "runs.plan": "Plan",
+    "runs.plotting": "bootstrap_interval interquartile_mean plot_runs",
+    "runs.policy_file": "SavedPolicy load_policy save_policy",
+    "runs.presets": "preset_of",
+    "runs.self_check": "self_check",
+    "solver.conjugate_gradient": "CGInfo cg_solve",
+    "solver.fisher": (
+        "empirical_fisher_vector_product fisher_quadratic_form fisher_vector_product"
+    ),
+    "solver.flat": "flatten",
+    "solver.line_search": "LineSearchInfo LineSearchOutcome line_search",
+    "solver.trust_region": "Status TrustRegionInfo trust_region_step",
+    "storage.checkpoint": "CheckpointError",
 }
+_MODULE_OF = {name: mod for mod, names in _NAMES.items() for name in names.split()}
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
 
+if not TYPE_CHECKING:  # a checker would believe that every name exists
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'trpo_jax' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"trpo_jax.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'trpo_jax' has no attribute {name!r}")
+        module = importlib.import_module(f"trpo_jax.{_MODULE_OF[name]}")
+        globals()[name] = value = getattr(module, name)
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({"__version__", *_HOME})
+    return sorted({"__version__", *__all__})

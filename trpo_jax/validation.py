@@ -3,6 +3,7 @@
 Nothing here imports JAX, so that help is printed and bad input refused at once.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -39,6 +40,11 @@ LOG_STD = Rule("a number in [-20, 20]", lambda x: -20 <= x <= 20)
 COUNT = Rule("an integer >= 1 and < 2**31", lambda x: 1 <= x < 2**31, "integer")
 COUNT_OR_ZERO = Rule("an integer >= 0 and < 2**31", lambda x: 0 <= x < 2**31, "integer")
 STEPS = Rule("an integer >= 1 and < 2**53", lambda x: 1 <= x < 2**53, "integer")
+DIRECTORY = Rule(
+    "the name of a directory",
+    lambda x: isinstance(x, str | os.PathLike) and bool(os.fspath(x)),
+    "structure",
+)
 FLAG = Rule("True or False", lambda x: isinstance(x, bool), "structure")
 SIZES = Rule(
     "a sequence of integers >= 1",

@@ -1,6 +1,6 @@
 """Other implementations, each run in a virtual environment of its own.
 
-A script here knows nothing of `trpo_jax`; it prints lines of JSON.
+The scripts of this folder do not import `trpo_jax`; they print lines of JSON.
 """
 
 import json
@@ -19,11 +19,14 @@ REQUIREMENTS = {
 
 
 def python_of(peer: str, folder: pathlib.Path) -> str:
-    """Return the Python of a peer's virtual environment, made here if need be.
+    """Return the Python of a virtual environment, which is made if it does not exist.
 
     Args:
-        peer: one of `REQUIREMENTS`.
-        folder: holds the environments of all peers.
+        peer: a key of `REQUIREMENTS`.
+        folder: the folder with all virtual environments.
+
+    Returns:
+        The path of the executable.
     """
     home = folder / peer
     python = str(home / "bin" / "python")
@@ -36,7 +39,16 @@ def python_of(peer: str, folder: pathlib.Path) -> str:
 
 
 def ask(python: str, script: str, *arguments: object) -> list[dict]:
-    """Run a script of this folder and return what it prints; it is told the time."""
+    """Run a script of this folder and return the JSON it prints.
+
+    Args:
+        python: the executable.
+        script: the name of the script.
+        *arguments: its arguments; the time of the start is added to them.
+
+    Returns:
+        A dictionary for each line of JSON.
+    """
     command = [python, str(HERE / script), *map(str, arguments), str(time.time())]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return [json.loads(x) for x in done.stdout.splitlines() if x.startswith("{")]

@@ -1,11 +1,13 @@
 """rejax's PPO: `rejax_ppo.py speed|solve … STARTED`.
 
-* `speed ENVS STEPS TOTAL`: environment steps a second of whole training on CartPole-v1,
-  its defaults but for these numbers and tanh, compilation and evaluation left out; two
-  turns after one that does not count, and the greedy return it ends with.
-* `solve ENVIRONMENT SEED GOAL VALUES`: iterations one by one until 100 greedy episodes
-  reach the goal, as `solve_sb3.py` does, or a million steps went by. The values are
-  its `published` ones, https://github.com/keraJLi/rejax, configs/gymnax, or `defaults`.
+* `speed ENVS STEPS TOTAL`: environment steps per second of a training on CartPole-v1
+  with rejax's defaults, apart from these numbers and tanh. Neither compilation nor
+  evaluation counts. There are two turns after one that is ignored; the greedy return at
+  the end is printed, too.
+* `solve ENVIRONMENT SEED GOAL VALUES`: one iteration after the other until the mean of
+  100 greedy episodes reaches the goal, as in `solve_sb3.py`, or a million steps are
+  done. The values are the `published` ones (https://github.com/keraJLi/rejax,
+  configs/gymnax) or the `defaults`.
 """
 
 import json
@@ -35,8 +37,8 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def judge_of(algorithm):
-    """Return the function: state and key → mean greedy return."""
+def evaluation_of(algorithm):
+    """Return the function (state, key) → mean return of greedy episodes."""
     env, params = algorithm.env, algorithm.env_params
 
     def act(state, observation):
@@ -64,15 +66,15 @@ def judge_of(algorithm):
         start = (observation, env_state, jnp.float32(0), jnp.bool_(True))
         return jax.lax.scan(step, start, keys)[0][2]
 
-    def judge(state, key):
+    def evaluate(state, key):
         keys = jax.random.split(key, EPISODES)
         return jax.vmap(episode, (None, 0))(state, keys).mean()
 
-    return judge
+    return evaluate
 
 
 def speed(num_envs, num_steps, total, started):
-    """Print steps a second."""
+    """Print the steps per second."""
     del started
     total = num_envs * num_steps * max(1, total // (num_envs * num_steps))
     algorithm = PPO.create(
@@ -90,12 +92,13 @@ def speed(num_envs, num_steps, total, started):
         start = time.perf_counter()
         state, _ = jax.block_until_ready(train(jax.random.PRNGKey(turn)))
         rates.append(round(total / (time.perf_counter() - start)))
-    found = float(jax.jit(judge_of(algorithm))(state, jax.random.PRNGKey(10_000)))
+    evaluate = jax.jit(evaluation_of(algorithm))
+    greedy = float(evaluate(state, jax.random.PRNGKey(10_000)))
     print(
         json.dumps(
             {
                 "rates": rates[1:],
-                "greedy": found,
+                "greedy": greedy,
                 "compile_seconds": round(compiled, 2),
             }
         )
@@ -103,7 +106,7 @@ def speed(num_envs, num_steps, total, started):
 
 
 def solve(name, seed, goal, values, started):
-    """Print steps and seconds until solved."""
+    """Print the steps and seconds until the task is solved."""
     values = PUBLISHED[name] if values == "published" else {}
     algorithm = PPO.create(env=name, **values)
     key = jax.random.PRNGKey(seed)
@@ -111,8 +114,8 @@ def solve(name, seed, goal, values, started):
     state = init(key)
     iterate = jax.jit(algorithm.train_iteration).lower(state).compile()
     now = time.time()
-    judge = jax.jit(judge_of(algorithm)).lower(state, key).compile()
-    paused = time.time() - now  # nobody but this benchmark needs it
+    evaluate = jax.jit(evaluation_of(algorithm)).lower(state, key).compile()
+    paused = time.time() - now  # only this benchmark needs the evaluation
     state = jax.block_until_ready(init(key))
     began, steps = time.time(), 0
     off = 0.0
@@ -120,13 +123,13 @@ def solve(name, seed, goal, values, started):
         state = jax.block_until_ready(iterate(state))
         steps += algorithm.num_envs * algorithm.num_steps
         now = time.time()
-        found = float(judge(state, jax.random.PRNGKey(10_000)))
-        if found >= goal:
+        greedy = float(evaluate(state, jax.random.PRNGKey(10_000)))
+        if greedy >= goal:
             solved = {
                 "steps": steps,
                 "train_seconds": round(now - began - off, 3),
                 "wall_seconds": round(now - started - off - paused, 3),
-                "greedy": found,
+                "greedy": greedy,
             }
             print(json.dumps(solved))
             return

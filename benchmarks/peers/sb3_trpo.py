@@ -1,7 +1,7 @@
 """sb3-contrib's TRPO with rl-zoo3's published preset: `sb3_trpo.py ENVIRONMENT STEPS`.
 
-Prints one line of JSON: environment steps a second of `learn`, evaluation left out.
-Runs in a virtual environment with sb3-contrib and gymnasium[mujoco], without trpo_jax.
+Prints one line of JSON: the environment steps per second of `learn`, no evaluation.
+Needs a virtual environment with sb3-contrib and gymnasium[mujoco], without trpo_jax.
 """
 
 import json
@@ -33,7 +33,7 @@ def main(environment: str, steps: int) -> None:
         preset["target_kl"] = 0.04
     environments = VecNormalize(make_vec_env(environment, NUM_ENVS), gamma=0.99)
     model = TRPO("MlpPolicy", environments, seed=0, device="cpu", **preset)
-    model.learn(NUM_ENVS * PRESET["n_steps"])  # what happens only once
+    model.learn(NUM_ENVS * PRESET["n_steps"])  # one-off costs
     start = time.perf_counter()
     before = model.num_timesteps
     model.learn(steps, reset_num_timesteps=False)

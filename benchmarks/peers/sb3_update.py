@@ -1,6 +1,6 @@
 """Time updates of sb3-contrib on random transitions: `sb3_update.py ROWS STARTED`.
 
-Prints one line of JSON: the median of five calls of `train`.
+Prints one line of JSON: the median seconds of five calls of `train`.
 """
 
 import json
@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 
 class Nothing(gymnasium.Env):
-    """Spaces and no more."""
+    """An environment that only has spaces."""
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (17,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (6,), np.float32)

@@ -1,10 +1,10 @@
 """Train until solved with sb3: `solve_sb3.py trpo|ppo ENVIRONMENT SEED GOAL STARTED`.
 
 Presets: https://github.com/DLR-RM/rl-baselines3-zoo, hyperparams/trpo.yml and ppo.yml.
-After every update 100 greedy episodes are played, off the clock. Prints one line of
-JSON: steps and seconds until their mean reached the goal, or null where the preset's
-own number of steps went by. With `inf` for a goal they are played at the end only, and
-the clocks tell of all steps.
+After every update 100 greedy episodes are played while the clocks stand still. Prints
+one line of JSON: the steps and seconds until their mean reached the goal, or null if
+that did not happen within the steps of the preset. With the goal `inf` they are played
+only at the end, and the seconds are those of all steps.
 """
 
 import json
@@ -12,7 +12,7 @@ import math
 import sys
 import time
 
-from judging import greedy_return
+from greedy_episodes import greedy_return
 from sb3_contrib import TRPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -60,7 +60,7 @@ PRESETS = {  # environments, steps, normalisation, options
 
 
 def greedy_of(model):
-    """Return what the model would do, greedily."""
+    """Return the greedy policy of a model, as a function."""
     normalize = model.get_vec_normalize_env()
 
     def act(observation):
@@ -70,8 +70,8 @@ def greedy_of(model):
     return act
 
 
-class Judge(BaseCallback):
-    """Stops the clock before each rollout, judges, and ends training when solved."""
+class Evaluation(BaseCallback):
+    """Evaluates before each rollout, off the clock, and ends training when solved."""
 
     def __init__(self, name, goal, started):
         super().__init__()
@@ -83,19 +83,19 @@ class Judge(BaseCallback):
 
     def _on_rollout_start(self):
         if self.goal < math.inf:
-            self.judge()
+            self.evaluate()
 
-    def judge(self):
-        """Play off the clock."""
+    def evaluate(self):
+        """Play greedy episodes off the clock."""
         now = time.time()
         if self.num_timesteps and not self.solved:
-            found = greedy_return(self.name, greedy_of(self.model))
-            if found >= self.goal or self.goal == math.inf:
+            greedy = greedy_return(self.name, greedy_of(self.model))
+            if greedy >= self.goal or self.goal == math.inf:
                 self.solved = {
                     "steps": self.num_timesteps,
                     "train_seconds": round(now - self.began - self.paused, 3),
                     "wall_seconds": round(now - self.started - self.paused, 3),
-                    "greedy": float(found),
+                    "greedy": float(greedy),
                 }
         self.paused += time.time() - now
 
@@ -111,11 +111,11 @@ def main(algorithm, name, seed, goal, started):
         environments = VecNormalize(environments, gamma=options.get("gamma", 0.99))
     kind = {"trpo": TRPO, "ppo": PPO}[algorithm]
     model = kind("MlpPolicy", environments, seed=seed, device="cpu", **options)
-    judge = Judge(name, goal, started)
-    model.learn(steps, callback=judge)
-    judge.judge()
-    nothing = {"steps": None, "train_seconds": None, "wall_seconds": None}
-    print(json.dumps(judge.solved or nothing))
+    evaluation = Evaluation(name, goal, started)
+    model.learn(steps, callback=evaluation)
+    evaluation.evaluate()
+    unsolved = {"steps": None, "train_seconds": None, "wall_seconds": None}
+    print(json.dumps(evaluation.solved or unsolved))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Train until solved with Tianshou: `solve_tianshou.py ENVIRONMENT SEED GOAL STARTED`.
 
-Values of its MuJoCo benchmark (examples/mujoco/mujoco_trpo.py), since it publishes none
-for classic control; discrete actions. After every update 100 greedy episodes are
-played, off the clock. Prints one line of JSON, as `solve_sb3.py` does.
+For environments with discrete actions. The values are those of Tianshou's MuJoCo
+benchmark (examples/mujoco/mujoco_trpo.py), since it publishes none for classic control.
+After every update 100 greedy episodes are played while the clocks stand still. Prints
+one line of JSON, as `solve_sb3.py` does.
 """
 
 import json
@@ -12,7 +13,7 @@ import time
 import gymnasium
 import numpy as np
 import torch
-from judging import greedy_return
+from greedy_episodes import greedy_return
 from tianshou.algorithm import TRPO
 from tianshou.algorithm.modelfree.reinforce import DiscreteActorPolicy
 from tianshou.algorithm.optim import AdamOptimizerFactory
@@ -31,7 +32,7 @@ def network(space):
 
 
 def greedy_of(policy, statistics):
-    """Return what the policy would do, greedily."""
+    """Return the greedy policy, as a function."""
 
     def act(observation):
         with torch.no_grad():
@@ -76,13 +77,13 @@ def main(name, seed, goal, started):
             algorithm.update(buffer=buffer, batch_size=None, repeat=1)
         collector.reset_buffer(keep_statistics=True)
         now = time.time()
-        found = greedy_return(name, greedy_of(policy, environments.get_obs_rms()))
-        if found >= goal:
+        greedy = greedy_return(name, greedy_of(policy, environments.get_obs_rms()))
+        if greedy >= goal:
             solved = {
                 "steps": int(steps),
                 "train_seconds": round(now - began - paused, 3),
                 "wall_seconds": round(now - started - paused, 3),
-                "greedy": float(found),
+                "greedy": float(greedy),
             }
             print(json.dumps(solved))
             return

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from helpers import assert_close, is_finite
 
-from trpo_jax.algorithm.advantages import advantages, rewards_to_go, standardize
+from trpo_jax.algorithm.advantages import advantages, standardize
+from trpo_jax.algorithm.returns import rewards_to_go
 
 estimate = jax.jit(advantages)
 to_go = jax.jit(rewards_to_go)

@@ -9,15 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_close, assert_identical, is_finite, linear_critic
+from helpers import (
+    assert_close,
+    assert_identical,
+    is_finite,
+    linear_critic,
+    linear_data,
+)
 
 from trpo_jax.algorithm import critic
-from trpo_jax.algorithm.critic import (
-    explained_variance,
-    fit_critic,
-    init_critic_optimizer,
-)
-from trpo_jax.solver.flat import all_finite
+from trpo_jax.algorithm.critic import fit_critic
+from trpo_jax.algorithm.masking import explained_variance
+from trpo_jax.solver.flat import all_finite, flatten
 
 ADAM = optax.scale_by_adam()
 DESCENT = optax.identity()  # plain gradient descent
@@ -50,7 +53,7 @@ def fit(
         apply,
         params,
         optimizer,
-        init_critic_optimizer(optimizer, params),
+        flatten(optimizer).init(params),
         observation,
         target,
         weight,
@@ -61,13 +64,6 @@ def fit(
 
 
 LINEAR = linear_critic()
-
-
-def linear_data(rows=64):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(rows, 3)).astype(np.float32)
-    slope, offset = np.array([1.0, -2.0, 0.5], np.float32), np.float32(3)
-    return x, x @ slope + offset, {"offset": offset, "slope": slope}
 
 
 def test_fits_a_linear_function():
@@ -132,7 +128,7 @@ def test_a_critic_that_keeps_an_axis_of_one_is_refused():
     def column(params, observation):
         return LINEAR.apply(params, observation)[..., None]
 
-    with pytest.raises(ValueError, match="one value a row"):
+    with pytest.raises(ValueError, match="one value for each row"):
         fit(jax.random.key(0), column, params, x, target)
 
 
@@ -214,7 +210,7 @@ def test_a_fit_that_is_not_finite_is_thrown_away(poison):
     x, target, _ = linear_data()
     target = jnp.asarray(target).at[7].set(poison)
     start = LINEAR.init(None, x[0])
-    optimizer_state = init_critic_optimizer(ADAM, start)
+    optimizer_state = flatten(ADAM).init(start)
     params, state, info = fit(
         jax.random.key(0),
         LINEAR.apply,
@@ -330,7 +326,7 @@ def test_all_finite():
 def test_without_a_row_of_weight_nothing_moves_not_even_by_momentum():
     target = jnp.arange(8.0)
     optimizer = optax.scale_by_adam()
-    params, state = jnp.ones(1), init_critic_optimizer(optimizer, jnp.ones(1))
+    params, state = jnp.ones(1), flatten(optimizer).init(jnp.ones(1))
 
     def fitted(params, state, weight):
         return fit_critic(

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, assert_identical, differ
-from test_critic import LINEAR, linear_data
+from helpers import assert_close, assert_identical, differ, linear_critic, linear_data
 
-from trpo_jax.algorithm.critic_gauss_newton import improve_critic
+from trpo_jax.algorithm.critic_gauss_newton import fit_critic_gauss_newton
 from trpo_jax.algorithm.subsampling import subsample_rows
+
+LINEAR = linear_critic()
 
 
 def noisy_linear_data(rows=64):
@@ -35,7 +36,7 @@ def kl_of(params, x, target, weight):
 
 def test_a_wide_region_holds_the_weighted_least_squares_solution():
     x, target, weight = noisy_linear_data()
-    params, info = improve_critic(
+    params, info = fit_critic_gauss_newton(
         jax.random.key(0), LINEAR.apply, START, x, target, weight,
         max_kl=10.0, damping=0.0,
     )  # fmt: skip
@@ -52,7 +53,7 @@ def test_a_wide_region_holds_the_weighted_least_squares_solution():
 @pytest.mark.parametrize("max_kl", [1e-3, 0.1])
 def test_a_narrow_region_is_gone_through_to_its_bound(max_kl):
     data = noisy_linear_data()
-    params, _ = improve_critic(
+    params, _ = fit_critic_gauss_newton(
         jax.random.key(0), LINEAR.apply, START, *data, max_kl=max_kl, damping=0.0
     )
     np.testing.assert_allclose(kl_of(params, *data), max_kl, rtol=1e-3)
@@ -67,9 +68,9 @@ def test_a_step_never_leaves_its_region_and_never_fits_worse(
     max_kl, damping, iterations
 ):
     x, target, weight = data = noisy_linear_data()
-    params, info = improve_critic(
+    params, info = fit_critic_gauss_newton(
         jax.random.key(0), LINEAR.apply, START, *data,
-        max_kl=max_kl, damping=damping, iterations=iterations,
+        max_kl=max_kl, damping=damping, cg_iterations=iterations,
     )  # fmt: skip
     assert kl_of(params, *data) <= max_kl * (1 + 1e-5)
     before, after = (
@@ -85,7 +86,7 @@ def test_rows_that_the_products_did_not_see_hold_the_bound_too(fraction):
     """One row in a thousand moves, and the sample of the metric misses it."""
     x = jnp.full(1000, 1e-3).at[-1].set(1)
     target, weight = jnp.full(1000, 3.0), jnp.ones(1000)
-    w, info = improve_critic(
+    w, info = fit_critic_gauss_newton(
         jax.random.key(0), lambda w, x: w * x, jnp.zeros(()), x, target, weight,
         max_kl=0.1, damping=0.0, fraction=fraction, max_backtracks=60,
     )  # fmt: skip
@@ -99,7 +100,7 @@ def test_rows_that_the_products_did_not_see_hold_the_bound_too(fraction):
 )
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        improve_critic(
+        fit_critic_gauss_newton(
             jax.random.key(0), LINEAR.apply, START, *noisy_linear_data(),
             **{"max_kl": 0.1, **wrong},
         )  # fmt: skip
@@ -109,8 +110,8 @@ def test_values_out_of_range_are_refused(wrong):
 def test_a_step_does_not_know_the_units_of_the_targets(damping):
     x, target, weight = noisy_linear_data()
     step = functools.partial(
-        improve_critic, jax.random.key(0), LINEAR.apply, observation=x, weight=weight,
-        max_kl=0.05, damping=damping,
+        fit_critic_gauss_newton, jax.random.key(0), LINEAR.apply, observation=x,
+        weight=weight, max_kl=0.05, damping=damping,
     )  # fmt: skip
     params, _ = step(params=START, target=target)
     scaled, _ = step(
@@ -122,7 +123,7 @@ def test_a_step_does_not_know_the_units_of_the_targets(damping):
 def test_a_fraction_of_the_rows_makes_the_metric_and_all_make_the_gradient():
     x, target, weight = noisy_linear_data()
     key = jax.random.key(0)
-    params, _ = improve_critic(
+    params, _ = fit_critic_gauss_newton(
         key, LINEAR.apply, START, x, target, weight,
         max_kl=10.0, damping=0.1, fraction=0.25,
     )  # fmt: skip
@@ -142,7 +143,7 @@ def test_a_fraction_of_the_rows_makes_the_metric_and_all_make_the_gradient():
 @pytest.mark.parametrize("size", [1e-18, 1e-9, 1e9])
 def test_errors_of_any_size_are_learnt_from(size):
     x, target, weight = noisy_linear_data()
-    params, info = improve_critic(
+    params, info = fit_critic_gauss_newton(
         jax.random.key(0), LINEAR.apply, LINEAR.init(None, x[0]), x, size * target,
         weight, max_kl=10.0, damping=0.0,
     )  # fmt: skip
@@ -152,7 +153,7 @@ def test_errors_of_any_size_are_learnt_from(size):
 
 def test_a_gradient_that_is_not_finite_is_told():
     x, target, weight = noisy_linear_data()
-    params, info = improve_critic(
+    params, info = fit_critic_gauss_newton(
         jax.random.key(0), lambda p, x: jnp.sqrt(p * x[:, 0] ** 2), jnp.zeros(()),
         x, target, weight, max_kl=0.1,
     )  # fmt: skip
@@ -162,7 +163,7 @@ def test_a_gradient_that_is_not_finite_is_told():
 
 def test_values_in_half_precision_are_taken():
     x, target, weight = noisy_linear_data()
-    params, info = improve_critic(
+    params, info = fit_critic_gauss_newton(
         jax.random.key(0), lambda p, x: LINEAR.apply(p, x).astype(jnp.bfloat16),
         START, x, target, weight, max_kl=0.1,
     )  # fmt: skip
@@ -182,7 +183,7 @@ def test_small_and_large_critics_are_stepped_alike_and_bounds_can_be_vmapped(wid
     bounds = jnp.array([1e-3, 1e-2])
     step = jax.jit(
         jax.vmap(
-            lambda bound: improve_critic(
+            lambda bound: fit_critic_gauss_newton(
                 jax.random.key(0), apply, jnp.zeros(width), x, target, weight,
                 max_kl=bound, damping=0.0,
             )[0]
@@ -201,7 +202,7 @@ def test_a_step_ignores_rows_of_weight_zero(garbage):
     x, target, _ = noisy_linear_data(16)
     weight = jnp.ones(16).at[3].set(0)
     clean, dirty = (
-        improve_critic(
+        fit_critic_gauss_newton(
             jax.random.key(0), LINEAR.apply, START, x,
             jnp.asarray(target).at[3].set(content), weight, max_kl=0.1,
         )
@@ -214,7 +215,7 @@ def test_a_step_ignores_rows_of_weight_zero(garbage):
 def test_a_step_that_is_not_finite_is_thrown_away(poison):
     x, target, weight = noisy_linear_data()
     target = jnp.asarray(target).at[weight.argmax()].set(poison)
-    params, info = improve_critic(
+    params, info = fit_critic_gauss_newton(
         jax.random.key(0), LINEAR.apply, START, x, target, weight, max_kl=0.1
     )
     assert not info.accepted
@@ -225,7 +226,7 @@ def test_a_step_that_is_not_finite_is_thrown_away(poison):
 def test_without_an_error_or_a_row_of_weight_no_step_is_taken(weight):
     x, _, _ = noisy_linear_data()
     target = LINEAR.apply(START, x)
-    params, _ = improve_critic(
+    params, _ = fit_critic_gauss_newton(
         jax.random.key(0), LINEAR.apply, START, x, target, jnp.full(64, weight),
         max_kl=0.1,
     )  # fmt: skip
@@ -234,8 +235,8 @@ def test_without_an_error_or_a_row_of_weight_no_step_is_taken(weight):
 
 def test_a_step_refuses_a_critic_that_keeps_an_axis_of_one():
     x, target, weight = noisy_linear_data()
-    with pytest.raises(ValueError, match="one value a row"):
-        improve_critic(
+    with pytest.raises(ValueError, match="one value for each row"):
+        fit_critic_gauss_newton(
             jax.random.key(0), lambda p, x: LINEAR.apply(p, x)[:, None], START,
             x, target, weight, max_kl=0.1,
         )  # fmt: skip

@@ -7,11 +7,16 @@ import pytest
 from helpers import Clock, assert_close, assert_identical, softmax_agent
 
 from trpo_jax.agent.normalization import normalize_observation
-from trpo_jax.algorithm.critic import explained_variance
-from trpo_jax.algorithm.estimation import value_rollout, value_wanted
+from trpo_jax.algorithm.estimation import (
+    bootstrap_values,
+    estimate_advantages,
+    fill_missing_values,
+)
+from trpo_jax.algorithm.initialization import init
+from trpo_jax.algorithm.masking import explained_variance
 from trpo_jax.algorithm.rollout import collect
-from trpo_jax.algorithm.trpo import Config, init
-from trpo_jax.algorithm.update import estimate_advantages, update
+from trpo_jax.algorithm.trpo import update, update_from_batch
+from trpo_jax.config import Config
 
 AGENT, CLOCK, STEPS, ENVS = softmax_agent(), Clock(), 40, 3
 
@@ -49,7 +54,8 @@ def test_values_led_to_are_those_of_valuing_every_row(collected, change, bootstr
     state, rollout = collected
     rollout = change(rollout)
     config = Config(num_envs=ENVS, bootstrap_truncated=bootstrap)
-    _, _, here, there, terminated, _ = value_rollout(state, rollout, AGENT, config)
+    _, transitions = bootstrap_values(state, rollout, AGENT, config)
+    _, here, there, terminated, _ = transitions
     valid = np.asarray(rollout.weight) > 0
     asked = valid & ~np.asarray(terminated)
     assert asked.sum() > 50
@@ -65,7 +71,7 @@ def test_rows_that_do_not_follow_each_other_are_valued_by_themselves(collected):
     state, rollout = collected
     order = np.random.default_rng(2).permutation(STEPS)
     shuffled = jax.tree.map(lambda x: x[order] if jnp.ndim(x) else x, rollout)
-    _, _, _, there, terminated, _ = value_rollout(state, shuffled, AGENT, Config())
+    _, (_, _, there, terminated, _) = bootstrap_values(state, shuffled, AGENT, Config())
     asked = ~np.asarray(terminated)
     assert_close(
         np.asarray(there)[asked], all_values(state, shuffled.next_observation)[asked]
@@ -81,7 +87,7 @@ def test_few_rows_are_valued_twice(collected):
         return AGENT.critic.apply(params, observation)
 
     agent = AGENT._replace(critic=AGENT.critic._replace(apply=apply))
-    jax.block_until_ready(value_rollout(state, rollout, agent, Config()))
+    jax.block_until_ready(bootstrap_values(state, rollout, agent, Config()))
     jax.effects_barrier()
     again = int(np.sum(np.asarray(rollout.truncated)[:-1])) + ENVS
     a_pass = -(-STEPS * ENVS // 16)
@@ -110,7 +116,7 @@ def test_observations_may_be_trees_with_integers(collected):
         )
     )
     free = state.replace(normalizer=state.normalizer.replace(observation=None))
-    _, _, _, there, terminated, _ = value_rollout(free, tree, both, Config())
+    _, (_, _, there, terminated, _) = bootstrap_values(free, tree, both, Config())
     asked = ~np.asarray(terminated)
     expected = both.critic.apply(state.critic_params, tree.next_observation)
     assert_close(np.asarray(there)[asked], np.asarray(expected)[asked])
@@ -119,7 +125,7 @@ def test_observations_may_be_trees_with_integers(collected):
 def test_one_step_of_each_environment(collected):
     state, rollout = collected
     one = jax.tree.map(lambda x: x[:1] if jnp.ndim(x) else x, rollout)
-    _, _, _, there, _, _ = value_rollout(state, one, AGENT, Config())
+    _, (_, _, there, _, _) = bootstrap_values(state, one, AGENT, Config())
     assert_close(there, all_values(state, one.next_observation))
 
 
@@ -127,7 +133,7 @@ def test_broken_rows_that_nothing_needs_still_show(collected):
     state, rollout = collected
     t, b = np.argwhere(~np.asarray(rollout.terminated | rollout.truncated))[5]
     broken = rollout.next_observation.at[t, b, 0].set(jnp.nan)
-    *_, there, _, _ = value_rollout(
+    _, (_, _, there, _, _) = bootstrap_values(
         state, rollout.replace(next_observation=broken), AGENT, Config()
     )
     assert not np.isfinite(np.asarray(there)[t, b])
@@ -140,7 +146,7 @@ def test_only_the_rows_that_are_wanted_are_filled(share, shape):
     rng = np.random.default_rng(0)
     wanted = rng.random(shape) < share
     values, x = rng.normal(size=(2, *shape)).astype(np.float32)
-    found = jax.jit(lambda *a: value_wanted(*a[:2], lambda x: 3 * x["x"], a[2]))(
+    found = jax.jit(lambda *a: fill_missing_values(*a[:2], lambda x: 3 * x["x"], a[2]))(
         values, wanted, {"x": x}
     )
     assert_identical(found, np.where(wanted, 3 * x, values))
@@ -150,7 +156,9 @@ def test_filling_is_mapped_over_agents_that_want_more_and_less():
     rng = np.random.default_rng(1)
     wanted = rng.random((3, 32, 4)) < np.array([0, 0.1, 0.9])[:, None, None]
     values, x = rng.normal(size=(2, 3, 32, 4)).astype(np.float32)
-    found = jax.vmap(lambda *a: value_wanted(*a[:2], jnp.sin, a[2]))(values, wanted, x)
+    found = jax.vmap(lambda *a: fill_missing_values(*a[:2], jnp.sin, a[2]))(
+        values, wanted, x
+    )
     assert_close(found, np.where(wanted, np.sin(x), values))
 
 
@@ -161,8 +169,8 @@ def test_the_explained_variance_of_an_update_is_that_of_its_own_critic(collected
     expected = explained_variance(
         all_values(state, rollout.observation), batch.value_target, batch.weight
     )
-    for given in (rollout, batch):
-        _, info = update(state, given, AGENT, config)
+    for learn, given in ((update, rollout), (update_from_batch, batch)):
+        _, info = learn(state, given, AGENT, config)
         np.testing.assert_allclose(info.critic.explained_variance, expected, rtol=1e-4)
 
 
@@ -173,5 +181,5 @@ def test_a_critic_of_another_shape_is_refused(collected):
             apply=lambda params, x: jnp.zeros((*x.shape[:2], 1))
         )
     )
-    with pytest.raises(ValueError, match="one value a row"):
-        value_rollout(state, rollout, wide, Config())
+    with pytest.raises(ValueError, match="one value for each row"):
+        bootstrap_values(state, rollout, wide, Config())

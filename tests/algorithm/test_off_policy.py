@@ -15,15 +15,17 @@ from trpo_jax.agent.distributions import Categorical
 from trpo_jax.agent.networks import Agent, Network, mlp_agent
 from trpo_jax.agent.normalization import Normalizer, normalize_observation
 from trpo_jax.algorithm.advantages import advantages
+from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.off_policy import (
-    combine,
+    concatenate_batches,
     estimate_off_policy_advantages,
     shrink_max_kl,
     v_trace,
 )
 from trpo_jax.algorithm.rollout import Rollout, collect
-from trpo_jax.algorithm.trpo import Config, init
-from trpo_jax.algorithm.update import absorb_statistics, estimate_advantages, update
+from trpo_jax.algorithm.trpo import update, update_from_batch, update_statistics
+from trpo_jax.config import Config
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.tabular import TabularEnvironment
 
@@ -124,14 +126,14 @@ def test_data_of_the_policy_itself_give_the_batch_of_an_ordinary_update():
     agent, config, state, rollout = started()
     actual = estimate_off_policy_advantages(state, rollout, agent, config)
     expected = estimate_advantages(state, rollout, agent, config)
-    np.testing.assert_allclose(actual.importance, 1, rtol=1e-5)
-    assert_close(actual.replace(importance=None), expected, 1e-4, 1e-5)
+    np.testing.assert_allclose(actual.importance_ratio, 1, rtol=1e-5)
+    assert_close(actual.replace(importance_ratio=None), expected, 1e-4, 1e-5)
     # Exactly once the log-probabilities are: acting and learning round differently.
     policy = agent.policy.apply(state.policy_params, rollout.observation)
     exact = rollout.replace(log_prob=policy.log_prob(rollout.action))
     actual = estimate_off_policy_advantages(state, exact, agent, config)
-    assert jnp.all(actual.importance == 1)
-    assert_close(actual.replace(importance=None), expected, 1e-6, 1e-6)
+    assert jnp.all(actual.importance_ratio == 1)
+    assert_close(actual.replace(importance_ratio=None), expected, 1e-6, 1e-6)
 
 
 def test_rows_of_weight_zero_may_hold_anything():
@@ -173,8 +175,10 @@ def test_what_the_current_policy_never_does_is_no_poison():
         normalizer=Normalizer(None, None, None),
     )  # fmt: skip
     batch = estimate_off_policy_advantages(state, rollout, agent, Config())
-    assert all(jnp.all(jnp.isfinite(x)) for x in (batch.importance, batch.advantage))
-    rows = batch.rows()
+    assert all(
+        jnp.all(jnp.isfinite(x)) for x in (batch.importance_ratio, batch.advantage)
+    )
+    rows = batch.flatten()
     surrogate = rows.surrogate(
         Categorical(forbidding[rows.observation]), standardized=True
     )
@@ -332,7 +336,9 @@ def test_without_a_critic_all_three_clips_matter(clip):
     # Of (π/β) Â ∇log π the part that belongs to each state and action.
     each = np.zeros((first.weight.size, *policy.shape))
     rows = np.arange(first.weight.size)
-    each[rows, first.observation, first.action] = first.importance * first.advantage
+    each[rows, first.observation, first.action] = (
+        first.importance_ratio * first.advantage
+    )
     mean, error = each.mean(0), each.std(0) / np.sqrt(len(each))
     start = np.bincount(first.observation, minlength=len(policy)) / len(rows)
     truth = start[:, None] * np.asarray(policy * theory.action_value(mdp, policy))
@@ -356,11 +362,15 @@ def test_combining_weighs_batches():
     agent, config, state, rollout = started()
     batch = estimate_advantages(state, rollout, agent, config)
     half = jax.tree.map(lambda leaf: leaf[:32], batch)
-    both = combine([half, jax.tree.map(lambda leaf: leaf[32:], batch)], [1.0, 1.0])
-    assert_close(both.replace(importance=None), batch)
-    first = combine([half, half.replace(advantage=-half.advantage)], [0.5, 0.0])
-    alone, _ = update(state, half, agent, config)
-    with_nothing, _ = update(state, first, agent, config)
+    both = concatenate_batches(
+        [half, jax.tree.map(lambda leaf: leaf[32:], batch)], [1.0, 1.0]
+    )
+    assert_close(both.replace(importance_ratio=None), batch)
+    first = concatenate_batches(
+        [half, half.replace(advantage=-half.advantage)], [0.5, 0.0]
+    )
+    alone, _ = update_from_batch(state, half, agent, config)
+    with_nothing, _ = update_from_batch(state, first, agent, config)
     assert_close(alone.policy_params, with_nothing.policy_params, 1e-3, 1e-5)
 
 
@@ -369,11 +379,18 @@ def test_a_weight_of_three_is_a_batch_that_is_there_three_times():
     batch = estimate_advantages(state, rollout, agent, config)
     first = jax.tree.map(lambda leaf: leaf[:16], batch)
     second = jax.tree.map(lambda leaf: leaf[16:48], batch)
-    weighted, _ = update(state, combine([first, second], [0.5, 1.5]), agent, config)
-    repeated, _ = update(
-        state, combine([first, second, second, second], [1.0] * 4), agent, config
+    weighted, _ = update_from_batch(
+        state, concatenate_batches([first, second], [0.5, 1.5]), agent, config
     )
-    plain, _ = update(state, combine([first, second], [1.0, 1.0]), agent, config)
+    repeated, _ = update_from_batch(
+        state,
+        concatenate_batches([first, second, second, second], [1.0] * 4),
+        agent,
+        config,
+    )
+    plain, _ = update_from_batch(
+        state, concatenate_batches([first, second], [1.0, 1.0]), agent, config
+    )
     assert_close(weighted.policy_params, repeated.policy_params, 1e-2, 1e-5)
     assert differ(weighted.policy_params, plain.policy_params)
 
@@ -383,7 +400,7 @@ def test_combining_needs_a_weight_a_batch(count):
     agent, config, state, rollout = started()
     batch = estimate_advantages(state, rollout, agent, config)
     with pytest.raises(ValueError, match=f"{count[0]} batches and {count[1]} weights"):
-        combine([batch] * count[0], [1.0] * count[1])
+        concatenate_batches([batch] * count[0], [1.0] * count[1])
 
 
 def test_an_update_from_stale_data_keeps_the_region_around_the_current_policy():
@@ -393,7 +410,7 @@ def test_an_update_from_stale_data_keeps_the_region_around_the_current_policy():
     staleness = moved.iteration - rollout.policy_version
     assert int(staleness) == 1
     near = shrink_max_kl(config, staleness)
-    again, info = update(moved, batch, agent, near)
+    again, info = update_from_batch(moved, batch, agent, near)
     assert bool(info.policy.search.accepted)
     old, new = (
         agent.policy.apply(
@@ -404,5 +421,5 @@ def test_an_update_from_stale_data_keeps_the_region_around_the_current_policy():
     )
     assert jnp.mean(old.kl(new)) <= 0.005 * 1.01
     assert differ(
-        absorb_statistics(again, rollout, config).normalizer, again.normalizer
+        update_statistics(again, rollout, config).normalizer, again.normalizer
     )

@@ -9,8 +9,9 @@ import pytest
 from helpers import Clock, assert_close, assert_identical, differ, softmax_agent
 
 from trpo_jax.agent.normalization import Moments
+from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.rollout import Rollout, collect
-from trpo_jax.algorithm.trpo import Config, init
+from trpo_jax.config import Config
 
 STEPS, BATCH = 7, 3
 CLOCK, AGENT = Clock(), softmax_agent()

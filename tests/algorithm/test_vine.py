@@ -1,5 +1,6 @@
 """Branches: which states they start from, what they add up, and what it estimates."""
 
+import dataclasses
 import functools
 
 import jax
@@ -19,17 +20,21 @@ from trpo_jax import theory
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.networks import Agent, Network, mlp_agent
 from trpo_jax.agent.normalization import Moments, init_moments, init_normalizer
-from trpo_jax.algorithm.batch import Batch, VineBatch
-from trpo_jax.algorithm.rollout import Snapshots, collect, collect_with_snapshots
+from trpo_jax.algorithm.batch import Batch
+from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.initialization import init
+from trpo_jax.algorithm.rollout import collect
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.trpo import Config, init, train_step
-from trpo_jax.algorithm.update import estimate_advantages, update
+from trpo_jax.algorithm.trpo import train_step, update_from_batch
 from trpo_jax.algorithm.vine import (
-    branch_values,
     collect_vine,
-    follow_branches,
+    collect_with_snapshots,
     propose_actions,
+    tries_every_action,
 )
+from trpo_jax.algorithm.vine_batch import VineBatch
+from trpo_jax.algorithm.vine_branches import Snapshots, branch_values, follow_branches
+from trpo_jax.config import Config
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.environments.tabular import TabularEnvironment
@@ -195,7 +200,9 @@ def branches(copies, **values):
 @pytest.mark.parametrize("common", [True, False])
 def test_action_values_are_unbiased(common):
     mdp, logits = process()
-    estimates = np.asarray(branches(4000, vine_steps=6, common_random_numbers=common))
+    estimates = np.asarray(
+        branches(4000, vine_steps=6, vine_common_random_numbers=common)
+    )
     error = estimates.std(axis=1) / np.sqrt(4000)
     truth = theory.action_value(mdp, jax.nn.softmax(logits))
     assert np.all(np.abs(estimates.mean(axis=1) - truth) < 5 * error + 1e-5)
@@ -224,7 +231,7 @@ def test_common_random_numbers_are_common():
     def estimates(common):
         config = Config(
             num_envs=8, sampling="vine", vine_states=8, vine_steps=5,
-            common_random_numbers=common, **PLAIN,
+            vine_common_random_numbers=common, **PLAIN,
         )  # fmt: skip
         return values_of(
             jax.random.key(0), state_of(logits, jnp.zeros(4)), TabularEnvironment(mdp),
@@ -238,8 +245,8 @@ def test_common_random_numbers_are_common():
 
 
 def test_common_random_numbers_make_differences_of_actions_steadier():
-    common = np.asarray(branches(4000, vine_steps=6, common_random_numbers=True))
-    own = np.asarray(branches(4000, vine_steps=6, common_random_numbers=False))
+    common = np.asarray(branches(4000, vine_steps=6, vine_common_random_numbers=True))
+    own = np.asarray(branches(4000, vine_steps=6, vine_common_random_numbers=False))
     spread = [np.var(x[..., 0] - x[..., 1], axis=1).mean() for x in (common, own)]
     assert spread[0] < spread[1]
 
@@ -250,25 +257,21 @@ def test_common_random_numbers_make_differences_of_actions_steadier():
 def test_a_small_set_is_tried_completely():
     policy = Categorical(jnp.zeros((2, 3, 4)))
     for tried in (4, 9):
-        config = Config(vine_actions=tried)
-        action, _, every = propose_actions(
-            jax.random.key(0), policy, Discrete(4), config
-        )
-        assert every
+        config = Config(sampling="vine", vine_actions=tried)
+        action, _ = propose_actions(jax.random.key(0), policy, Discrete(4), config)
+        assert tries_every_action(Discrete(4), config)
         assert_identical(action, jnp.broadcast_to(jnp.arange(4), (2, 3, 4)))
 
 
 @pytest.mark.parametrize("proposal", ["policy", "uniform"])
 def test_proposals_have_their_probabilities(proposal):
     logits = jnp.broadcast_to(jnp.array([0.0, 1.0, 2.0]), (40, 50, 3))
-    action, log_prob, every = propose_actions(
-        jax.random.key(0),
-        Categorical(logits),
-        Discrete(3),
-        Config(vine_actions=2, vine_proposal=proposal),
+    config = Config(sampling="vine", vine_actions=2, vine_proposal=proposal)
+    action, log_prob = propose_actions(
+        jax.random.key(0), Categorical(logits), Discrete(3), config
     )
     assert action.shape == log_prob.shape == (40, 50, 2)
-    assert not every
+    assert not tries_every_action(Discrete(3), config)
     p = np.full(3, 1 / 3) if proposal == "uniform" else jax.nn.softmax(logits[0, 0])
     share = np.bincount(np.asarray(action).ravel(), minlength=3) / 4000
     np.testing.assert_allclose(share, p, atol=0.04)
@@ -277,16 +280,17 @@ def test_proposals_have_their_probabilities(proposal):
 
 def test_continuous_actions_come_from_the_policy():
     policy = DiagonalGaussian(jnp.zeros((2, 3, 5)), jnp.zeros((2, 3, 5)))
-    action, log_prob, every = propose_actions(
-        jax.random.key(0), policy, Box.uniform((5,)), Config(vine_actions=4)
+    config = Config(sampling="vine", vine_actions=4)
+    action, log_prob = propose_actions(
+        jax.random.key(0), policy, Box.uniform((5,)), config
     )
     assert action.shape == (2, 3, 4, 5)
-    assert not every
+    assert not tries_every_action(Box.uniform((5,)), config)
     assert_close(log_prob[:, :, 1], policy.log_prob(action[:, :, 1]))
     with pytest.raises(ValueError, match="vine_proposal must be 'policy' for continu"):
         propose_actions(
             jax.random.key(0), policy, Box.uniform((5,)),
-            Config(vine_proposal="uniform"),
+            dataclasses.replace(config, vine_proposal="uniform"),
         )  # fmt: skip
 
 
@@ -302,7 +306,7 @@ def one_state(key, logits, proposal, num_actions, q):
         action_value=q[action],
         proposal_log_prob=jax.nn.log_softmax(proposal)[action],
         weight=jnp.ones(1),
-        lesson=None,
+        critic_batch=None,
     )
 
 
@@ -321,7 +325,7 @@ def test_all_actions_give_the_exact_local_return_and_gradient(x64):
         action_value=theory.action_value(mdp, policy),
         proposal_log_prob=jnp.zeros((4, 3)),
         weight=rho,
-        lesson=None,
+        critic_batch=None,
         every_action=True,
     )
     surrogate = batch.surrogate(Categorical(jnp.log(policy)), standardized=False)
@@ -345,7 +349,9 @@ def test_the_self_normalised_estimator_has_its_known_bias():
 
     def estimate(key):
         batch = one_state(key, target, proposal, k, q)
-        return jnp.sum(batch.share(Categorical(target[None])) * batch.action_value)
+        return jnp.sum(
+            batch.action_weight(Categorical(target[None])) * batch.action_value
+        )
 
     estimates = jax.jit(jax.vmap(estimate))(jax.random.split(jax.random.key(0), 40_000))
     bias = -jnp.sum(beta * (pi / beta) ** 2 * (q - truth)) / k
@@ -363,11 +369,13 @@ def test_shares_by_hand():
         action_value=jnp.array([[1.0, 5.0]]),
         proposal_log_prob=jnp.log(jnp.array([[0.25, 0.25]])),
         weight=jnp.ones(1),
-        lesson=None,
+        critic_batch=None,
     )
-    np.testing.assert_allclose(batch.share(policy), [[0.25, 0.75]], rtol=1e-6)
+    np.testing.assert_allclose(batch.action_weight(policy), [[0.25, 0.75]], rtol=1e-6)
     np.testing.assert_allclose(
-        batch.replace(every_action=True).share(policy), [[0.25, 0.75]], rtol=1e-6
+        batch.replace(every_action=True).action_weight(policy),
+        [[0.25, 0.75]],
+        rtol=1e-6,
     )
     other = Categorical(jnp.log(jnp.array([[0.5, 0.5]])))
     gain = batch.surrogate(policy, standardized=False)
@@ -386,7 +394,7 @@ def test_equal_action_values_are_no_gradient(level, every, standardized):
         action_value=jnp.full((50, 3), level),
         proposal_log_prob=jnp.log(jnp.full((50, 3), 0.3)),
         weight=jnp.ones(50),
-        lesson=None,
+        critic_batch=None,
         every_action=every,
     )
     surrogate = batch.surrogate(Categorical(logits), standardized=standardized)
@@ -403,7 +411,7 @@ def test_what_the_policy_forbids_does_not_count(every):
         action_value=jnp.array([[1.0, 2.0, jnp.nan], [1.0, 2.0, 3.0]]),
         proposal_log_prob=jnp.log(jnp.full((2, 3), 1 / 3)),
         weight=jnp.ones(2),
-        lesson=None,
+        critic_batch=None,
         every_action=every,
     )
     surrogate = batch.surrogate(Categorical(logits), standardized=True)
@@ -413,19 +421,19 @@ def test_what_the_policy_forbids_does_not_count(every):
 
 
 def test_rows_of_weight_zero_may_hold_anything():
-    lesson = Batch(jnp.ones((1, 2)), jnp.ones((1, 2)), *[jnp.ones((1, 2))] * 3)
+    critic_batch = Batch(jnp.ones((1, 2)), jnp.ones((1, 2)), *[jnp.ones((1, 2))] * 3)
     batch = VineBatch(
         observation=jnp.ones((3, 2, 4)),
         action=jnp.zeros((3, 2, 2), jnp.int32),
         action_value=jnp.ones((3, 2, 2)).at[1, 0].set(jnp.nan),
         proposal_log_prob=jnp.zeros((3, 2, 2)),
         weight=jnp.ones((3, 2)).at[1, 0].set(0.0),
-        lesson=lesson,
+        critic_batch=critic_batch,
     )
-    rows = batch.rows()
+    rows = batch.flatten()
     assert rows.action_value.shape == (6, 2)
     assert jnp.all(rows.action_value[2] == 0)
-    assert rows.lesson.advantage.shape == (2,)
+    assert rows.critic_batch.advantage.shape == (2,)
 
 
 def test_rewards_are_scaled_and_observations_normalised():
@@ -458,13 +466,13 @@ def test_rewards_are_scaled_and_observations_normalised():
 
 
 @pytest.mark.parametrize("name", ["probe:policy", "probe:continuous"])
-@pytest.mark.parametrize("divergence", ["mean_kl", "max_kl"])
-def test_a_vine_learns(name, divergence):
+@pytest.mark.parametrize("constraint", ["mean", "max"])
+def test_a_vine_learns(name, constraint):
     environment = make_environment(name)
     agent = mlp_agent(environment.observation_space, environment.action_space)
     config = Config(
         num_envs=8, num_steps=16, sampling="vine", vine_states=8, vine_steps=2,
-        divergence=divergence, max_kl=0.02,
+        kl_constraint=constraint, max_kl=0.02,
     )  # fmt: skip
 
     @jax.jit
@@ -494,12 +502,17 @@ def test_the_critic_learns_from_the_trunk_as_on_a_single_path():
     def run(key):
         state = init(key, environment, agent, config)
         after, rollout, batch = collect_vine(state, environment, agent, config)
-        lesson = estimate_advantages(state, rollout, agent, config)
-        return after, batch, lesson, update(after, batch, agent, config)
+        critic_batch = estimate_advantages(state, rollout, agent, config)
+        return (
+            after,
+            batch,
+            critic_batch,
+            update_from_batch(after, batch, agent, config),
+        )
 
-    state, batch, lesson, (updated, info) = run(jax.random.key(0))
+    state, batch, critic_batch, (updated, info) = run(jax.random.key(0))
     assert batch.action_value.shape == (8, 4, 2)
-    assert_close(batch.lesson, lesson)
+    assert_close(batch.critic_batch, critic_batch)
     assert bool(info.critic.accepted)
     assert bool(info.policy.search.accepted)
     assert_identical(updated.normalizer, state.normalizer)  # for the caller to do
@@ -517,9 +530,12 @@ def test_every_step_of_the_simulator_is_counted():
     [
         (
             {"vine_actions": 1},
-            "vine_actions must be >= 2, to have something to compare",
+            "vine_actions must be >= 2, so that there is something",
         ),
-        ({"training_time_limit": 9}, "training_time_limit must be 0 where a vine"),
+        (
+            {"training_time_limit": 9},
+            "training_time_limit must be 0 with sampling vine",
+        ),
         ({"vine_states": 129}, "vine_states must be <= num_steps; got 129 with"),
         ({"vine_steps": 2**27}, r"must be < 2\*\*31; got 16 x 8 x 4 x 134217728"),
         (
@@ -545,9 +561,9 @@ def test_the_products_have_as_many_rows_as_on_a_single_path():
         return collect_vine(init(key, Clock(), agent, config), Clock(), agent, config)
 
     _, _, batch = jax.eval_shape(collected, jax.random.key(0))
-    rows = jax.eval_shape(VineBatch.rows, batch)
+    rows = jax.eval_shape(VineBatch.flatten, batch)
     assert rows.weight.shape == (20,)
     tenth, half = Config(fisher_fraction=0.1), Config(fisher_fraction=0.5)
-    assert rows.fraction_in_products(tenth) == 0.4  # 8 of 20, as 8 of 80
-    assert rows.fraction_in_products(half) == rows.fraction_in_products(Config()) == 1
-    assert rows.lesson.fraction_in_products(tenth) == 0.1
+    assert rows.fisher_fraction(tenth) == 0.4  # 8 of 20, as 8 of 80
+    assert rows.fisher_fraction(half) == rows.fisher_fraction(Config()) == 1
+    assert rows.critic_batch.fisher_fraction(tenth) == 0.1

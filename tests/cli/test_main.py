@@ -19,28 +19,19 @@ from scipy.stats import trim_mean
 
 import trpo_jax
 from trpo_jax.cli import main
-from trpo_jax.config import Config, NetworkConfig
+from trpo_jax.config import Config, NetworkConfig, RunConfig
+from trpo_jax.config.fields import replace_options
 from trpo_jax.runs import output_paths, plan, self_check
 from trpo_jax.runs.presets import PRESETS, preset_of
 
 HEAVY = ("jax", "flax", "optax", "gymnax", "matplotlib", "safetensors")
-RUN_FLAGS = (
-    "--total-steps",
-    "--seeds",
-    "--seed",
-    "--output-dir",
-    "--evaluation-episodes",
-    "--checkpoint-every",
-    "--keep",
-    "--on-checkpoint-error",
-    "--simulator-timeout",
-    "--config-file",
-)
 
 
 def flag_of(field):
     return "--" + field.name.replace("_", "-")
 
+
+RUN_FLAGS = ("--config-file", *map(flag_of, dataclasses.fields(RunConfig)))
 
 HYPER_PARAMETERS = [
     field for kind in (Config, NetworkConfig) for field in dataclasses.fields(kind)
@@ -120,11 +111,11 @@ BAD_VALUES = [
             ("nowhere.toml", ["No such file"]),
             ("files", [".toml or .json"]),
             ("files/values.yaml", [".toml or .json"]),
-            ("files/broken.toml", ["cannot be read as values"]),
-            ("files/broken.json", ["cannot be read as values"]),
-            ("files/binary.toml", ["cannot be read as values"]),
+            ("files/broken.toml", ["cannot be read as options"]),
+            ("files/broken.json", ["cannot be read as options"]),
+            ("files/binary.toml", ["cannot be read as options"]),
             ("files/list.json", ["no names with values"]),
-            ("files/deep.json", ["cannot be read as values"]),
+            ("files/deep.json", ["cannot be read as options"]),
             ("files/twice.toml", ["max_kl is there twice"]),
             ("files/twice.json", ["holds a name twice"]),
             ("files/large.json", ["larger than"]),
@@ -132,13 +123,22 @@ BAD_VALUES = [
     ],
     (["--config-file", "files/unknown.toml"], ["'max_kll'", "nearest: 'max_kl'"]),
     (["--config-file", "files/run.toml"], ["'total-step'", "nearest: 'total_steps'"]),
-    (["--config-file", "files/table.toml"], ["no table nets", "config, network"]),
+    (["--config-file", "files/table.toml"], ["no table nets", "run, config, network"]),
     (["--config-file", "files/range.toml"], ["max_kl must be", "> 0", "-1"]),
     (["--config-file", "files/type.json"], ["seeds must be an integer", "'two'"]),
     (["--config-file", "files/path.json"], ["output_dir must be the name", "3"]),
     (["--total-steps", "100"], ["--total-steps must be", "= 1024", "100"]),
     (["--total-steps", "1e5"], ["--total-steps", "must be an integer", "1e5"]),
     (["--max-kll", "0.1"], ["--max-kll", "nearest: --max-kl"]),
+    (["--method", "trpo"], ["--method is now --step-rule, trust_region"]),
+    (["--max-kl-final", "0.1"], ["is now --final-max-kl, a value in nats"]),
+    (["--no-common-random-numbers"], ["is now --vine-common-random-numbers"]),
+    (["--step-rule", "trpo"], ["--step-rule must be one of trust_region", "'trpo'"]),
+    (
+        ["--critic-method", "gauss_newton", "--critic-epochs", "3"],
+        ["--critic-epochs is used with critic_method adam only; got 3"],
+    ),
+    (["--scale-reward=1"], ["--scale-reward takes no value", "'1'"]),
     (["--max_kl", "0"], ["--max_kl", "nearest: --max-kl"]),
     (["--no-scale-rewrd"], ["--no-scale-rewrd", "nearest: --no-scale-reward"]),
     (["--output-dir", "busy"], ["--output-dir", "new or empty", "'busy'"]),
@@ -341,20 +341,31 @@ def test_a_file_of_options_is_over_the_preset_and_under_what_is_given(tmp_path):
     )
     line = ["train", "Acrobot-v1", "--config-file", str(path), "--max-kl", "0.2"]
     command, preset = main._parse(line), preset_of("gymnax:Acrobot-v1")
-    assert (command.seeds, command.total_steps) == (2, preset.total_steps)
+    run = command.run
+    assert (run.seeds, run.total_steps) == (2, preset.total_steps)
     assert command.config == dataclasses.replace(
         preset.config, max_kl=0.2, cg_damping=0.3
     )
     assert command.network == dataclasses.replace(preset.network, hidden_sizes=(8, 8))
 
 
-def test_a_run_can_be_repeated_from_its_own_description(tmp_path):
+@pytest.mark.parametrize("critic_method", ["adam", "gauss_newton"])
+def test_a_run_can_be_repeated_from_its_own_description(critic_method, tmp_path):
     values = {"seeds": 3, "max_kl": 0.5, "hidden_sizes": (8,), "total_steps": 99_999}
+    values["critic_method"] = critic_method
     before = plan.make_plan("Acrobot-v1", **values)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(before.as_json() | {"versions": {"jax": "0.1"}}))
     line = ["train", "Acrobot-v1", "--config-file", str(path)]
     assert main._plan(main._parse(line)) == before
+
+
+def test_a_mode_that_is_given_replaces_what_the_preset_had_for_another():
+    line = ["train", "Acrobot-v1", "--critic-method", "gauss_newton"]
+    config = preset_of("gymnax:Acrobot-v1").config
+    assert config.critic_epochs != Config().critic_epochs
+    expected = replace_options(config, critic_method="gauss_newton")
+    assert main._parse(line).config == expected
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]], ids=str)
@@ -406,7 +417,7 @@ def test_presets_are_listed_with_steps_and_source(capsys):
 
 
 @pytest.mark.parametrize("argv", [["presets"], ["train", "--help"]], ids=" ".join)
-def test_a_reader_that_stops_reading_gets_no_complaint(argv):
+def test_a_reader_that_stops_reading_gets_no_message(argv):
     process = subprocess.Popen(
         [sys.executable, "-m", "trpo_jax", *argv],
         stdout=subprocess.PIPE,
@@ -414,10 +425,10 @@ def test_a_reader_that_stops_reading_gets_no_complaint(argv):
         text=True,
     )
     process.stdout.close()
-    complaint = process.stderr.read()
+    message = process.stderr.read()
     process.stderr.close()
     assert process.wait() != 2  # it was not bad input
-    assert complaint == ""
+    assert message == ""
 
 
 # A shell in the background lets its children ignore interrupts.
@@ -469,7 +480,7 @@ def test_an_interrupt_keeps_the_policy_and_says_so(tmp_path):
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    steps = re.search(r"stopped after ([\d,]+) steps; go on with", stderr)[1]
+    steps = re.search(r"stopped after ([\d,]+) steps; resume with", stderr)[1]
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["environment_steps"] == int(steps.replace(",", ""))
     policy = trpo_jax.load_policy(tmp_path / "run")
@@ -508,8 +519,8 @@ def test_memory_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         main.main([*SMALL, "--evaluation-episodes", "2000000000"])
     assert stop.value.code == 2
-    (complaint,) = capsys.readouterr().err.splitlines()
-    assert "GiB of memory" in complaint
+    (message,) = capsys.readouterr().err.splitlines()
+    assert "GiB of memory" in message
     assert not any(tmp_path.iterdir())
 
 
@@ -710,20 +721,17 @@ def test_the_configuration_is_that_of_the_command_line_over_the_preset(run):
     expected = dataclasses.asdict(PRESETS["CartPole-v1"].config)
     assert content["config"] == expected | {"num_envs": 2, "num_steps": 8}
     assert content["network"]["hidden_sizes"] == []
-    assert content["total_steps"] == TOTAL_STEPS
-    assert (content["seeds"], content["seed"]) == (2, 7)
+    assert content["run"]["total_steps"] == TOTAL_STEPS
+    assert (content["run"]["seeds"], content["run"]["seed"]) == (2, 7)
 
 
 def test_the_configuration_repeats_the_run_byte_for_byte(run, tmp_path):
     content = run.json("config.json")
     trpo_jax.train(
         content["environment"],
-        total_steps=content["total_steps"],
-        seeds=content["seeds"],
-        seed=content["seed"],
-        evaluation_episodes=content["evaluation_episodes"],
         output_dir=tmp_path,
         progress=False,
+        **content["run"],
         **content["config"],
         **content["network"],
     )
@@ -768,7 +776,7 @@ def said(capsys):
     return run_line
 
 
-def test_a_run_can_be_judged_again(run, said):
+def test_a_run_can_be_evaluated_again(run, said):
     output = said("evaluate", str(run.directory), "--episodes", "7").splitlines()
     seeds = len(run.json("evaluation.json")["greedy"]["mean_per_seed"])
     assert output[0] == "gymnax:CartPole-v1"

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import (
+    Relaxed,
     assert_close,
     assert_identical,
     assert_nothing_is_weakly_typed,
@@ -29,25 +30,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 KEY = jax.random.key(0)
 REAL, LIMIT = "inverted_pendulum@spring", 5
-
-
-class Relaxed:
-    """An environment that is reset and stepped under JAX's usual promotion rules."""
-
-    def __init__(self, environment):
-        self._environment = environment
-
-    def __getattr__(self, name):
-        attribute = getattr(self._environment, name)
-        if name not in ("reset", "step"):
-            return attribute
-
-        def run(*args):
-            usual = jax.numpy_dtype_promotion("standard")
-            with usual, jax.numpy_rank_promotion("allow"):
-                return attribute(*args)
-
-        return run
 
 
 class Meter(envs.Env):
@@ -289,7 +271,7 @@ def test_names_are_those_that_brax_knows_now():
         (
             "ant@spring",
             {"backend": "mjx"},
-            "backend must be None or that of the name, 'spring'; got 'mjx'",
+            "backend must be None or the one in the name, 'spring'; got 'mjx'",
         ),
         ("ant", {"max_episode_steps": 0}, "max_episode_steps must be .*; got 0"),
         ("swimmer@mjx", {}, "^brax:swimmer@mjx cannot be made .*backend: mjx.$"),

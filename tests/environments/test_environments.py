@@ -1,7 +1,6 @@
-import importlib
-import importlib.util
 import subprocess
 import sys
+import types
 
 import gymnax
 import jax
@@ -11,10 +10,13 @@ import pytest
 from helpers import Clock, assert_identical
 
 from trpo_jax.environments import (
+    SIMULATORS,
+    Simulator,
     check_name,
     full_name,
     known_names,
     list_environments,
+    lookup,
     make_environment,
     make_host_environment,
     runs_on_host,
@@ -24,7 +26,7 @@ from trpo_jax.environments.gymnax import GymnaxEnvironment
 from trpo_jax.environments.spaces import Box, Discrete, rescale_action
 
 
-def types(tree):
+def types_of(tree):
     return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
 
 
@@ -46,10 +48,10 @@ def holds_the_contract(environment):
     start, going_on, step = live(jax.random.key(0))
     space = environment.observation_space
     assert start[1].shape == (() if isinstance(space, Discrete) else space.shape)
-    assert types(going_on) == types(start)
-    assert types((step.env_state, step.observation)) == types(start)
-    assert types(step.reward) == ((), jnp.float32)
-    assert types(step.terminated) == types(step.truncated) == ((), jnp.bool_)
+    assert types_of(going_on) == types_of(start)
+    assert types_of((step.env_state, step.observation)) == types_of(start)
+    assert types_of(step.reward) == ((), jnp.float32)
+    assert types_of(step.terminated) == types_of(step.truncated) == ((), jnp.bool_)
     assert np.isfinite(step.reward)
     assert environment.max_episode_steps >= 1
 
@@ -66,15 +68,11 @@ def test_probe_holds_the_contract(name):
     holds_the_contract(make_environment(f"probe:{name}"))
 
 
-@pytest.mark.parametrize(
-    "simulator", ["gymnax", "envpool", "gymnasium", "brax", "playground", "probe"]
-)
+@pytest.mark.parametrize("simulator", SIMULATORS)
 def test_the_names_kept_as_data_are_the_simulators_own(simulator):
-    package = {"playground": "mujoco_playground", "probe": "trpo_jax"}
-    pytest.importorskip(package.get(simulator, simulator))
-    adapter = importlib.import_module(f"trpo_jax.environments.{simulator}")
+    pytest.importorskip(SIMULATORS[simulator].package)
     # A newer version may have more; none that is listed may be gone.
-    assert set(known_names(simulator)) <= set(adapter.names())
+    assert set(known_names(simulator)) <= set(lookup.adapter_of(simulator).names())
     assert known_names(simulator)
 
 
@@ -110,17 +108,45 @@ def test_without_the_first_simulator_the_next_one_is_taken(monkeypatch):
 def test_a_simulator_that_is_not_installed_is_named_with_its_extra(monkeypatch, name):
     absent_without(monkeypatch, "envpool")
     with pytest.raises(
-        ValueError, match=rf"'{name}' needs envpool: pip install 'trpo-jax\[envpool\]'"
+        ValueError,
+        match=rf"'{name}' needs envpool, .*: pip install 'trpo-jax\[envpool\]'",
     ):
         check_name(name)
 
 
 def absent_without(monkeypatch, package):
-    room = importlib.import_module("trpo_jax.environments")
-    there = room._installed
+    installed = lookup._installed
     monkeypatch.setattr(
-        room, "_installed", lambda name: name != package and there(name)
+        lookup, "_installed", lambda name: name != package and installed(name)
     )
+
+
+def test_a_new_simulator_needs_an_adapter_and_a_line_in_the_table(monkeypatch):
+    adapter = types.ModuleType("trpo_jax.environments.fake")
+    adapter.names = lambda: ["CartPole-v1", "Walk-v0", "Run-v0"]
+    adapter.FakeEnvironment = lambda name: f"made {name}"
+    monkeypatch.setitem(SIMULATORS, "fake", Simulator("fake_package", extra=False))
+    with pytest.raises(
+        ValueError, match=r"'fake:Run-v0' needs .* install fake_package"
+    ):
+        check_name("fake:Run-v0")
+    assert known_names("fake") == ()
+
+    monkeypatch.setitem(SIMULATORS, "fake", Simulator("trpo_jax"))
+    # The adapter is not imported for a name that an earlier simulator has.
+    assert full_name("CartPole-v1") == "gymnax:CartPole-v1"
+    monkeypatch.setitem(sys.modules, adapter.__name__, adapter)
+    assert known_names("fake") == tuple(adapter.names())
+    assert full_name("Walk-v0") == full_name("fake:Walk-v0") == "fake:Walk-v0"
+    assert list_environments("fake:*-v0") == ["fake:Walk-v0", "fake:Run-v0"]
+    assert make_environment("fake:CartPole-v1") == "made CartPole-v1"
+    with pytest.raises(ValueError, match="'fake:Rum-v0'; nearest: 'fake:Run-v0'"):
+        check_name("fake:Rum-v0")
+
+    adapter.make_batch = lambda name, num_envs, seed: (name, num_envs, seed)
+    simulator = Simulator("trpo_jax", on_host=True, maker="make_batch")
+    monkeypatch.setitem(SIMULATORS, "fake", simulator)
+    assert make_host_environment("fake:Run-v0", 3, 5) == ("Run-v0", 3, 5)
 
 
 def test_who_steps_an_environment():
@@ -201,7 +227,7 @@ def test_a_space_that_is_not_supported_is_refused(monkeypatch):
 def test_checking_a_name_imports_no_simulator():
     code = (
         "import sys; from trpo_jax.environments import check_name;"
-        "check_name('CartPole-v1'); sys.exit('gymnax' in sys.modules)"
+        "check_name('CartPole-v1'); sys.exit(bool({'gymnax', 'jax'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -478,7 +504,7 @@ def test_an_environment_that_breaks_the_contract_is_refused(environment, message
         (lambda: Discrete(0), "n must be an integer >= 1; got 0"),
         (lambda: Box.uniform((-1,)), "shape must not be negative"),
         (lambda: Box.uniform((2,), 1.0, -1.0), "low must be <= high"),
-        (lambda: Box((2,), (0.0,), (1.0,)), "one number an element, 2; got 1 and 1"),
+        (lambda: Box((2,), (0.0,), (1.0,)), "one number per element, 2; got 1 and 1"),
     ],
 )
 def test_a_space_that_cannot_be_is_refused(make, message):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import (
+    Relaxed,
     assert_close,
     assert_identical,
     assert_nothing_is_weakly_typed,
@@ -18,7 +19,6 @@ from helpers import (
 
 pytest.importorskip("mujoco_playground")
 
-from test_brax import Relaxed
 
 from trpo_jax import train
 from trpo_jax.environments.base import check_environment, step_and_reset

@@ -31,7 +31,7 @@ CASES = {
     "schedules": (
         "Pendulum-v1", 1,
         {
-            "max_kl_final": 0.1, "critic_learning_rate_final": 0.5,
+            "final_max_kl": 0.001, "final_critic_learning_rate": 0.0025,
             "stagger_starts": True, "normalize_observation": True,
             "scale_reward": True, "fisher_fraction": 0.5, "action_repeat": 1,
         },
@@ -51,8 +51,8 @@ def contents(run):
     newest = max((run / "checkpoints").iterdir())
     found = {name: (run / name).read_bytes() for name in SAME}
     found["checkpoint"] = (newest / ARRAYS).read_bytes()
-    judged = json.loads((run / "evaluation.json").read_text())
-    found["evaluation"] = judged["greedy"], judged["sampled"]
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    found["evaluation"] = evaluation["greedy"], evaluation["sampled"]
     return found
 
 

@@ -20,7 +20,7 @@ from trpo_jax.environments import make_environment
 from trpo_jax.runs.execute import seeds_of
 from trpo_jax.runs.loop import run_chunks
 from trpo_jax.runs.plan import complete, make_plan
-from trpo_jax.runs.programs import compile_programs
+from trpo_jax.runs.programs import CompiledPrograms
 from trpo_jax.runs.results import open_files
 
 
@@ -72,7 +72,7 @@ def main(iterations):
             environment.action_space,
             **dataclasses.asdict(plan.network),
         )
-        programs = compile_programs(plan, environment, agent)
+        programs = CompiledPrograms(plan, environment, agent)
         sampler = Sampler()
         sinks = [sampler, *open_files(plan)]
         run_chunks(plan, programs, programs.init(seeds_of(plan)), sinks)

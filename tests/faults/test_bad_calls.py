@@ -51,8 +51,12 @@ CALLS = {
     "num_envs=1.0": (lambda: Config(num_envs=1.0), "num_envs must be an integer"),
     "num_envs=10^30": (lambda: Config(num_envs=10**30), "num_envs must be an integer"),
     "fisher_fraction=0": (lambda: Config(fisher_fraction=0), "fisher_fraction must be"),
-    "method='adam'": (lambda: Config(method="adam"), "method must be one of trpo"),
-    "divergence=1": (lambda: Config(divergence=1), "divergence must be one of"),
+    "step_rule='adam'": (lambda: Config(step_rule="adam"), "must be one of trust_reg"),
+    "kl_constraint=1": (lambda: Config(kl_constraint=1), "must be one of mean, max"),
+    "a value without use": (
+        lambda: Config(critic_method="gauss_newton", critic_epochs=3), "adam only",
+    ),
+    "an old name": (lambda: train("CartPole-v1", method="trpo"), "is now step_rule"),
     "sampling=['vine']": (lambda: Config(sampling=["vine"]), "sampling must be one of"),
     "scale_reward=1": (lambda: Config(scale_reward=1), "scale_reward must be True or"),
     "hidden_sizes=8": (lambda: NetworkConfig(hidden_sizes=8), "hidden_sizes must be"),
@@ -93,7 +97,7 @@ CALLS = {
         lambda: train("CartPole-v1", log_std_init=-1.0), "must be left out",
     ),
     "no rows for products": (
-        lambda: train("CartPole-v1", fisher_fraction=1e-9), "must leave one",
+        lambda: train("CartPole-v1", fisher_fraction=1e-9), "must leave at least one",
     ),
     "a time limit inside": (
         lambda: train("CartPole-v1", simulator_timeout=1.0), "must be 0",
@@ -137,13 +141,15 @@ CALLS = {
     "iterations of a solve": (
         lambda: trpo_jax.cg_solve(lambda v: v, ONE, iterations=-1), "iterations must",
     ),
-    "shrink": (
+    "backtrack_coefficient": (
         lambda: trpo_jax.line_search(
-            jnp.sum, jnp.sum, ONE, ONE, max_divergence=1.0, shrink=1.0
+            jnp.sum, jnp.sum, ONE, ONE, max_divergence=1.0, backtrack_coefficient=1.0
         ),
-        "shrink must be a number in (0, 1)",
+        "backtrack_coefficient must be a number in (0, 1)",
     ),
-    "combine nothing": (lambda: trpo_jax.combine([], []), "at least one"),
+    "concatenate nothing": (
+        lambda: trpo_jax.concatenate_batches([], []), "at least one",
+    ),
     "a host's environment": (
         lambda: make_host_environment("gymnax:CartPole-v1"), "use make_environment",
     ),

@@ -61,7 +61,7 @@ CASES = {
     "episodes of one step": ("probe:policy", {}, {}),
     "episodes that never end": (Endless, {}, {}),
     "a huge critic step": ("CartPole-v1", {"critic_learning_rate": 1e30}, {}),
-    "the largest divergence": ("CartPole-v1", {"divergence": "max_kl"}, {"scale": 1e3}),
+    "the largest divergence": ("CartPole-v1", {"kl_constraint": "max"}, {"scale": 1e3}),
 }  # fmt: skip
 
 
@@ -98,12 +98,11 @@ def test_a_step_keeps_what_it_promises(case):
         assert metrics.status == Status.ZERO_GRADIENT
 
 
-def one_step(product, slope, config=None):
+def one_step(product, slope):
     start = jnp.zeros(3)
     after, info = trust_region_step(
-        lambda x: slope @ x, lambda x: x @ x / 2, product, start,
-        Config(max_kl=0.02) if config is None else config,
-    )  # fmt: skip
+        lambda x: slope @ x, lambda x: x @ x / 2, product, start, max_divergence=0.02
+    )
     return start, after, Status(int(info.status))
 
 
@@ -128,9 +127,8 @@ def test_the_status_names_the_cause(matrix, slope, status):
 def test_a_divergence_that_is_not_finite_is_named():
     start = jnp.zeros(3)
     after, info = trust_region_step(
-        jnp.sum, lambda x: jnp.sum(x) * jnp.nan, lambda v: v, start,
-        Config(max_kl=0.02),
-    )  # fmt: skip
+        jnp.sum, lambda x: jnp.sum(x) * jnp.nan, lambda v: v, start, max_divergence=0.02
+    )
     assert info.status == Status.NON_FINITE_STEP
     assert_identical(after, start)
 

@@ -69,7 +69,7 @@ def test_a_signal_ends_a_run_with_all_there_is(signum, status, read, tmp_path):
     assert process.returncode == status
     if read:
         assert "Traceback" not in said
-        assert "go on with: trpo-jax resume run" in said
+        assert "resume with: trpo-jax resume run" in said
     (step,) = checkpoint.steps_in(tmp_path / "run" / "checkpoints")
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == step
@@ -103,7 +103,7 @@ def test_a_full_disk_is_said_once_and_training_goes_on(tmp_path, monkeypatch, ca
     )  # fmt: skip
     assert result.metrics.kl.shape == (1, 6)
     said = capfd.readouterr().err
-    assert said.count("No space left on device; training goes on") == 1
+    assert said.count("No space left on device; training continues") == 1
     assert checkpoint.steps_in(tmp_path / "run" / "checkpoints") == []
 
 
@@ -134,7 +134,7 @@ def test_a_sink_that_fails_is_dropped_and_named(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(logging.Csv, "write", broken)
     trpo_jax.train("CartPole-v1", total_steps=96, output_dir=tmp_path / "run", **SMALL)
     said = capfd.readouterr().err
-    assert said.count("Csv failed and gets no more rows: the network is down") == 1
+    assert said.count("Csv failed and receives no more rows: the network is down") == 1
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == 6
 
@@ -154,8 +154,8 @@ class Poisoned:
         return after._replace(reward=after.reward * np.float32(np.nan))
 
 
-def test_a_run_that_is_nothing_but_poison_stops_with_advice(tmp_path):
-    with pytest.raises(loop.SpoiltError) as error:
+def test_a_run_without_a_finite_reward_stops_with_advice(tmp_path):
+    with pytest.raises(loop.DivergedError) as error:
         trpo_jax.train(
             Poisoned(), total_steps=16_000, output_dir=tmp_path / "run", **SMALL
         )

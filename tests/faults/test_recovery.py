@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import trpo_jax
-from trpo_jax.runs import execute, loop
+from trpo_jax.runs import checkpointing, execute, loop
 from trpo_jax.runs.api import resumed_plan
 from trpo_jax.runs.plan import make_plan
 from trpo_jax.storage import atomic_files, checkpoint
@@ -138,7 +138,9 @@ def test_a_damaged_last_checkpoint_means_going_on_from_the_one_before(tmp_path, 
     assert "000000000006 is damaged" in capfd.readouterr().err
 
 
-def test_a_run_that_ended_while_it_was_judged_is_judged(tmp_path, monkeypatch):
+def test_a_run_that_was_interrupted_in_its_evaluation_is_evaluated(
+    tmp_path, monkeypatch
+):
     whole = train(tmp_path / "whole")
 
     def interrupted(*args):
@@ -159,18 +161,18 @@ def test_a_run_that_ended_while_it_was_judged_is_judged(tmp_path, monkeypatch):
 
 
 def test_an_interruption_of_the_last_chunk_counts(tmp_path, monkeypatch):
-    usual = loop._Keeper.finish
+    usual = checkpointing.CheckpointWriter.write
 
-    def finish(self, *args, **kwargs):
+    def write(self, *args, **kwargs):
         signal.raise_signal(signal.SIGTERM)
         return usual(self, *args, **kwargs)
 
-    monkeypatch.setattr(loop._Keeper, "finish", finish)
+    monkeypatch.setattr(checkpointing.CheckpointWriter, "write", write)
     with pytest.raises(SystemExit) as stop:
         train(tmp_path / "run")
     monkeypatch.undo()
     assert stop.value.code == 143
-    assert "stopped after 96 steps; go on with" in str(stop.value)
+    assert "stopped after 96 steps; resume with" in str(stop.value)
     assert steps_in(tmp_path / "run" / "checkpoints") == [6]
     assert (tmp_path / "run" / "policy.safetensors").exists()
     assert trpo_jax.resume(tmp_path / "run", progress=False).evaluation["episodes"] == 1
@@ -180,12 +182,12 @@ def test_a_directory_that_has_gone_is_said(tmp_path, monkeypatch, capfd):
     def gone(self):
         (tmp_path / "run").rename(tmp_path / "moved")
 
-    monkeypatch.setattr(loop._Pace, "__init__", gone)
-    monkeypatch.setattr(loop._Pace, "count", 1, raising=False)
+    monkeypatch.setattr(loop._ChunkLength, "__init__", gone)
+    monkeypatch.setattr(loop._ChunkLength, "iterations", 1, raising=False)
     with pytest.raises(loop.NotWrittenError, match="was removed or renamed"):
         train(tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    assert "is not there any more" in capfd.readouterr().err
+    assert "no longer exists" in capfd.readouterr().err
 
 
 def test_a_longer_run_goes_on_with_the_programs_it_had(tmp_path):
@@ -217,11 +219,11 @@ def test_sinks_that_fail_at_the_edges_are_dropped(capfd):
             raise OSError("no terminal either")
 
     sinks = [Broken()]
-    loop.tell(sinks, "start", 0)
+    loop.notify(sinks, "start", 0)
     assert sinks == []
     assert capfd.readouterr().err.count("no terminal") == 1
     sinks = [Broken()]
-    loop.tell(sinks, "close")
+    loop.notify(sinks, "close")
     assert "no terminal either" in capfd.readouterr().err
 
 

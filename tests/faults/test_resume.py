@@ -47,7 +47,7 @@ def test_a_run_that_is_done_says_so(finished):
         ({"config": {"max_kl": 0.5}}, ["config.max_kl: 0.01 in the checkpoint", "0.5"]),
         ({"network": {"hidden_sizes": [5]}}, ["network.hidden_sizes", "[4]", "[5]"]),
         ({"environment": "gymnax:Acrobot-v1"}, ["environment", "Acrobot-v1"]),
-        ({"seed": 3}, ["seed: 0 in the checkpoint, 3 now"]),
+        ({"run": {"seed": 3}}, ["seed: 0 in the checkpoint, 3 now"]),
     ],
     ids=str,
 )

@@ -113,7 +113,7 @@ def test_a_fault_at_step_37_leaves_a_run_that_goes_on(fault, workers, said, tmp_
             progress=False, checkpoint_every=2, simulator_timeout=timeout, **SMALL,
         )  # fmt: skip
     assert said in str(error.value)
-    assert f"go on with: trpo-jax resume {run}" in error.value.__notes__[0]
+    assert f"resume with: trpo-jax resume {run}" in error.value.__notes__[0]
     assert bool(processes) == workers
     assert not any(process.is_alive() for process in processes)
     (*_, newest) = checkpoint.steps_in(run / "checkpoints")
@@ -352,7 +352,7 @@ def test_a_state_that_cannot_be_had_does_not_end_a_run(tmp_path, capfd):
     run = tmp_path / "run"
     result = trpo_jax.train(others, total_steps=96, output_dir=run, **values)
     assert result.metrics.kl.shape == (1, 6)
-    assert "no state of the simulators in the checkpoint: out of tape" in (
+    assert "does not hold the state of the simulators: out of tape" in (
         capfd.readouterr().err
     )
     assert checkpoint.steps_in(run / "checkpoints") == [6]

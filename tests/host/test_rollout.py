@@ -19,8 +19,10 @@ from helpers import assert_close, softmax_agent
 
 from trpo_jax.agent.networks import Network, mlp_agent
 from trpo_jax.agent.normalization import init_normalizer, normalize_observation
-from trpo_jax.algorithm.trpo import Config, first_state
-from trpo_jax.algorithm.update import estimate_advantages, update
+from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.initialization import first_state
+from trpo_jax.algorithm.trpo import update
+from trpo_jax.config import Config
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.host import (
     HostStep,
@@ -31,12 +33,13 @@ from trpo_jax.environments.host import (
     convert_space,
 )
 from trpo_jax.environments.spaces import Box, Discrete
+from trpo_jax.host.actor import make_actor
 from trpo_jax.host.evaluation import evaluate_on_host
-from trpo_jax.host.rollout import collect_on_host, make_actor
+from trpo_jax.host.rollout import collect_on_host
 from trpo_jax.runs.api import train
-from trpo_jax.runs.evaluate import judge
-from trpo_jax.runs.execute import seeds_of
-from trpo_jax.runs.host_programs import compile_host_programs
+from trpo_jax.runs.evaluate import evaluate_policy
+from trpo_jax.runs.host_programs import HostPrograms
+from trpo_jax.runs.keys import seeds_of
 from trpo_jax.runs.plan import make_plan
 from trpo_jax.runs.policy_file import load_policy
 
@@ -283,7 +286,7 @@ def test_a_policy_of_the_host_is_judged_again_as_after_training(tmp_path):
         **values,
     )
     saved = load_policy(tmp_path)
-    judged = judge(saved, episodes=3)
+    judged = evaluate_policy(saved, episodes=3)
     assert judged.episode_return.shape == (1, 3)
     assert judged.finished.all()
     np.testing.assert_array_equal(judged.episode_return, judged.episode_length)
@@ -323,7 +326,7 @@ def test_a_simulator_that_fails_leaves_the_policy_so_far(tmp_path):
             progress=False,
         )
     (note,) = error.value.__notes__
-    done = int(re.match(r"stopped after (\d+) steps; go on with: trpo", note)[1])
+    done = int(re.match(r"stopped after (\d+) steps; resume with: trpo", note)[1])
     assert 0 < done < 16 * 100
     rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == done // 16
@@ -502,7 +505,7 @@ def test_programs_begin_again_with_simulators_of_their_own():
         return GymnasiumEnvironment("CartPole-v1", num_envs, seed)
 
     plan = make_plan("gymnasium:CartPole-v1", total_steps=64, num_envs=4, num_steps=8)
-    programs = compile_host_programs(plan, make, make(1, 0), AGENT_OF_CARTPOLE)
+    programs = HostPrograms(plan, make, make(1, 0), AGENT_OF_CARTPOLE)
     logs = []
     for _ in range(2):
         states = programs.init(seeds_of(plan))

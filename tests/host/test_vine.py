@@ -1,5 +1,7 @@
 """The vine on simulators of the host, against a loop by hand; and on the ALE."""
 
+from typing import NamedTuple
+
 import gymnasium
 import jax
 import numpy as np
@@ -7,10 +9,11 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from trpo_jax.agent.networks import mlp_agent
-from trpo_jax.algorithm.trpo import Config, first_state
+from trpo_jax.algorithm.initialization import first_state
+from trpo_jax.config import Config
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.gymnasium_snapshots import put_back
-from trpo_jax.host.rollout import keys_of, make_actor
+from trpo_jax.host.actor import make_actor, step_keys
 from trpo_jax.host.vine import collect_vine_on_host, make_vine_actor
 from trpo_jax.runs.api import train
 
@@ -57,6 +60,12 @@ def setting(**values):
     )  # fmt: skip
 
 
+class Found(NamedTuple):
+    observation: np.ndarray
+    action: jax.Array
+    action_value: jax.Array
+
+
 def collected(environments, config, seed=0):
     if not isinstance(environments, list):
         environments = [environments]
@@ -69,7 +78,10 @@ def collected(environments, config, seed=0):
     )
     act = make_actor(agent)
     actor = make_vine_actor(act, agent, environment.action_space, config)
-    after, rollout, found = collect_vine_on_host(state, environments, actor, config)
+    after, rollout, proposals, values = collect_vine_on_host(
+        state, environments, actor, config
+    )
+    found = Found(*proposals[:2], values)
     return agent, state, after, rollout, found
 
 
@@ -151,7 +163,7 @@ def test_a_branch_of_one_step_is_that_step(bootstrap, limit):
 @pytest.mark.parametrize("parts", [[3], [1, 2]])
 def test_branches_are_a_loop_by_hand(parts, bootstrap, common, monkeypatch):
     """Six steps with ends inside; one simulator or two give the same."""
-    config = setting(vine_bootstrap=bootstrap, common_random_numbers=common)
+    config = setting(vine_bootstrap=bootstrap, vine_common_random_numbers=common)
     kept = {}
     usual = GymnasiumEnvironment.snapshot
 
@@ -166,7 +178,9 @@ def test_branches_are_a_loop_by_hand(parts, bootstrap, common, monkeypatch):
     agent, state, _, _, found = collected(environments, config)
     act = make_actor(agent)
     branch_key = jax.random.split(state.key, 4)[3]
-    keys = np.asarray(keys_of(branch_key, 0, num_steps=6, num_envs=6 if common else 12))
+    keys = np.asarray(
+        step_keys(branch_key, 0, num_steps=6, num_envs=6 if common else 12)
+    )
     ends = set()
     for n, (m, b) in enumerate(np.ndindex(2, 3)):
         here = found.observation[m, b]
@@ -226,7 +240,9 @@ class Echo(gymnasium.Env):
 def test_common_random_numbers_are_common(common):
     vector = SyncVectorEnv([Echo] * 4, autoreset_mode=AutoresetMode.SAME_STEP)
     environment = GymnasiumEnvironment(vector, seed=0, max_episode_steps=100)
-    config = setting(num_envs=4, common_random_numbers=common, vine_bootstrap=False)
+    config = setting(
+        num_envs=4, vine_common_random_numbers=common, vine_bootstrap=False
+    )
     *_, found = collected(environment, config)
     first, second = np.moveaxis(np.asarray(found.action_value), -1, 0)
     if common:  # the policy decides alike after either action

@@ -242,7 +242,7 @@ def test_options_out_of_range_are_refused(option, value):
     [
         ("Shy", "gymnasium:ShyClock-v0 "),
         ("Undressed", r"must be uint8 \[H, W, 3\]; got uint8 \[4, 6\]"),
-        ("Uninstalled", "drawn here: it needs `pip install easel`$"),
+        ("Uninstalled", "rendered here: it needs `pip install easel`$"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Gymnasium's own, before it fails
@@ -254,7 +254,7 @@ def test_what_gymnasium_cannot_draw_is_refused_in_one_line(name, reason):
 
 @pytest.mark.parametrize("name", ["probe:action", "gymnax:UmbrellaChain-bsuite"])
 def test_what_has_no_pictures_is_refused_in_one_line(name):
-    with pytest.raises(ValueError, match=f"^{name} has no pictures") as error:
+    with pytest.raises(ValueError, match=f"^{name} cannot be rendered") as error:
         record(policy_of(make_environment(name)))
     assert "\n" not in str(error.value)
 
@@ -269,7 +269,7 @@ class WithoutPictures:
 
 
 def test_a_simulator_without_render_is_refused():
-    with pytest.raises(ValueError, match="mine:dark has no pictures"):
+    with pytest.raises(ValueError, match="mine:dark cannot be rendered"):
         record(policy_of(WithoutPictures()))
 
 
@@ -285,7 +285,7 @@ STATELESS = {"MemoryChain", "UmbrellaChain", "DiscountingChain", "SimpleBandit"}
 def test_gymnax_is_drawn_unless_there_is_nothing_to_see(name):
     environment = GymnaxEnvironment(name)
     if name.partition("-")[0] in STATELESS:
-        with pytest.raises(ValueError, match="no pictures"):
+        with pytest.raises(ValueError, match="cannot be rendered"):
             watching._find_drawing(environment)
         return
     draw, rate = watching._find_drawing(environment)
@@ -629,7 +629,7 @@ def test_envpool_that_cannot_draw_says_so():
     from trpo_jax.environments.envpool import EnvpoolEnvironment
 
     lake = EnvpoolEnvironment("FrozenLake-v1")
-    with pytest.raises(ValueError, match=r"^envpool:FrozenLake-v1 cannot be drawn"):
+    with pytest.raises(ValueError, match=r"^envpool:FrozenLake-v1 cannot be rendered"):
         record(policy_of(lake, size=4))
 
 

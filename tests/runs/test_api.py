@@ -11,11 +11,9 @@ import pytest
 from helpers import assert_close, assert_identical, differ, is_finite
 
 from trpo_jax import Agent, Box, Categorical, Discrete, Network, Step, mlp_agent, train
-from trpo_jax.runs import self_check
 from trpo_jax.algorithm import evaluation
-from trpo_jax.runs import programs
-from trpo_jax.runs import execute
-from trpo_jax.algorithm.policy_update import Status
+from trpo_jax.runs import execute, programs, self_check
+from trpo_jax.solver.trust_region import Status
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -242,8 +240,9 @@ def test_without_an_output_directory_nothing_is_written(own):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"max_kll": 0.1}, "unknown hyper-parameter 'max_kll'; nearest: 'max_kl'"),
-        ({"n_steps": 5}, "unknown hyper-parameter 'n_steps'; nearest: 'num_steps'"),
+        ({"max_kll": 0.1}, "unknown option 'max_kll'; nearest: 'max_kl'"),
+        ({"n_steps": 5}, "unknown option 'n_steps'; nearest: 'num_steps'"),
+        ({"max_kl_final": 0.5}, "'max_kl_final' is now final_max_kl, a value in nats"),
         ({"max_kl": 0}, "max_kl must be a finite number > 0 .*; got 0"),
         ({"seeds": 0}, "seeds must be an integer >= 1 .*; got 0"),
         ({"seed": -1}, "seed must be an integer >= 0 .*; got -1"),
@@ -314,7 +313,7 @@ def test_of_two_runs_in_one_directory_the_second_is_refused(tmp_path, monkeypatc
         (tmp_path / "config.json").touch()
         return types.SimpleNamespace(init=lambda seeds: (), close=lambda: None)
 
-    monkeypatch.setattr(execute, "compile_programs", overtaken)
+    monkeypatch.setattr(execute, "CompiledPrograms", overtaken)
     with pytest.raises(ValueError, match="has just been taken by another run"):
         train(Line(), output_dir=tmp_path, total_steps=48, **OWN)
     assert (tmp_path / "config.json").read_text() == ""
@@ -326,7 +325,9 @@ def test_an_unknown_environment_is_refused():
 
 
 def test_a_compiler_that_computes_wrong_numbers_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(self_check, "self_check", lambda: [self_check.Check("a sum", 1.0, 2.0)])
+    monkeypatch.setattr(
+        self_check, "self_check", lambda: [self_check.Check("a sum", 1.0, 2.0)]
+    )
     with pytest.raises(RuntimeError, match=r"a sum gives 1\.0, not 2\.0"):
         train("CartPole-v1", output_dir=tmp_path / "run", progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -348,3 +349,22 @@ def test_your_own_environment_does_not_inherit_a_preset_by_its_name():
         fisher_fraction=defaults.fraction_in_products(defaults.batch_size),
         critic_minibatch_size=defaults.minibatch_of(defaults.batch_size),
     )
+
+
+def test_a_mode_that_is_given_replaces_what_the_preset_had_for_another():
+    from trpo_jax.runs.plan import make_plan
+
+    plan = make_plan("gymnasium:HalfCheetah-v5", critic_method="gauss_newton")
+    assert (plan.config.critic_epochs, plan.config.critic_minibatch_size) == (10, None)
+    assert plan.config.max_kl == 0.06
+    with pytest.raises(ValueError, match="critic_epochs is used with critic_method"):
+        make_plan("CartPole-v1", critic_method="gauss_newton", critic_epochs=3)
+
+
+def test_a_run_of_version_0_1_is_refused_in_one_line(tmp_path):
+    from trpo_jax.runs.results import read_plan
+
+    content = {"environment": "probe:action", "seeds": 1, "config": {}, "network": {}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"written by trpo_jax 0\.1; install that"):
+        read_plan(tmp_path)

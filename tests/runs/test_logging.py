@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from trpo_jax.algorithm.metrics import Metrics
 from trpo_jax.runs import logging
 from trpo_jax.runs.logging import ConsoleProgress, Csv, JsonLines, average
-from trpo_jax.algorithm.metrics import Metrics
-from trpo_jax.algorithm.policy_update import Status
+from trpo_jax.solver.trust_region import Status
 
 COLUMNS = (
     "steps",

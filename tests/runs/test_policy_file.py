@@ -10,10 +10,10 @@ from helpers import assert_identical
 from safetensors.numpy import load_file, save_file
 
 from trpo_jax import Config, NetworkConfig, init, load_policy, make_environment
-from trpo_jax.runs import policy_file
-from trpo_jax.environments import full_name
 from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.agent.normalization import normalize_observation
+from trpo_jax.environments import full_name
+from trpo_jax.runs import policy_file
 from trpo_jax.runs.policy_file import save_policy
 
 SEEDS = 3
@@ -212,6 +212,23 @@ def test_a_description_that_does_not_fit_is_refused_by_name(
     description = json.loads(header["__metadata__"]["trpo_jax"])
     description |= {field: value}
     del description["sha256"]  # and sign it again, as somebody with our code might
+    numbers = load_file(saved[2])
+    description["sha256"] = policy_file._checksum(numbers, description)
+    header["__metadata__"]["trpo_jax"] = json.dumps(description)
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(rebuilt(header, data))
+    refused(path, needle)
+
+
+@pytest.mark.parametrize(
+    ("written", "needle"),
+    [(None, "written by trpo_jax 0.1; install that"), (3, "is 3")],
+)
+def test_another_format_is_refused(written, needle, saved, tmp_path):
+    header, data = parsed(saved[2].read_bytes())
+    description = json.loads(header["__metadata__"]["trpo_jax"])
+    del description["sha256"], description["format"]
+    description |= {} if written is None else {"format": written}
     numbers = load_file(saved[2])
     description["sha256"] = policy_file._checksum(numbers, description)
     header["__metadata__"]["trpo_jax"] = json.dumps(description)

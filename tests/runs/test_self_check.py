@@ -6,7 +6,7 @@ import jax
 import pytest
 
 import trpo_jax
-from trpo_jax.runs import self_check
+from trpo_jax.runs import self_check as module
 from trpo_jax.runs.self_check import Check, describe, require_sound_compiler, self_check
 
 
@@ -32,8 +32,8 @@ def test_a_check_passes_only_when_it_is_exactly_right(result):
 
 
 def test_a_compiler_that_adds_wrongly_is_caught(monkeypatch):
-    right = self_check.jnp.sum
-    monkeypatch.setattr(self_check.jnp, "sum", lambda *args, **kw: 2 * right(*args, **kw))
+    right = module.jnp.sum
+    monkeypatch.setattr(module.jnp, "sum", lambda *args, **kw: 2 * right(*args, **kw))
     assert not any(check.passed for check in self_check())
     with pytest.raises(RuntimeError, match="wrong numbers"):
         require_sound_compiler()
@@ -41,7 +41,7 @@ def test_a_compiler_that_adds_wrongly_is_caught(monkeypatch):
 
 def test_a_refusal_names_the_check_both_numbers_and_the_versions(monkeypatch):
     checks = [Check("first", 1.0, 1.0), Check("second", 3.5, 4.0)]
-    monkeypatch.setattr(self_check, "self_check", lambda: checks)
+    monkeypatch.setattr(module, "self_check", lambda: checks)
     with pytest.raises(RuntimeError) as error:
         require_sound_compiler()
     message = str(error.value)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from helpers import assert_close
+from helpers import assert_close, matrix_of
 from jax.flatten_util import ravel_pytree
 
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
@@ -89,12 +89,6 @@ def dense_fisher(apply, params, weight=None):
         share = probability * weight / weight.sum()
         fisher += np.einsum("n,np,nq->pq", share, score, score)
     return fisher
-
-
-def matrix_of(product, params):
-    flat, unflatten = ravel_pytree(params)
-    column = jax.jit(lambda v: ravel_pytree(product(unflatten(v)))[0])
-    return np.asarray(jax.vmap(column)(jnp.eye(flat.size)))
 
 
 POLICIES = [categorical, gaussian, gaussian_with_dependent_std, linear_softmax]

@@ -5,13 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_close, assert_identical
+from helpers import assert_close, assert_identical, improve_policy
 from jax.flatten_util import ravel_pytree
 
 from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.algorithm.batch import Batch
-from trpo_jax.algorithm.critic import fit_critic, init_critic_optimizer
-from trpo_jax.algorithm.policy_update import improve_policy
+from trpo_jax.algorithm.critic import fit_critic
 from trpo_jax.config import Config
 from trpo_jax.environments.spaces import Box
 from trpo_jax.solver import flat
@@ -30,17 +29,17 @@ def tree_of(width):
 @pytest.mark.parametrize("width", [3, 300])
 def test_a_vector_is_overwritten_in_the_order_of_ravel_pytree(width):
     tree = tree_of(width)
-    flat, _ = ravel_pytree(tree)
-    found = jax.jit(flat.overwritten)(jnp.full_like(flat, jnp.nan), tree)
-    assert_identical(found, flat)
+    vector, _ = ravel_pytree(tree)
+    found = jax.jit(flat.ravel_into)(jnp.full_like(vector, jnp.nan), tree)
+    assert_identical(found, vector)
 
 
 def test_a_large_tree_stays_a_tree_and_a_small_one_becomes_a_vector():
     small, large = tree_of(3), tree_of(300)
-    vector, back = flat.as_vector(small)
+    vector, back = flat.ravel_if_small(small)
     assert_identical(vector, ravel_pytree(small)[0])
     assert_identical(back(vector), small)
-    same, back = flat.as_vector(large)
+    same, back = flat.ravel_if_small(large)
     assert_identical(back(same), large)
 
 
@@ -76,7 +75,7 @@ def fitted():
         AGENT.critic.apply,
         params,
         optimizer,
-        init_critic_optimizer(optimizer, params),
+        flat.flatten(optimizer).init(params),
         x,
         x.sum(-1),
         jnp.ones(64),

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from helpers import assert_identical
 
-from trpo_jax.solver.line_search import Verdict, line_search
+from trpo_jax.solver.line_search import LineSearchOutcome, line_search
 
 
 def verdicts(info):
-    return [Verdict(int(code)).name for code in info.verdict]
+    return [LineSearchOutcome(int(code)).name for code in info.outcome]
 
 
 def parabola(x):
@@ -29,8 +29,8 @@ def search(objective, divergence, start, step, *, limit, max_steps=4, shrink=0.5
         jnp.float32(start),
         jnp.float32(step),
         max_divergence=limit,
-        shrink=shrink,
-        max_steps=max_steps,
+        backtrack_coefficient=shrink,
+        max_backtracks=max_steps,
     )
 
 
@@ -39,11 +39,11 @@ def test_each_refusal_by_hand():
     # start (−1 = −1), and then the top.
     x, info = search(parabola, jnp.abs, 0, 8, limit=3.0)
     assert verdicts(info) == [
-        "TOO_FAR",
-        "TOO_FAR",
+        "CONSTRAINT_VIOLATED",
+        "CONSTRAINT_VIOLATED",
         "NO_IMPROVEMENT",
         "ACCEPTED",
-        "UNTRIED",
+        "NOT_TRIED",
     ]
     assert float(x) == 1
     assert bool(info.accepted)
@@ -73,7 +73,7 @@ def test_divergence_may_reach_the_limit_but_not_pass_it():
 
 def test_a_far_but_improving_step_is_refused():
     x, info = search(lambda x: x, jnp.abs, 0, 100, limit=1.0, max_steps=2)
-    assert verdicts(info) == ["TOO_FAR"] * 3
+    assert verdicts(info) == ["CONSTRAINT_VIOLATED"] * 3
     assert float(x) == 0
 
 
@@ -111,7 +111,7 @@ def test_failure_returns_the_parameters_bit_for_bit():
         params,
         step,
         max_divergence=1.0,
-        max_steps=3,
+        max_backtracks=3,
     )
     assert not info.accepted
     assert_identical(new, params)
@@ -122,7 +122,7 @@ def test_failure_returns_the_parameters_bit_for_bit():
 
 def test_without_backtracks_only_the_full_step_is_tried():
     _, info = search(parabola, jnp.abs, 0, 8, limit=3.0, max_steps=0)
-    assert verdicts(info) == ["TOO_FAR"]
+    assert verdicts(info) == ["CONSTRAINT_VIOLATED"]
 
 
 def test_works_in_float64(x64):
@@ -164,8 +164,8 @@ def wavy_search(problem, limit, shrink, max_steps=6):
         problem[3],
         problem[4],
         max_divergence=limit,
-        shrink=shrink,
-        max_steps=max_steps,
+        backtrack_coefficient=shrink,
+        max_backtracks=max_steps,
     )
 
 
@@ -191,7 +191,7 @@ def loop(problem, limit, shrink, max_steps=6):
         if not np.isfinite(gain):
             reasons.append("NON_FINITE")
         elif far > limit:
-            reasons.append("TOO_FAR")
+            reasons.append("CONSTRAINT_VIOLATED")
         elif gain <= 0:
             reasons.append("NO_IMPROVEMENT")
         else:
@@ -210,7 +210,7 @@ def test_takes_what_the_loop_takes(seed, scale, limit, shrink):
     problem = wavy_problem(seed, scale)
     x, info = wavy_search(problem, limit, shrink)
     expected, reasons = loop(problem, limit, shrink)
-    assert verdicts(info) == reasons + ["UNTRIED"] * (7 - len(reasons))
+    assert verdicts(info) == reasons + ["NOT_TRIED"] * (7 - len(reasons))
     if reasons[-1] == "ACCEPTED":
         np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-5)
         assert int(info.backtracks) == len(reasons) - 1
@@ -237,8 +237,11 @@ def test_under_vmap_each_search_goes_as_if_alone():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"max_steps": -1}, "max_steps must be an integer >= 0"),
-        ({"shrink": 1.0}, r"shrink must be a number in \(0, 1\)"),
+        ({"max_backtracks": -1}, "max_backtracks must be an integer >= 0"),
+        (
+            {"backtrack_coefficient": 1.0},
+            r"backtrack_coefficient must be a number in \(0, 1\)",
+        ),
     ],
 )
 def test_a_search_that_would_not_end_is_refused(values, message):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.special
+from helpers import improve_policy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trpo_jax import theory
 from trpo_jax.agent.distributions import Categorical
 from trpo_jax.algorithm.batch import Batch
-from trpo_jax.algorithm.policy_update import improve_policy
-from trpo_jax.algorithm.trpo import Config
+from trpo_jax.config import Config
 
 
 def draw(seed, states=5, actions=3, discount=0.9, policies=1):
@@ -169,16 +169,16 @@ def test_algorithm_1_is_optimal(seed, x64):
     np.testing.assert_allclose(info.guaranteed_gain, reached, rtol=1e-3)
 
 
-@pytest.mark.parametrize("divergence", ["mean_kl", "max_kl"])
+@pytest.mark.parametrize("constraint", ["mean", "max"])
 @pytest.mark.parametrize("seed", range(2))
-def test_trust_region_is_optimal(seed, divergence, x64):
+def test_trust_region_is_optimal(seed, constraint, x64):
     mdp, policy = draw(seed, states=3)
     delta = 0.05
 
     rho, _, gain, kl = local_problem(mdp, policy)
 
     def room(x):
-        return delta - (kl(x) if divergence == "max_kl" else rho @ kl(x) / rho.sum())
+        return delta - (kl(x) if constraint == "max" else rho @ kl(x) / rho.sum())
 
     found = scipy.optimize.minimize(
         lambda x: -gain(x),
@@ -187,17 +187,17 @@ def test_trust_region_is_optimal(seed, divergence, x64):
         constraints={"type": "ineq", "fun": room},
         options={"maxiter": 500, "ftol": 1e-14},
     )
-    _, info = theory.trust_region(mdp, policy, delta, divergence=divergence)
-    used = info.max_kl if divergence == "max_kl" else info.mean_kl
+    _, info = theory.trust_region(mdp, policy, delta, kl_constraint=constraint)
+    used = info.max_kl if constraint == "max" else info.mean_kl
     np.testing.assert_allclose(used, delta, rtol=1e-9)
     assert info.local_gain >= -found.fun - 1e-8
     np.testing.assert_allclose(info.local_gain, -found.fun, rtol=1e-3)
 
 
-def test_trust_region_refuses_another_divergence():
+def test_trust_region_refuses_another_constraint():
     mdp, policy = draw(0)
-    with pytest.raises(ValueError, match="'mean_kl' or 'max_kl'; got 'reverse'"):
-        theory.trust_region(mdp, policy, 0.1, divergence="reverse")
+    with pytest.raises(ValueError, match="'mean' or 'max'; got 'reverse'"):
+        theory.trust_region(mdp, policy, 0.1, kl_constraint="reverse")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Action distributions: pytrees that know their own divergence and their own metric.
+"""Action distributions: pytrees with their own divergence and Fisher metric.
 
 Shapes: `...` are any leading axes (rows, time, environments), `A` is the number of
 actions (categorical) or of action dimensions (Gaussian).
@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 
-@struct.dataclass
-class Categorical:
+class Categorical(struct.PyTreeNode):
     """A distribution over {0, …, A−1} given by unnormalised log-probabilities.
 
     Args:
@@ -27,7 +26,7 @@ class Categorical:
     logits: jax.Array
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """Draw one action a row, `[...]` int32; `key` is consumed."""
+        """Draw one action for each row, `[...]` int32; `key` is consumed."""
         return jax.random.categorical(key, self.logits)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
@@ -59,9 +58,8 @@ class Categorical:
         return Categorical(p * (t - jnp.sum(p * t, axis=-1, keepdims=True)))
 
 
-@struct.dataclass
-class DiagonalGaussian:
-    """Independent normal distributions, one an action dimension.
+class DiagonalGaussian(struct.PyTreeNode):
+    """Independent normal distributions, one for each action dimension.
 
     Args:
         mean: `[..., A]` in the units of the action.
@@ -78,7 +76,7 @@ class DiagonalGaussian:
     log_std: jax.Array
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """Draw one action a row, `[..., A]`; `key` is consumed."""
+        """Draw one action for each row, `[..., A]`; `key` is consumed."""
         noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
         return self.mean + jnp.exp(self.log_std) * noise
 
@@ -113,24 +111,3 @@ class DiagonalGaussian:
         return DiagonalGaussian(
             tangent.mean * jnp.exp(-2 * self.log_std), 2 * tangent.log_std
         )
-
-
-@struct.dataclass
-class Scores:
-    """Log-probabilities of actions that were tried: they stand in for a distribution.
-
-    With them `fisher_vector_product` multiplies by the empirical Fisher matrix
-    Σ share · ∇log π ∇log πᵀ, the covariance of the scores (Schulman et al. 2015,
-    appendix C), instead of its expectation over all actions.
-
-    Attributes:
-        log_prob: `[N, ...]`.
-        share: like `log_prob`, what each action counts in the sum of its row.
-    """
-
-    log_prob: jax.Array
-    share: jax.Array
-
-    def fisher_product(self, tangent: "Scores") -> "Scores":
-        """Multiply by the metric of log-probabilities: each by its share."""
-        return Scores(self.share * tangent.log_prob, jnp.zeros_like(self.share))

@@ -1,6 +1,5 @@
-"""Policies and critics: a network is a pair of pure functions, flax one way to it."""
+"""Policies and critics: a network is a pair of pure functions, of any library."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,32 +7,31 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
-from trpo_jax.config import ACTIVATION
-from trpo_jax.environments.base import Environment, observation_shapes
-from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.agent.initializers import orthogonal
+from trpo_jax.agent.normalization import Normalizer, normalize_observation
+from trpo_jax.config.network import ACTIVATION
 from trpo_jax.environments.spaces import Box, Discrete, Space
 from trpo_jax.validation import check
 
 PyTree = Any
 
-_ROWS = 1009  # a number of observations that no other axis is likely to have
-
 
 class Network(NamedTuple):
     """A pair of pure functions.
+
+    Any library fits. For flax linen it is `Network(module.init, module.apply)`. For a
+    module that holds its own arrays (Equinox, NNX), let `init` create one and return
+    its arrays, and let `apply` put them back and call it. Wrap a module that takes a
+    single observation in `jnp.vectorize` with a signature, for the leading axes.
 
     Attributes:
         init: `init(key, observation)` → parameters, any pytree of floating-point
             arrays; `key` is consumed, `observation` is one observation, for its shape.
         apply: `apply(params, observation)` → a distribution (policy) or values
             (critic), for observations with any leading axes.
-
-    Any library fits. Flax linen: `Network(module.init, module.apply)`. Of a module that
-    holds its own arrays (Equinox, NNX), `init` makes one with its key and returns the
-    arrays, `apply` puts them back and calls it; one that takes a single observation
-    goes through `jnp.vectorize` with a signature, for the leading axes.
     """
 
     init: Callable[[jax.Array, PyTree], PyTree]
@@ -41,52 +39,62 @@ class Network(NamedTuple):
 
 
 class Agent(NamedTuple):
-    """A policy and a critic; their parameters live in two separate pytrees."""
+    """A policy and a critic, whose parameters are two separate pytrees.
+
+    Attributes:
+        policy: observations → a distribution of actions.
+        critic: observations → values.
+        critic_optimizer: an element-wise optax transformation that returns directions
+            of unit step size; `config.critic_learning_rate` scales them.
+    """
 
     policy: Network
     critic: Network
+    critic_optimizer: optax.GradientTransformation = optax.scale_by_adam()
 
 
-@functools.cache
-def orthogonal(gain: float) -> Callable[..., jax.Array]:
-    """Return an initialiser of kernels with orthonormal columns (or rows) times `gain`.
-
-    X ← X (3 I − XᵀX) / 2 from a Gaussian matrix (Björck & Bowie 1971). Its limit, the
-    polar factor, is as evenly spread over the orthogonal matrices as the Q of a QR
-    decomposition, since a Gaussian matrix has no preferred basis.
-
-    Unlike `jax.nn.initializers.orthogonal` it consists of matrix products alone. Two QR
-    decompositions of batches, which `vmap` over seeds makes of them, wait for each
-    other for ever on a CPU of two cores (jaxlib 0.10.1).
+def act(
+    agent: Agent, policy_params: PyTree, normalizer: Normalizer, observation: PyTree
+) -> Any:
+    """Return the policy's distribution of actions for raw observations.
 
     Args:
-        gain: of the kernel, whose last axis is its outputs.
+        agent: its policy is applied.
+        policy_params: parameters of the policy.
+        normalizer: normalises the observations.
+        observation: pytree with any leading axes, in units of the environment.
+
+    Returns:
+        A distribution with the leading axes of the observations.
 
     Example:
-        >>> kernel = orthogonal(2.0)(jax.random.key(0), (8, 3))
-        >>> bool(jnp.allclose(kernel.T @ kernel, 4.0 * jnp.eye(3), atol=1e-5))
-        True
+        ::
+
+            policy = act(agent, state.policy_params, state.normalizer, observation)
+            action = policy.sample(key)
     """
+    return agent.policy.apply(
+        policy_params, normalize_observation(normalizer, observation)
+    )
 
-    # Flax asks for the shape at every call of the network: traced once, and known then.
-    @functools.partial(jax.jit, static_argnums=(1, 2))
-    def traced(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        inputs, outputs = math.prod(shape[:-1]), shape[-1]
-        tall = max(inputs, outputs), min(inputs, outputs)
-        x = jax.random.normal(key, tall)
-        multiply = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
-        def improve(_: int, x: jax.Array) -> jax.Array:
-            return 1.5 * x - 0.5 * multiply(x, multiply(x.T, x))
+def predict_value(
+    agent: Agent, critic_params: PyTree, normalizer: Normalizer, observation: PyTree
+) -> jax.Array:
+    """Return the critic's values of raw observations.
 
-        # Sixty: a singular value of 1e-9 grows by half each time, then converges.
-        x = jax.lax.fori_loop(0, 60, improve, x / jnp.linalg.norm(x))
-        return (gain * (x if inputs >= outputs else x.T)).reshape(shape).astype(dtype)
+    Args:
+        agent: its critic is applied.
+        critic_params: parameters of the critic.
+        normalizer: normalises the observations.
+        observation: pytree with any leading axes, in units of the environment.
 
-    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
-        return traced(key, tuple(shape), dtype)
-
-    return init
+    Returns:
+        Values with those leading axes, in units of the scaled reward.
+    """
+    return agent.critic.apply(
+        critic_params, normalize_observation(normalizer, observation)
+    )
 
 
 class MLP(nn.Module):
@@ -95,10 +103,10 @@ class MLP(nn.Module):
     Attributes:
         hidden_sizes: widths of the hidden layers; none gives a linear map.
         out_size: width of the output.
-        activation: the name of one in flax, as in `config.Activation`.
+        activation: the name of an activation function of flax.
         out_scale: gain of the last layer; hidden layers have √2.
-        orthogonal: start with orthogonal kernels of these gains; otherwise with
-            Gaussian ones of variance 1/fan-in.
+        orthogonal: use orthogonal kernels of these gains; otherwise Gaussian ones of
+            variance 1/fan-in.
     """
 
     hidden_sizes: Sequence[int]
@@ -166,7 +174,7 @@ class Policy(nn.Module):
 
 
 class Critic(nn.Module):
-    """An MLP that returns one value an observation."""
+    """An MLP that returns one value for each observation."""
 
     observation_space: Space
     hidden_sizes: Sequence[int]
@@ -205,19 +213,19 @@ def mlp_agent(
     Args:
         observation_space: `Box` (flattened) or `Discrete` (one-hot).
         action_space: `Discrete` gives a `Categorical`, `Box` a `DiagonalGaussian`.
-        hidden_sizes: of the policy; `()` is a linear policy.
-        critic_hidden_sizes: of the critic; those of the policy when None.
-        activation: as in `config.Activation`.
+        hidden_sizes: widths of the policy's hidden layers; `()` is a linear policy.
+        critic_hidden_sizes: widths of the critic's; those of the policy when None.
+        activation: "tanh", "relu", "elu", "silu" or "gelu".
         log_std_init: log σ that a continuous policy starts with; an action of ±1
             reaches the bounds of a bounded action space.
-        orthogonal_init: start with orthogonal kernels and an almost constant policy.
-        state_dependent_std: let the network give log σ too, for each observation.
+        orthogonal_init: use orthogonal kernels and an almost constant first policy.
+        state_dependent_std: let the network compute log σ for each observation.
 
     Returns:
-        An `Agent`, whose policy gives distributions and whose critic values `[...]`.
+        An `Agent`, whose policy returns distributions and whose critic values `[...]`.
 
     Raises:
-        ValueError: for an unknown activation or a space that is neither.
+        ValueError: for an unknown activation, or a space of another kind.
 
     Example:
         >>> agent = mlp_agent(Box.uniform((3,)), Discrete(2))
@@ -251,70 +259,3 @@ def mlp_agent(
         policy=Network(policy.init, policy.apply),
         critic=Network(critic.init, critic.apply),
     )
-
-
-def check_agent(agent: Agent, environment: Environment | HostEnvironment) -> None:
-    """Refuse an agent that does not fit, before anything is compiled.
-
-    What policy and critic give is traced for a batch of observations and held against
-    the environment. `train` does this with an agent of your own.
-
-    Raises:
-        ValueError: with what is wrong.
-
-    Example:
-        >>> from trpo_jax import make_environment
-        >>> environment = make_environment("CartPole-v1")
-        >>> three = mlp_agent(environment.observation_space, Discrete(3))
-        >>> check_agent(three, environment)
-        Traceback (most recent call last):
-        ValueError: the policy must choose among 2 actions; it has 3 logits
-    """
-    if not isinstance(agent, Agent):
-        raise ValueError(f"agent must be a trpo_jax.Agent; got {agent!r}")
-    key = jax.random.key(0)
-    observation = observation_shapes(environment)
-    rows = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((_ROWS, *leaf.shape), leaf.dtype), observation
-    )
-
-    def outcome(network: Network, of: Callable[[Any], Any] = lambda x: x) -> Any:
-        params = jax.eval_shape(network.init, key, observation)
-        return jax.eval_shape(lambda p, x: of(network.apply(p, x)), params, rows)
-
-    value = outcome(agent.critic)
-    if getattr(value, "shape", None) != (_ROWS,):
-        raise ValueError(
-            f"the critic must give one value an observation, shape ({_ROWS},) for "
-            f"{_ROWS} of them; got {getattr(value, 'shape', value)}"
-        )
-    policy = outcome(agent.policy)
-    methods = ("sample", "log_prob", "entropy", "mode", "kl", "fisher_product")
-    for name in methods:
-        if not hasattr(policy, name):
-            raise ValueError(
-                f"the policy must give a distribution with {', '.join(methods)}, as "
-                f"trpo_jax.Categorical has; got {type(policy).__name__} without {name}"
-            )
-    ragged = [x.shape for x in jax.tree.leaves(policy) if x.shape[:1] != (_ROWS,)]
-    if ragged:
-        raise ValueError(
-            f"every array of the policy's distribution must lead with the {_ROWS} rows "
-            f"of {_ROWS} observations: broadcast the smaller ones; got {ragged[0]}"
-        )
-    space = environment.action_space
-    choices = policy.logits.shape[-1] if isinstance(policy, Categorical) else None
-    if isinstance(space, Discrete) and choices not in (None, space.n):
-        raise ValueError(
-            f"the policy must choose among {space.n} actions; it has {choices} logits"
-        )
-    numbers = math.prod(space.shape) if isinstance(space, Box) else 1
-    action = outcome(agent.policy, lambda policy: policy.sample(key))
-    shape = getattr(action, "shape", None)
-    if isinstance(space, Box | Discrete) and (
-        shape is None or math.prod(shape) != _ROWS * numbers
-    ):
-        raise ValueError(
-            f"the policy's actions must have {numbers} numbers, as the action space; "
-            f"for {_ROWS} observations they have shape {shape}"
-        )

@@ -14,12 +14,11 @@ PyTree = Any
 CLIP = 10.0  # in standard deviations, as in OpenAI baselines (Engstrom et al. 2020, §3)
 
 
-@struct.dataclass
-class Moments:
+class Moments(struct.PyTreeNode):
     """Mean and variance of everything seen so far.
 
     Attributes:
-        count: scalar, the total weight seen.
+        count: scalar, the total weight seen so far.
         mean: `[...]`.
         variance: `[...]`, the biased (population) variance; 1 before any data.
     """
@@ -30,7 +29,19 @@ class Moments:
 
 
 def init_moments(shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Moments:
-    """Return moments that normalise by doing nothing: mean 0, variance 1, count 0."""
+    """Return moments that leave their argument unchanged: mean 0, variance 1, count 0.
+
+    Args:
+        shape: of one observation.
+        dtype: of mean and variance.
+
+    Returns:
+        `Moments`.
+
+    Example:
+        >>> float(init_moments().variance)
+        1.0
+    """
     return Moments(
         count=jnp.zeros((), dtype),
         mean=jnp.zeros(shape, dtype),
@@ -48,12 +59,18 @@ def update_moments(moments: Moments, x: jax.Array, weight: jax.Array) -> Moments
     not finite (the squares of 1e30 overflow float32) the old moments are kept.
 
     Args:
-        moments: of the data so far.
+        moments: the moments of the data so far.
         x: `[N..., ...]`, any number of leading axes.
-        weight: `[N...]` ≥ 0, one a row.
+        weight: `[N...]` ≥ 0, one for each row.
 
     Returns:
         The moments of both together.
+
+    Example:
+        >>> moments = update_moments(
+        ...     init_moments(), jnp.array([1.0, 3.0]), jnp.ones(2))
+        >>> float(moments.mean), float(moments.variance)
+        (2.0, 1.0)
     """
     row_axes = tuple(range(weight.ndim))
     x = x.astype(moments.mean.dtype)
@@ -90,9 +107,16 @@ def normalize(
     """Return (x − mean) / std, clipped to ±`clip` standard deviations.
 
     Args:
-        moments: of the observations; shapes `[...]`.
-        x: `[N..., ...]`.
+        moments: the moments of the observations, `[...]`.
+        x: `[N..., ...]`, any number of leading axes.
         clip: in standard deviations.
+
+    Returns:
+        An array like `x`, in standard deviations from the mean.
+
+    Example:
+        >>> float(normalize(init_moments(), jnp.float32(99.0)))
+        10.0
     """
     clip = jnp.asarray(clip, moments.mean.dtype)
     leading = range(x.ndim - moments.mean.ndim)
@@ -104,16 +128,15 @@ def normalize(
     return jnp.clip(scaled, -clip, clip)
 
 
-@struct.dataclass
-class Normalizer:
-    """Everything that scales what the networks see.
+class Normalizer(struct.PyTreeNode):
+    """The running statistics that scale what the networks see.
 
     Attributes:
-        observation: pytree of `Moments`, one a leaf of the observation, or None when
-            observations are not normalised.
+        observation: pytree of `Moments`, one for each leaf of the observation, or None
+            when observations are not normalised.
         discounted_return: `Moments` of the running discounted return, or None when
             rewards are not scaled.
-        return_so_far: `[B]` Gₜ = rₜ + γ Gₜ₋₁ of the episode under way, or None.
+        return_so_far: `[B]`, Gₜ = rₜ + γ Gₜ₋₁ of the episode under way, or None.
     """
 
     observation: PyTree
@@ -124,12 +147,21 @@ class Normalizer:
 def init_normalizer(
     observation: PyTree, *, with_observation: bool, with_reward: bool
 ) -> Normalizer:
-    """Return the normaliser that does nothing yet.
+    """Return a normaliser that has seen no data: it changes nothing.
 
     Args:
         observation: a batch `[B, ...]`, for its shapes.
-        with_observation: normalise observations.
-        with_reward: scale rewards.
+        with_observation: whether observations are to be normalised.
+        with_reward: whether rewards are to be scaled.
+
+    Returns:
+        A `Normalizer`.
+
+    Example:
+        >>> normalizer = init_normalizer(
+        ...     jnp.zeros((8, 3)), with_observation=True, with_reward=False)
+        >>> normalizer.observation.mean.shape, normalizer.discounted_return
+        ((3,), None)
     """
     batch = jax.tree.leaves(observation)[0].shape[0]
     return Normalizer(
@@ -142,14 +174,14 @@ def init_normalizer(
 
 
 def normalize_observation(normalizer: Normalizer, observation: PyTree) -> PyTree:
-    """Normalise a pytree of observations, or return it as it is when switched off.
+    """Normalise a pytree of observations, if the normaliser does that.
 
     Args:
-        normalizer: whose observation moments have the shapes of one observation.
+        normalizer: its observation moments have the shapes of one observation.
         observation: pytree with any leading axes, in units of the environment.
 
     Returns:
-        Like `observation`, in standard deviations from the mean, within ±10.
+        A pytree like `observation`, in standard deviations from the mean, within ±10.
 
     Example:
         >>> observation = jnp.array([[1.0], [3.0]])
@@ -173,11 +205,11 @@ def scale_reward(normalizer: Normalizer, reward: jax.Array) -> jax.Array:
     The mean stays, since shifting rewards changes the task (Engstrom et al. 2020, §3).
 
     Args:
-        normalizer: whose discounted-return moments scale.
-        reward: of any shape, in units of the environment.
+        normalizer: its moments of the discounted return scale the rewards.
+        reward: an array of any shape, in units of the environment.
 
     Returns:
-        Like `reward`, within ±10 standard deviations.
+        An array like `reward`, within ±10 standard deviations.
 
     Example:
         >>> moments = init_moments().replace(variance=jnp.float32(4.0))
@@ -200,15 +232,27 @@ def update_normalizer(
     *,
     discount: float | jax.Array,
 ) -> Normalizer:
-    """Take in what one iteration has seen; call it after the update, never before.
+    """Take in the data of one iteration; call it after the update, never before.
 
     Args:
-        normalizer: as used during the iteration.
+        normalizer: as it was during the iteration.
         observation: pytree of `[T, B, ...]`, not normalised.
         reward: `[T, B]`, not scaled.
-        ended: `[T, B]` bool, the episode ended with this step.
+        ended: `[T, B]` bool, whether the episode ended with this step.
         weight: `[T, B]`, 0 for rows that are not transitions.
         discount: γ of the discounted return.
+
+    Returns:
+        The new `Normalizer`.
+
+    Example:
+        >>> normalizer = init_normalizer(
+        ...     jnp.zeros((1, 2)), with_observation=True, with_reward=False)
+        >>> after = update_normalizer(
+        ...     normalizer, jnp.ones((4, 1, 2)), jnp.zeros((4, 1)),
+        ...     jnp.zeros((4, 1), bool), jnp.ones((4, 1)), discount=0.99)
+        >>> after.observation.mean.tolist()
+        [1.0, 1.0]
     """
     if normalizer.observation is not None:
         normalizer = normalizer.replace(
@@ -221,10 +265,10 @@ def update_normalizer(
     if normalizer.discounted_return is not None:
         gamma = jnp.asarray(discount, reward.dtype)
 
-        def accumulate(so_far: jax.Array, step: tuple) -> tuple[jax.Array, jax.Array]:
+        def accumulate(so_far: Any, step: Any) -> tuple[Any, jax.Array]:
             reward, ended, weight = step
             total = reward + gamma * so_far
-            # Left out: rows to be ignored, poison, and sums that overflow.
+            # Leave out rows of weight 0, bad rewards, and sums that overflow.
             total = jnp.where((weight > 0) & jnp.isfinite(total), total, so_far)
             return jnp.where(ended, 0, total), total
 

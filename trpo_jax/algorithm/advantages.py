@@ -4,6 +4,8 @@ Shapes: `T` time steps lead, `...` are any further axes (parallel environments);
 function works on `[T]`, on `[T, B]` and under `vmap`.
 """
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -25,15 +27,15 @@ def advantages(
     Âₜ = δₜ + γλ (1 − terminatedₜ)(1 − truncatedₜ) Âₜ₊₁   (Schulman et al. 2016, eq. 16)
 
     λ = 0 is the temporal-difference error, λ = 1 the reward-to-go minus the baseline. A
-    time limit is not an end of the world: a truncated step still bootstraps from
-    `next_value`, which must be the value of the *final* observation of its episode, not
-    of the reset observation that follows. When both flags are set, termination wins.
+    truncated step still bootstraps from `next_value`, which must be the value of the
+    *final* observation of its episode, not of the reset observation that follows. When
+    both flags are set, termination wins.
 
     Args:
         reward: `[T, ...]` reward of each transition.
         value: `[T, ...]` V of the observation acted on.
         next_value: `[T, ...]` V of the observation the transition led to.
-        terminated: `[T, ...]` bool, the successor is absorbing and worth nothing.
+        terminated: `[T, ...]` bool, the next state is absorbing: its value is 0.
         truncated: `[T, ...]` bool, the episode was cut off here.
         discount: γ in [0, 1].
         gae_lambda: λ in [0, 1].
@@ -62,7 +64,7 @@ def advantages(
     delta = reward + discount * jnp.where(terminated, 0, next_value) - value
     decay = jnp.where(terminated | truncated, 0, discount * gae_lambda)
 
-    def backward(following: jax.Array, step: tuple) -> tuple[jax.Array, jax.Array]:
+    def backward(following: jax.Array, step: Any) -> tuple[jax.Array, jax.Array]:
         delta, decay = step
         advantage = delta + decay * following
         return advantage, advantage
@@ -73,58 +75,18 @@ def advantages(
     return advantage, advantage + value
 
 
-def rewards_to_go(
-    reward: jax.Array,
-    next_value: jax.Array,
-    terminated: jax.Array,
-    truncated: jax.Array,
-    *,
-    discount: float | jax.Array,
-) -> jax.Array:
-    """Return the discounted sum of rewards from each step to the end of its episode.
-
-    Where the data stop before the episode does (a truncation, or the last row),
-    `next_value` stands for the rest; pass zeros for the plain sum.
-
-    Args: as in `advantages`.
-
-    Returns:
-        `[T, ...]` in units of reward.
-
-    Raises:
-        ValueError: when shapes differ.
-
-    Example:
-        >>> end = jnp.array([False, False, True])
-        >>> rewards_to_go(jnp.ones(3), jnp.zeros(3), end, ~end & False,
-        ...               discount=0.5).tolist()
-        [1.75, 1.5, 1.0]
-    """
-    last = jnp.zeros_like(truncated).at[-1].set(True)
-    total, _ = advantages(
-        reward,
-        jnp.zeros_like(reward),
-        jnp.where(truncated | last, next_value, 0),
-        terminated,
-        truncated,
-        discount=discount,
-        gae_lambda=1.0,
-    )
-    return total
-
-
 def standardize(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     """Shift and scale to mean 0 and standard deviation 1 over all elements.
 
-    When all elements are equal up to rounding there is nothing to prefer: the result is
-    zero everywhere, not 0/0 and not amplified rounding errors.
+    When all elements are equal up to rounding, the result is zero everywhere: not 0/0,
+    and not amplified rounding errors.
 
     Args:
         x: an array of any shape.
         weight: like `x`, ≥ 0; elements of weight 0 do not count and come out as 0.
 
     Returns:
-        Like `x`, without a unit.
+        An array like `x`, without a unit.
 
     Example:
         >>> standardize(jnp.array([2.0, 4.0])).tolist()

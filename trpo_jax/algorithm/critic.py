@@ -10,71 +10,30 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
+from trpo_jax.algorithm.masking import explained_variance
 from trpo_jax.algorithm.subsampling import golden_stride, random_start
-from trpo_jax.solver.flat import all_finite, overwritten
+from trpo_jax.solver.flat import all_finite, flatten, ravel_into
 
 PyTree = Any
 
-LARGEST_PIECE = 16_384  # rows; what is computed of more leaves the caches of a CPU
+LARGEST_PIECE = 16_384  # rows; activations of more do not fit into a CPU's cache
 
 
 class CriticInfo(NamedTuple):
-    """What happened in a fit; scalars.
+    """What happened in a fit of the critic; every field is a scalar.
 
     Attributes:
-        loss: mean squared error over the last epoch, or after a step of
-            `improve_critic`, in squared units of the target.
-        explained_variance: of the targets by the values *before* the fit.
-        accepted: bool; False when the fit gave a number that is not finite and was
-            thrown away.
+        loss: mean squared error over the last epoch, or after the last step of
+            `fit_critic_gauss_newton`, in squared units of the target.
+        explained_variance: explained variance of the targets by the values *before* the
+            fit.
+        accepted: bool; False when the fit was thrown away because a number was not
+            finite.
     """
 
     loss: jax.Array
     explained_variance: jax.Array
     accepted: jax.Array
-
-
-def explained_variance(
-    value: jax.Array, target: jax.Array, weight: jax.Array | None = None
-) -> jax.Array:
-    """Return 1 − Var[target − value] / Var[target], a scalar.
-
-    1 is a perfect critic, 0 is as good as a constant, negative is worse. Constant
-    targets have no variance to explain: the result is then 0.
-
-    Example:
-        >>> float(explained_variance(jnp.array([1.0, 2.0]), jnp.array([1.0, 2.0])))
-        1.0
-    """
-    weight = jnp.ones_like(target) if weight is None else weight.astype(target.dtype)
-    share = weight / jnp.sum(weight)
-
-    def variance(x: jax.Array) -> jax.Array:
-        x = jnp.where(share > 0, x, 0)
-        centred = jnp.where(share > 0, x - jnp.sum(share * x), 0)
-        return jnp.sum(share * centred**2)
-
-    total = variance(target)
-    varied = total > 0
-    unexplained = variance(target - value) / jnp.where(varied, total, 1)
-    return jnp.where(varied, 1 - unexplained, 0)
-
-
-def init_critic_optimizer(
-    optimizer: optax.GradientTransformation, params: PyTree
-) -> PyTree:
-    """Return the optimiser's first state, for the parameters as one flat vector.
-
-    Args:
-        optimizer: as in `fit_critic`.
-        params: of the critic, any pytree.
-
-    Example:
-        >>> params = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}
-        >>> init_critic_optimizer(optax.scale_by_adam(), params).mu.shape
-        (9,)
-    """
-    return optimizer.init(ravel_pytree(params)[0])
 
 
 def fit_critic(
@@ -94,28 +53,26 @@ def fit_critic(
 ) -> tuple[PyTree, PyTree, CriticInfo]:
     """Minimise Σᵢ wᵢ (V(sᵢ) − targetᵢ)² / Σᵢ wᵢ by minibatch gradient descent.
 
-    The rows are walked through in golden-ratio strides from a random start: every
-    minibatch is spread evenly over the batch, and no time goes into sorting a random
-    permutation. Rows that do not fill a minibatch sit the epoch out, other ones in the
-    next. Gradients of more than 16,384 rows are summed over equal pieces of that at
-    most. If anything in the result is not finite, or no row has a weight, parameters
-    and optimiser state come back unchanged.
+    Minibatches walk through the rows in golden-ratio strides from a random start: each
+    is spread evenly over the batch, and no time goes into sorting a permutation. Rows
+    that do not fill a minibatch sit the epoch out, others in the next epoch. Gradients
+    of more than 16,384 rows are summed over equal pieces. If the result is not finite,
+    or no row has a weight, parameters and optimiser state come back unchanged.
 
     Args:
         key: consumed.
         apply: parameters and observations `[N, ...]` → values `[N]`.
-        params: of the critic.
-        optimizer: an optax transformation that yields *directions* of unit step size,
-            e.g. `optax.scale_by_adam()`.
-        optimizer_state: its state, for the parameters as one flat vector; see
-            `init_critic_optimizer`.
+        params: the critic's parameters, any pytree.
+        optimizer: an element-wise optax transformation that returns directions of unit
+            step size, such as `optax.scale_by_adam()`; it is wrapped in `flatten`.
+        optimizer_state: from `flatten(optimizer).init(params)` or an earlier fit.
         observation: pytree of `[N, ...]`.
         target: `[N]`.
         weight: `[N]` ≥ 0.
-        value: `[N]`, values of these parameters, where they are known already: only
-            `explained_variance` wants them.
-        learning_rate: step size, may be traced.
-        epochs: static, ≥ 0.
+        value: `[N]`, the values before the fit if they are known already; they are
+            only needed for the explained variance.
+        learning_rate: the step size; may be traced.
+        epochs: static, ≥ 0, the number of passes over the rows.
         minibatch_size: static; more than N means N.
 
     Returns:
@@ -126,10 +83,10 @@ def fit_critic(
 
     Example:
         >>> apply = lambda w, x: w * x
-        >>> optimizer = optax.identity()  # plain gradient descent
+        >>> optimizer = flatten(optax.identity())  # plain gradient descent
         >>> w, _, info = fit_critic(
         ...     jax.random.key(0), apply, jnp.zeros(1), optimizer,
-        ...     init_critic_optimizer(optimizer, jnp.zeros(1)),
+        ...     optimizer.init(jnp.zeros(1)),
         ...     jnp.ones(4), jnp.full(4, 3.0), jnp.ones(4),
         ...     learning_rate=0.25, epochs=20, minibatch_size=4,
         ... )
@@ -142,17 +99,10 @@ def fit_critic(
     size -= size % pieces
     before = apply(params, observation) if value is None else value
     check_shapes(before, target, weight)
-    batches = total // size
     flat, unflatten = ravel_pytree(params)
     weight = weight.astype(target.dtype)
-
-    # Minibatch b of epoch e has the rows (first + e + (b · size + i) · stride) mod N,
-    # where b counts on from epoch to epoch.
-    stride = golden_stride(total)
-    within = (np.arange(size) * stride % total).astype(np.int32)
-    b = np.arange(epochs * batches)
-    starts = ((b * size * stride + b // batches) % total).astype(np.int32)
-    starts = starts + random_start(key, total)
+    optimizer = flatten(optimizer)
+    starts, stride_path = _minibatches(key, total, size, epochs)
 
     def loss_of(params: PyTree, rows: jax.Array, mass: jax.Array) -> jax.Array:
         x, y, w = jax.tree.map(lambda leaf: leaf[rows], (observation, target, weight))
@@ -169,36 +119,62 @@ def fit_critic(
         )
         return jax.tree.map(lambda x: jnp.sum(x, axis=0), each)
 
-    def descend(carry: tuple, start: jax.Array) -> tuple[tuple, jax.Array]:
+    def descend(carry: Any, start: jax.Array) -> tuple[Any, jax.Array]:
         flat, optimizer_state = carry
-        loss, gradient = loss_and_gradient(unflatten(flat), (start + within) % total)
-        gradient = overwritten(flat, gradient)
+        rows = (start + stride_path) % total
+        loss, gradient = loss_and_gradient(unflatten(flat), rows)
+        gradient = ravel_into(flat, gradient)
         direction, optimizer_state = optimizer.update(gradient, optimizer_state, flat)
         flat = flat - jnp.asarray(learning_rate, flat.dtype) * direction
         return (flat, optimizer_state), loss
 
     fitted, losses = jax.lax.scan(descend, (flat, optimizer_state), starts)
-    accepted = all_finite(fitted)
-    learnt = accepted & jnp.any(weight > 0)  # momentum would go on without a row
+    finite = all_finite(fitted)
+    taken = finite & jnp.any(weight > 0)  # momentum would move on without a row
     flat, optimizer_state = jax.tree.map(
-        lambda new, old: jnp.where(learnt, new, old), fitted, (flat, optimizer_state)
+        lambda new, old: jnp.where(taken, new, old), fitted, (flat, optimizer_state)
     )
-    last_epoch = losses[-batches:]
-    return (
-        unflatten(flat),
-        optimizer_state,
-        CriticInfo(
-            loss=jnp.mean(last_epoch) if epochs else jnp.zeros((), target.dtype),
-            explained_variance=explained_variance(before, target, weight),
-            accepted=accepted,
-        ),
+    last_epoch = losses[-(total // size) :]
+    info = CriticInfo(
+        loss=jnp.mean(last_epoch) if epochs else jnp.zeros((), target.dtype),
+        explained_variance=explained_variance(before, target, weight),
+        accepted=finite,
     )
+    return unflatten(flat), optimizer_state, info
+
+
+def _minibatches(
+    key: jax.Array, total: int, size: int, epochs: int
+) -> tuple[jax.Array, np.ndarray]:
+    """Return the first row of every minibatch, and how its rows go on from there.
+
+    Minibatch b of epoch e has the rows (first + e + (b · size + i) · stride) mod N,
+    i < size, where b counts on from epoch to epoch.
+    """
+    batches, stride = total // size, golden_stride(total)
+    path = (np.arange(size) * stride % total).astype(np.int32)
+    b = np.arange(epochs * batches)
+    starts = ((b * size * stride + b // batches) % total).astype(np.int32)
+    return jnp.asarray(starts) + random_start(key, total), path
 
 
 def check_shapes(value: jax.Array, target: jax.Array, weight: jax.Array) -> None:
-    """Refuse a critic that does not return one value a row."""
+    """Refuse a critic that does not return one value for each row.
+
+    Args:
+        value: what the critic returned.
+        target: `[N]`.
+        weight: `[N]`.
+
+    Raises:
+        ValueError: when the three differ in shape.
+
+    Example:
+        >>> check_shapes(jnp.zeros(3), jnp.zeros(3), jnp.ones(3))
+    """
     chex.assert_equal_shape(
         [value, target, weight],
-        custom_message="the critic must return one value a row, like target and weight",
+        custom_message="the critic must return one value for each row, like target "
+        "and weight",
         exception_type=ValueError,
     )

@@ -1,4 +1,4 @@
-"""Fitting the value function as the policy is improved: a step in a trust region."""
+"""Fitting the critic as the policy is improved: Gauss-Newton steps in trust regions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,18 +7,19 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.agent.distributions import DiagonalGaussian
-from trpo_jax.algorithm.critic import CriticInfo, check_shapes, explained_variance
+from trpo_jax.algorithm.critic import CriticInfo, check_shapes
+from trpo_jax.algorithm.masking import explained_variance
 from trpo_jax.algorithm.subsampling import subsample_rows
-from trpo_jax.solver.conjugate_gradient import cg_solve
 from trpo_jax.solver.fisher import fisher_vector_product
-from trpo_jax.solver.flat import all_finite, as_vector
-from trpo_jax.solver.line_search import Verdict, line_search
+from trpo_jax.solver.flat import all_finite, ravel_if_small
+from trpo_jax.solver.line_search import LineSearchOutcome
+from trpo_jax.solver.trust_region import trust_region_step
 from trpo_jax.validation import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, check
 
 PyTree = Any
 
 
-def improve_critic(
+def fit_critic_gauss_newton(
     key: jax.Array,
     apply: Callable[[PyTree, PyTree], jax.Array],
     params: PyTree,
@@ -29,48 +30,43 @@ def improve_critic(
     max_kl: float | jax.Array,
     steps: int = 1,
     damping: float | jax.Array = 0.1,
-    iterations: int = 10,
-    tolerance: float | jax.Array = 1e-5,
     fraction: float = 1.0,
-    shrink: float | jax.Array = 0.8,
-    max_backtracks: int = 10,
+    **solver_options: Any,
 ) -> tuple[PyTree, CriticInfo]:
-    """Take Gauss-Newton steps of the critic, each within a trust region.
+    """Take Gauss-Newton steps of the critic, each within a trust region of its own.
 
     The critic is read as a belief in the targets, N(V(s), σ²) with σ² = Σ w (target −
-    V)² / Σ w (Schulman et al. 2016, §5). With H = Σ w ∇V ∇Vᵀ / Σ w, the Fisher matrix
-    but for σ², and g = Σ w (target − V) ∇V / Σ w the step is x ≈ (H + damping·I)⁻¹ g by
-    conjugate gradients, shortened where its KL in the quadratic model, xᵀ(H +
-    damping·I) x / 2σ², is above the bound: never lengthened, since the model has its
-    optimum at x (they go to the bound always). A line search over all rows then holds
-    the bound and lets no fit get worse. A step looks at all rows at once, where
-    `fit_critic` takes hundreds of small ones in a row.
+    V)² / Σ w (Schulman et al. 2016, §5). `trust_region_step` then maximises −½ Σ w
+    (target − V)² / Σ w within ½ Σ w (V − V_old)² / Σ w ≤ ε σ²: with H = Σ w ∇V ∇Vᵀ /
+    Σ w, the Gauss-Newton matrix, the step is x ≈ (H + damping·I)⁻¹ g, shortened where
+    the bound lies before it and never lengthened, since the quadratic model has its
+    optimum at x. The line search over all rows holds the bound and lets no fit get
+    worse. Each step sees all rows at once, where `fit_critic` takes hundreds of small
+    steps in a row.
 
     Args:
         key: consumed; chooses the rows of the products.
         apply: parameters and observations `[N, ...]` → values `[N]`.
-        params: of the critic.
+        params: the critic's parameters, any pytree.
         observation: pytree of `[N, ...]`.
         target: `[N]`.
         weight: `[N]` ≥ 0.
-        max_kl: ε > 0, in nats: Σ w (V_new − V)² / 2σ² Σ w ≤ ε.
-        steps: static, ≥ 1, one after the other, each from where the last one led.
-        damping: ≥ 0, added to the diagonal of H, squared units of the value.
-        iterations: static, products of a solve at most.
-        tolerance: of `cg_solve`.
-        fraction: static, of the rows in the products, in (0, 1].
-        shrink: in (0, 1), by which the search shortens a step that it refuses.
-        max_backtracks: static, shortened steps tried after the first.
+        max_kl: ε > 0 in nats.
+        steps: static, ≥ 1, taken one after the other.
+        damping: ≥ 0, added to the diagonal of H, in squared units of the value.
+        fraction: static, the fraction of the rows in the products, in (0, 1].
+        **solver_options: `cg_iterations`, `cg_tolerance`, `backtrack_coefficient` and
+            `max_backtracks` of `trust_region_step`.
 
     Returns:
-        Parameters (as they were, where no step was good or finite), and a `CriticInfo`.
+        The new parameters (unchanged where no step was accepted), and a `CriticInfo`.
 
     Raises:
         ValueError: when values, targets and weights differ in shape, or a number is out
             of its range.
 
     Example:
-        >>> w, info = improve_critic(
+        >>> w, info = fit_critic_gauss_newton(
         ...     jax.random.key(0), lambda w, x: w * x, jnp.zeros(1),
         ...     jnp.ones(4), jnp.full(4, 3.0), jnp.ones(4), max_kl=10.0, damping=0.0,
         ... )
@@ -81,7 +77,7 @@ def improve_critic(
     check("damping", damping, NON_NEGATIVE)
     check("steps", steps, COUNT)
     check("fraction", fraction, FRACTION)
-    flat, unflatten = as_vector(params)
+    flat, unflatten = ravel_if_small(params)
     observation, target = jax.tree.map(jnp.asarray, (observation, target))
     weight = jnp.asarray(weight, target.dtype)
 
@@ -95,39 +91,31 @@ def improve_critic(
         return jnp.sum(share * jnp.where(weight > 0, x, 0) ** 2)
 
     def improve(flat: PyTree, key: jax.Array) -> tuple[PyTree, CriticInfo]:
-        before, pull_back = jax.vjp(values, flat)
+        before = values(flat)
         check_shapes(before, target, weight)
         variance = mean_square(target - before)
-        error = jnp.where(weight > 0, target - before, 0)
-        (gradient,) = pull_back(share * error)
-        seen, counts = subsample_rows(key, (observation, weight), fraction)
+        seen, seen_weight = subsample_rows(key, (observation, weight), fraction)
 
         def belief(flat: PyTree) -> DiagonalGaussian:
             mean = values(flat, seen)[:, None]
-            return DiagonalGaussian(mean, jnp.zeros_like(mean))  # σ cancels in F⁻¹ g
+            return DiagonalGaussian(mean, jnp.zeros_like(mean))  # σ is in the bound
 
-        product = fisher_vector_product(belief, flat, damping=damping, weight=counts)
-        step, info = cg_solve(
-            product, gradient, iterations=iterations, tolerance=tolerance
-        )
-        radius = 2 * jnp.asarray(max_kl, variance.dtype) * variance
-        bound = jnp.sqrt(radius / info.curvature)
-        inside = jnp.minimum((1 - 1e-4) * bound, 1)  # rounding must not decide
-        scale = jnp.where(info.curvature > 0, inside, 0)
-        flat, search = line_search(
-            lambda flat: -mean_square(target - values(flat)),
-            lambda flat: mean_square(values(flat) - before),
+        flat, info = trust_region_step(
+            lambda flat: -0.5 * mean_square(target - values(flat)),
+            lambda flat: 0.5 * mean_square(values(flat) - before),
+            fisher_vector_product(belief, flat, damping=damping, weight=seen_weight),
             flat,
-            jax.tree.map(lambda x: scale.astype(x.dtype) * x, step),
-            max_divergence=radius,
-            shrink=shrink,
-            max_steps=max_backtracks,
+            max_divergence=jnp.asarray(max_kl, variance.dtype) * variance,
+            max_scale=1,
+            **solver_options,
         )
-        broken = jnp.all(search.verdict == Verdict.NON_FINITE)
+        non_finite = jnp.all(info.search.outcome == LineSearchOutcome.NON_FINITE)
         return flat, CriticInfo(
-            loss=variance - search.improvement,
+            loss=variance - 2 * info.search.improvement,
             explained_variance=explained_variance(before, target, weight),
-            accepted=all_finite((variance, gradient)) & info.finite & ~broken,
+            accepted=all_finite((variance, info.gradient_norm))
+            & info.cg.finite
+            & ~non_finite,
         )
 
     flat, infos = jax.lax.scan(improve, flat, jax.random.split(key, steps))

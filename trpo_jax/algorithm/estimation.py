@@ -1,4 +1,4 @@
-"""What the critic says of a rollout.
+"""From a rollout to a batch: the critic's values, then advantages and value targets.
 
 Shapes: `T` time steps, `B` environments, `N` = T·B rows.
 """
@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.networks import Agent
-from trpo_jax.agent.normalization import normalize_observation, scale_reward
+from trpo_jax.agent.networks import Agent, predict_value
+from trpo_jax.agent.normalization import scale_reward
+from trpo_jax.algorithm.advantages import advantages
+from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.masking import only_valid
 from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.state import TrainState
@@ -19,23 +21,20 @@ from trpo_jax.config import Config
 
 PyTree = Any
 
-_PASSES = 16  # that all rows take; where few are wanted, a pass costs a sixteenth
+_PASSES = 16  # passes that value all rows; where few are missing, one is enough
 
 
-class Valuation(NamedTuple):
-    """What estimators of advantages take; all but the first are `[T, B]`.
+class Transitions(NamedTuple):
+    """What estimators of advantages take; every field is `[T, B]`.
 
     Attributes:
-        rollout: with zeros in rows of weight 0, at which episodes end; only where the
-            action led is as it was, and not looked at there.
         reward: scaled.
-        value: of what was acted on; 0 in rows of weight 0.
-        next_value: of where the action led; says nothing where `terminated`.
-        terminated: as the configuration wants time limits to count.
-        truncated: as the rollout has it.
+        value: V of the observation acted on; 0 in rows of weight 0.
+        next_value: V(next_observation); undefined where `terminated`.
+        terminated: with time limits counted as `config.bootstrap_truncated` says.
+        truncated: as in the rollout.
     """
 
-    rollout: Rollout
     reward: jax.Array
     value: jax.Array
     next_value: jax.Array
@@ -43,40 +42,95 @@ class Valuation(NamedTuple):
     truncated: jax.Array
 
 
-def value_rollout(
+def estimate_advantages(
     state: TrainState, rollout: Rollout, agent: Agent, config: Config
-) -> Valuation:
-    """Value a rollout by the critic, whatever rows of weight 0 hold.
+) -> Batch:
+    """Turn a rollout of the current policy into a `Batch`.
 
-    Args: as of `estimate_advantages`.
+    The critic values the observations, rewards are scaled, and `advantages` does the
+    rest. Rows of weight 0 are ignored whatever they hold, NaN included: the recursion
+    is cut there. It does continue over the seams of a rollout that was concatenated
+    along time, so truncate the last row of each piece.
+
+    Because the missing values are filled in by a loop of unknown length
+    (`fill_missing_values`), this cannot be differentiated in reverse; `advantages` can.
+
+    Args:
+        state: its critic and normaliser are used.
+        rollout: leading axes `[T, B]`.
+        agent: its critic computes the values.
+        config: `discount`, `gae_lambda` and `bootstrap_truncated` are used.
+
+    Returns:
+        A `Batch`; advantages and targets are in units of the scaled reward.
+
+    Raises:
+        ValueError: when the critic's values do not have the shape of the rewards.
+
+    Example:
+        You can change the batch before `update_from_batch` learns from it::
+
+            state, rollout = collect(state, environment, agent, num_steps=128)
+            batch = estimate_advantages(state, rollout, agent, config)
+            bonus = my_novelty(batch.observation)
+            batch = batch.replace(advantage=batch.advantage + bonus)
+            state, info = update_from_batch(state, batch, agent, config)
+            state = update_statistics(state, rollout, config)
+    """
+    rollout, transitions = bootstrap_values(state, rollout, agent, config)
+    advantage, value_target = advantages(
+        **transitions._asdict(),
+        discount=config.discount,
+        gae_lambda=config.gae_lambda,
+    )
+    return Batch(
+        observation=rollout.observation,
+        action=rollout.action,
+        advantage=advantage,
+        value_target=value_target,
+        weight=rollout.weight,
+        value=transitions.value,
+    )
+
+
+def bootstrap_values(
+    state: TrainState, rollout: Rollout, agent: Agent, config: Config
+) -> tuple[Rollout, Transitions]:
+    """Let the critic value a rollout, whatever rows of weight 0 hold.
+
+    The value of where an action led is that of the next row, if that row acts on the
+    same observation; the few others are computed from `next_observation`.
+
+    Args:
+        state: its critic and normaliser are used.
+        rollout: leading axes `[T, B]`.
+        agent: its critic computes the values.
+        config: `bootstrap_truncated` is used.
+
+    Returns:
+        The rollout with zeros in rows of weight 0, where its episodes now end
+        (`next_observation` is left as it was), and the `Transitions`.
 
     Raises:
         ValueError: when the critic's values do not have the shape of the rewards.
     """
-    rollout = jax.tree.map(jnp.asarray, rollout)  # the host's are of numpy
+    rollout = jax.tree.map(jnp.asarray, rollout)  # NumPy, if collected on the host
     valid = rollout.weight > 0
-    rollout = rollout.replace(
-        reward=jnp.where(valid, rollout.reward, 0),
-        log_prob=jnp.where(valid, rollout.log_prob, 0),
-        action=only_valid(valid, rollout.action),
-        observation=only_valid(valid, rollout.observation),
-        terminated=rollout.terminated | ~valid,
+    names = "observation", "action", "log_prob", "reward"
+    cleaned = only_valid(valid, {name: getattr(rollout, name) for name in names})
+    rollout = rollout.replace(**cleaned, terminated=rollout.terminated | ~valid)
+    values_of = functools.partial(
+        predict_value, agent, state.critic_params, state.normalizer
     )
-
-    def value(observation: PyTree) -> jax.Array:
-        observation = normalize_observation(state.normalizer, observation)
-        return agent.critic.apply(state.critic_params, observation)
-
-    here = value(rollout.observation)
-    if here.shape != rollout.reward.shape:
+    value = values_of(rollout.observation)
+    if value.shape != rollout.reward.shape:
         raise ValueError(
-            "the critic must return one value a row: got shape "
-            f"{here.shape} for rewards of {rollout.reward.shape}"
+            "the critic must return one value for each row: got shape "
+            f"{value.shape} for rewards of shape {rollout.reward.shape}"
         )
-    here = jnp.where(valid, here, 0)
+    value = jnp.where(valid, value, 0)
     ended = rollout.terminated | rollout.truncated
     terminated = rollout.terminated if config.bootstrap_truncated else ended
-    # Where an episode goes on, what was led to is acted on next, and has its value.
     same = jax.tree.map(
         lambda led_to, acted_on: jnp.all(
             led_to[:-1] == acted_on[1:], axis=range(2, led_to.ndim)
@@ -86,60 +140,59 @@ def value_rollout(
     )
     known = functools.reduce(jnp.logical_and, jax.tree.leaves(same), valid[1:])
     known = jnp.concatenate([known, jnp.zeros_like(valid[:1])])
-    return Valuation(
-        rollout=rollout,
+    next_value = fill_missing_values(
+        jnp.roll(value, -1, axis=0),
+        ~(terminated | known),
+        values_of,
+        rollout.next_observation,
+    )
+    return rollout, Transitions(
         reward=scale_reward(state.normalizer, rollout.reward),
-        value=here,
-        next_value=value_wanted(
-            jnp.roll(here, -1, axis=0),
-            ~(terminated | known),
-            value,
-            rollout.next_observation,
-        ),
+        value=value,
+        next_value=next_value,
         terminated=terminated,
         truncated=rollout.truncated,
     )
 
 
-def value_wanted(
+def fill_missing_values(
     values: jax.Array,
-    wanted: jax.Array,
-    value: Callable[[PyTree], jax.Array],
+    missing: jax.Array,
+    values_of: Callable[[PyTree], jax.Array],
     observation: PyTree,
 ) -> jax.Array:
-    """Put in the values of the few rows that are wanted.
+    """Compute the values that are missing, a sixteenth of all rows at a time.
 
-    They are looked for and valued a sixteenth of all rows at a time, until none is
-    left: as a rule once, for the last step of each environment.
+    As a rule one pass is enough: only the last step of each environment is missing.
 
     Args:
         values: `[T, B]`.
-        wanted: `[T, B]` bool.
-        value: observations `[n, ...]` → `[n]`.
+        missing: `[T, B]` bool.
+        values_of: observations `[n, ...]` → values `[n]`.
         observation: pytree of `[T, B, ...]`.
 
     Returns:
-        `[T, B]`, those not wanted as they were.
+        `[T, B]`, the known values unchanged.
 
     Example:
-        >>> wanted = jnp.array([[True, False, True]])
+        >>> missing = jnp.array([[True, False, True]])
         >>> x = jnp.array([[1.0, 2.0, 3.0]])
-        >>> value_wanted(jnp.zeros((1, 3)), wanted, lambda x: 2 * x, x).tolist()
+        >>> fill_missing_values(jnp.zeros((1, 3)), missing, lambda x: 2 * x, x).tolist()
         [[2.0, 0.0, 6.0]]
     """
     shape = values.shape
     size = max(shape[1], -(-values.size // _PASSES))
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), observation)
 
-    def some(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        values, wanted = carry
-        (rows,) = jnp.nonzero(wanted, size=size, fill_value=wanted.size)
-        found = value(jax.tree.map(lambda x: x.at[rows].get(mode="clip"), flat))
+    def fill_some(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        values, missing = carry
+        (rows,) = jnp.nonzero(missing, size=size, fill_value=missing.size)
+        computed = values_of(jax.tree.map(lambda x: x.at[rows].get(mode="clip"), flat))
         return (
-            values.at[rows].set(found, mode="drop"),
-            wanted.at[rows].set(False, mode="drop"),
+            values.at[rows].set(computed, mode="drop"),
+            missing.at[rows].set(False, mode="drop"),
         )
 
-    start = values.reshape(-1), wanted.reshape(-1)
-    filled, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), some, start)
+    start = values.reshape(-1), missing.reshape(-1)
+    filled, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), fill_some, start)
     return filled.reshape(shape)

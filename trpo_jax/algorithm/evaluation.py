@@ -1,4 +1,4 @@
-"""Judging a policy: whole episodes, in environments and with keys of their own."""
+"""Evaluating a policy on whole episodes, in environments of their own."""
 
 import functools
 from typing import Any, NamedTuple
@@ -6,21 +6,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.networks import Agent
-from trpo_jax.agent.normalization import Normalizer, normalize_observation
+from trpo_jax.agent.networks import Agent, act
+from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.environments.base import Environment, shaped
 
 PyTree = Any
 
-STEP_LIMIT = 10_000  # for environments that set no limit to an episode
+STEP_LIMIT = 10_000  # for environments without a time limit of their own
 
 
 class Evaluation(NamedTuple):
-    """One entry an episode.
+    """The outcome of `E` episodes.
 
     Attributes:
-        episode_return: `[E]` undiscounted sum of the rewards.
-        episode_length: `[E]` int32, actions.
+        episode_return: `[E]`, the undiscounted sum of the rewards.
+        episode_length: `[E]` int32, the number of actions.
         finished: `[E]` bool; False where an episode was stopped at the step limit.
     """
 
@@ -41,17 +41,17 @@ def evaluate(
 ) -> Evaluation:
     """Play whole episodes, all at once, each exactly once.
 
-    Training environments are left alone. Every episode counts, short or long: none is
-    started again to fill the time of a longer one, which would favour short ones.
+    Every episode counts, short or long: none is started again while longer ones are
+    still under way, which would favour short ones.
 
     Args:
         key: consumed.
         environment: a single environment.
         agent: its policy plays.
-        policy_params: of the policy.
-        normalizer: of the training run.
+        policy_params: parameters of the policy.
+        normalizer: the normaliser of the training run.
         episodes: static, E.
-        greedy: play the mode of the distribution instead of a sample; may be traced.
+        greedy: take the mode of the distribution instead of a sample; may be traced.
 
     Returns:
         An `Evaluation`, arrays `[E]`.
@@ -70,16 +70,14 @@ def evaluate(
         jax.random.split(reset_key, episodes)
     )
 
-    def unfinished(carry: tuple) -> jax.Array:
+    def unfinished(carry: Any) -> jax.Array:
         t, *_, result = carry
         return (t < limit) & ~jnp.all(result.finished)
 
-    def step(carry: tuple) -> tuple:
+    def step(carry: Any) -> Any:
         t, env_state, observation, result = carry
         keys = jax.random.split(jax.random.fold_in(key, t), (episodes, 2))
-        policy = agent.policy.apply(
-            policy_params, normalize_observation(normalizer, observation)
-        )
+        policy = act(agent, policy_params, normalizer, observation)
         sample = jax.vmap(lambda policy, key: policy.sample(key))(policy, keys[:, 0])
         action = jax.tree.map(
             lambda mode, sample: jnp.where(greedy, mode, sample), policy.mode(), sample

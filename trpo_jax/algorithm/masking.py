@@ -1,4 +1,4 @@
-"""Averages and selections that ignore rows of weight 0, whatever those rows hold."""
+"""Statistics that ignore rows of weight 0, whatever those rows hold."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +10,15 @@ PyTree = Any
 
 
 def mean_over(weight: jax.Array) -> Callable[[jax.Array], jax.Array]:
-    """Return x ↦ Σ w x / Σ w, a scalar; where w is 0, x may be anything, even NaN.
+    """Return the function x ↦ Σ w x / Σ w, which ignores x where w is 0, even NaN.
 
-    Σ w is summed here, once, for a loop that takes many means.
+    Σ w is summed once, here, for loops that take many means.
+
+    Args:
+        weight: w ≥ 0, of any shape.
+
+    Returns:
+        A function from an array like `weight` to a scalar.
 
     Example:
         >>> float(mean_over(jnp.array([1.0, 3.0]))(jnp.array([2.0, 4.0])))
@@ -22,17 +28,19 @@ def mean_over(weight: jax.Array) -> Callable[[jax.Array], jax.Array]:
     return lambda x: jnp.sum(jnp.where(weight > 0, weight * x, 0)) / total
 
 
-def weighted_mean(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """Return Σ w x / Σ w, a scalar; what weighs nothing may be anything, even NaN."""
-    return mean_over(weight)(x)
-
-
 def only_valid(valid: jax.Array, rows: PyTree) -> PyTree:
-    """Return rows with zeros where they are not valid, whatever they held.
+    """Replace the rows that are not valid by zeros, whatever they held.
 
     Args:
         valid: bool, of any shape.
         rows: pytree of arrays whose leading axes are those of `valid`.
+
+    Returns:
+        A pytree like `rows`.
+
+    Example:
+        >>> only_valid(jnp.array([True, False]), jnp.array([1.0, jnp.nan])).tolist()
+        [1.0, 0.0]
     """
 
     def keep(leaf: jax.Array) -> jax.Array:
@@ -40,3 +48,37 @@ def only_valid(valid: jax.Array, rows: PyTree) -> PyTree:
         return jnp.where(wide, leaf, jnp.zeros_like(leaf))
 
     return jax.tree.map(keep, rows)
+
+
+def explained_variance(
+    value: jax.Array, target: jax.Array, weight: jax.Array | None = None
+) -> jax.Array:
+    """Return 1 − Var[target − value] / Var[target].
+
+    1 is a perfect critic, 0 is as good as a constant, negative is worse. Constant
+    targets have no variance to explain: the result is then 0.
+
+    Args:
+        value: an array of any shape.
+        target: like `value`.
+        weight: like `value`, ≥ 0; all elements count the same without it.
+
+    Returns:
+        A scalar, without a unit.
+
+    Example:
+        >>> float(explained_variance(jnp.array([1.0, 2.0]), jnp.array([1.0, 2.0])))
+        1.0
+    """
+    weight = jnp.ones_like(target) if weight is None else weight.astype(target.dtype)
+    share = weight / jnp.sum(weight)
+
+    def variance(x: jax.Array) -> jax.Array:
+        x = jnp.where(share > 0, x, 0)
+        centred = jnp.where(share > 0, x - jnp.sum(share * x), 0)
+        return jnp.sum(share * centred**2)
+
+    total = variance(target)
+    varied = total > 0
+    unexplained = variance(target - value) / jnp.where(varied, total, 1)
+    return jnp.where(varied, 1 - unexplained, 0)

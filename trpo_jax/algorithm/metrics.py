@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.algorithm.critic import CriticInfo
-from trpo_jax.algorithm.policy_update import PolicyInfo, Status
+from trpo_jax.algorithm.policy_update import PolicyInfo
 from trpo_jax.algorithm.rollout import Rollout
+from trpo_jax.solver.trust_region import Status
 
 
 class UpdateInfo(NamedTuple):
@@ -17,36 +18,36 @@ class UpdateInfo(NamedTuple):
     Attributes:
         policy: a `PolicyInfo`.
         critic: a `CriticInfo`.
-        entropy: scalar, mean entropy of π_old in nats.
     """
 
     policy: PolicyInfo
     critic: CriticInfo
-    entropy: jax.Array
 
 
 class Metrics(NamedTuple):
-    """One iteration in a few numbers, float32 scalars all.
+    """One iteration in a few numbers, all float32 scalars.
 
     Attributes:
-        episodes: that ended in this iteration.
-        episode_return: mean over those, NaN when there were none.
-        episode_length: likewise, in actions.
+        episodes: number of episodes that ended in this iteration.
+        episode_return: their mean return; NaN when none ended.
+        episode_length: their mean length in actions; NaN when none ended.
         status: a `Status`.
-        kl: nats, of the step taken.
-        improvement: of the surrogate.
-        backtracks: of the last try of the line search, whether or not it was taken.
-        step_size: αʲ of the step taken, 0 when none was.
-        entropy: nats, of the policy that acted.
-        gradient_norm: of the surrogate.
-        cg_iterations: whose steps entered the solution.
-        cg_residual: relative to the gradient.
-        explained_variance: of the value targets, by the critic before its fit.
-        critic_loss: mean squared error over the last epoch, or after the last step in a
-            trust region, in squared units of the scaled reward.
-        fault_step: where the first observation or reward that is not finite came up, in
-            steps of this iteration from 0; -1 if there is none.
-        fault_environment: its environment, from 0; -1 if there is none.
+        kl: KL of the step taken, in nats; 0 when none was.
+        improvement: the surrogate's gain by the step taken; 0 when none was.
+        backtracks: number of candidates rejected before the last one tried.
+        step_size: the factor αʲ of the step taken; 0 when none was.
+        entropy: mean entropy of the policy that acted, in nats.
+        gradient_norm: norm of the surrogate's gradient.
+        cg_iterations: number of conjugate gradient iterations in the solution.
+        cg_residual: the residual of the solve, relative to the gradient.
+        explained_variance: explained variance of the value targets by the critic,
+            before its fit.
+        critic_loss: mean squared error over the last epoch, or after the last
+            Gauss-Newton step, in squared units of the scaled reward.
+        fault_step: the step of this iteration, counted from 0, with the first
+            observation or reward that is not finite; -1 if there is none.
+        fault_environment: the environment of that step, counted from 0; -1 if there is
+            none.
     """
 
     episodes: jax.Array
@@ -67,8 +68,29 @@ class Metrics(NamedTuple):
     fault_environment: jax.Array
 
 
+INTEGER_COLUMNS = frozenset(
+    [
+        "episodes",
+        "status",
+        "backtracks",
+        "cg_iterations",
+        "fault_step",
+        "fault_environment",
+    ]
+)
+
+
 def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
-    """Reduce one iteration to its `Metrics`."""
+    """Reduce one iteration to its `Metrics`.
+
+    Args:
+        rollout: what was collected in the iteration, `[T, B]`.
+        info: what the update returned.
+
+    Returns:
+        A `Metrics`. When the step failed because of the data, its status names the
+        observation or the reward.
+    """
     ended = (rollout.terminated | rollout.truncated) & (rollout.weight > 0)
     episodes = jnp.sum(ended)
 
@@ -86,7 +108,7 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
         improvement=info.policy.search.improvement,
         backtracks=info.policy.search.backtracks,
         step_size=info.policy.search.step_size,
-        entropy=info.entropy,
+        entropy=info.policy.entropy,
         gradient_norm=info.policy.gradient_norm,
         cg_iterations=info.policy.cg.iterations,
         cg_residual=info.policy.cg.residual,
@@ -101,28 +123,28 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
 def _fault(
     rollout: Rollout, status: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return the status, with what is to blame, and the first bad row, or -1 twice."""
-    counts = rollout.weight > 0
+    """Return the status, which names bad data if any, and the first bad row's place."""
+    valid = rollout.weight > 0
 
     def bad(leaf: jax.Array) -> jax.Array:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return jnp.zeros(counts.shape, bool)
-        return counts & jnp.any(~jnp.isfinite(leaf), axis=range(2, leaf.ndim))
+            return jnp.zeros(valid.shape, bool)
+        return valid & jnp.any(~jnp.isfinite(leaf), axis=range(2, leaf.ndim))
 
     leaves = jax.tree.leaves((rollout.observation, rollout.next_observation))
     observation = functools.reduce(jnp.logical_or, map(bad, leaves))
     reward = bad(rollout.reward)
     rows = (observation | reward).ravel()
     any_row, first = jnp.any(rows), jnp.argmax(rows).astype(jnp.int32)
-    step, environment = jnp.divmod(first, jnp.int32(counts.shape[1]))
-    stopped = (status != Status.ACCEPTED) & any_row
-    blamed = jnp.where(
+    step, environment = jnp.divmod(first, jnp.int32(valid.shape[1]))
+    failed = (status != Status.ACCEPTED) & any_row
+    cause = jnp.where(
         observation.ravel()[first],
         jnp.int32(Status.NON_FINITE_OBSERVATION),
         jnp.int32(Status.NON_FINITE_REWARD),
     )
     return (
-        jnp.where(stopped, blamed, status),
+        jnp.where(failed, cause, status),
         jnp.where(any_row, step, -1),
         jnp.where(any_row, environment, -1),
     )

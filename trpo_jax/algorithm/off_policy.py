@@ -1,8 +1,8 @@
-"""Learning from data that another policy collected: stale, or foreign.
+"""Learning from data that another policy collected: an older one, or a foreign one.
 
 β is the behaviour policy that acted, π_old the current one, around which the trust
-region stays. Behaviour log-probabilities travel with the data (`Rollout.log_prob`);
-what is made of them is a `Batch`, and the same `update` follows.
+region stays. Behaviour log-probabilities come with the data (`Rollout.log_prob`); the
+result is a `Batch`, and the same `update_from_batch` follows.
 
 Shapes: `T` time steps lead, `...` are any further axes.
 """
@@ -15,10 +15,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.networks import Agent
-from trpo_jax.agent.normalization import normalize_observation
+from trpo_jax.agent.networks import Agent, act
 from trpo_jax.algorithm.batch import Batch
-from trpo_jax.algorithm.estimation import value_rollout
+from trpo_jax.algorithm.estimation import bootstrap_values
 from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import Config
@@ -26,7 +25,7 @@ from trpo_jax.validation import NON_NEGATIVE, check
 
 PyTree = Any
 
-_FAR = 40.0  # largest |log π/β|: such a row has the weight of all, or none
+_LARGEST_LOG_RATIO = 40.0  # beyond it a row has all of the weight, or none
 
 
 def v_trace(
@@ -49,10 +48,11 @@ def v_trace(
     vₜ − V(sₜ) = ρₜ δₜ + γ cₜ (vₜ₊₁ − V(sₜ₊₁))   (Espeholt et al. 2018, eq. 1, remark 1)
     Âₜ = δₜ + γ λ (vₜ₊₁ − V(sₜ₊₁))
 
-    The recursion is cut at the end of an episode, as in `advantages`, which this is
-    when β = π and the clips are at least 1. Â is the advantage of the action taken; its
-    own ratio belongs to the surrogate. ρ̄ decides what is learnt (the value of π when
-    it is ∞, of a policy between β and π otherwise), c̄ how far back it is seen.
+    The recursion is cut at the end of an episode, as in `advantages`, to which it
+    reduces when β = π and the clips are at least 1. Â is the advantage of the action
+    taken; its own ratio belongs to the surrogate. ρ̄ decides whose value is learnt (π's
+    when it is ∞, otherwise that of a policy between β and π), c̄ how far corrections
+    reach back.
 
     Args:
         log_ratio: `[T, ...]` log π(a|s) − log β(a|s).
@@ -99,21 +99,15 @@ def v_trace(
     onward = jnp.where(terminated | truncated, 0, discount * gae_lambda)
     trace = jnp.minimum(trace_clip, ratio)
 
-    def backward(following: jax.Array, step: tuple) -> tuple[jax.Array, jax.Array]:
+    def backward(following: jax.Array, step: Any) -> tuple[jax.Array, Any]:
         correction, delta, onward, trace = step
         beyond = onward * following
-        return correction + trace * beyond, (
-            delta + beyond,
-            correction + trace * beyond,
-        )
+        gain = correction + trace * beyond
+        return gain, (delta + beyond, gain)
 
-    _, (advantage, gain) = jax.lax.scan(
-        backward,
-        jnp.zeros_like(delta[0]),
-        (correction, delta, onward, trace),
-        reverse=True,
-        unroll=8,
-    )
+    start = jnp.zeros_like(delta[0])
+    steps = correction, delta, onward, trace
+    _, (advantage, gain) = jax.lax.scan(backward, start, steps, reverse=True, unroll=8)
     return advantage, value + gain
 
 
@@ -130,44 +124,45 @@ def estimate_off_policy_advantages(
     """Turn transitions of any policy into a `Batch` for the current one.
 
     The surrogate becomes E_β[π_θ/β Â] = E_β[(π_old/β) (π_θ/π_old) Â], whose first ratio
-    is the batch's `importance`; the trust region stays around π_old. States come from
-    β, as everywhere in off-policy policy gradients. Where β is π_old, this is
-    `estimate_advantages`; like that it cannot be differentiated in reverse, and
+    is the batch's `importance_ratio`; the trust region stays around π_old. States come
+    from β, as everywhere in off-policy policy gradients. Where β is π_old, this is
+    `estimate_advantages`. Like that function it cannot be differentiated in reverse;
     `v_trace` can.
 
     Args:
         state: its policy is π_old; its critic and normaliser are used.
-        rollout: leading axes `[T, B]`; `log_prob` is β's.
+        rollout: leading axes `[T, B]`; its `log_prob` is β's.
         agent: policy and critic.
-        config: discount and λ.
+        config: `discount`, `gae_lambda` and `bootstrap_truncated` are used.
         rho_clip: ρ̄ of `v_trace`.
         trace_clip: c̄ of `v_trace`.
-        importance_clip: largest π_old/β in the surrogate. For states of β, the gradient
-            is unbiased when all three are ∞, λ is 1 and episodes end within the
-            rollout, or with λ = 0 and a perfect critic when this one is. Ratios beyond
-            e^±40 count as that.
+        importance_clip: the largest π_old/β in the surrogate. Over the states of β the
+            gradient is unbiased when all three clips are ∞, λ is 1 and episodes end
+            within the rollout, or when this clip is ∞, λ is 0 and the critic is
+            perfect. Ratios beyond e^±40 count as e^±40.
 
     Returns:
         A `Batch`.
 
     Example:
-        A policy that is updated from the rollouts of an earlier one::
+        Update a policy from the rollout of an earlier one::
 
             batch = estimate_off_policy_advantages(state, rollout, agent, config)
-            state, info = update(state, batch, agent, config)
-            state = absorb_statistics(state, rollout, config)
+            state, info = update_from_batch(state, batch, agent, config)
+            state = update_statistics(state, rollout, config)
     """
-    rollout, *arguments = value_rollout(state, rollout, agent, config)
-    policy = agent.policy.apply(
-        state.policy_params,
-        normalize_observation(state.normalizer, rollout.observation),
-    )
+    rollout, transitions = bootstrap_values(state, rollout, agent, config)
+    policy = act(agent, state.policy_params, state.normalizer, rollout.observation)
     log_ratio = policy.log_prob(rollout.action) - rollout.log_prob
-    # Foreign data may hold what π never does, and a ratio beyond what floats hold.
-    log_ratio = jnp.where(rollout.weight > 0, jnp.clip(log_ratio, -_FAR, _FAR), 0)
+    # Foreign data may hold actions that π never takes, and ratios beyond any float.
+    log_ratio = jnp.where(
+        rollout.weight > 0,
+        jnp.clip(log_ratio, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO),
+        0,
+    )
     advantage, value_target = v_trace(
         log_ratio,
-        *arguments,
+        **transitions._asdict(),
         discount=config.discount,
         gae_lambda=config.gae_lambda,
         rho_clip=rho_clip,
@@ -180,7 +175,8 @@ def estimate_off_policy_advantages(
         advantage=advantage,
         value_target=value_target,
         weight=rollout.weight,
-        importance=jnp.minimum(importance_clip, jnp.exp(log_ratio)),
+        value=transitions.value,
+        importance_ratio=jnp.minimum(importance_clip, jnp.exp(log_ratio)),
     )
 
 
@@ -189,14 +185,20 @@ def shrink_max_kl(
 ) -> Config:
     """Return the configuration with δ / (1 + rate · staleness).
 
-    The older the data, the less a step on them is to be trusted; but smaller steps
-    learn more slowly. In `benchmarks/stale_policies.py` they help corrected batches on
-    CartPole-v1 and cost a good part of the return on Pendulum-v1.
+    The older the data, the less a step on them can be trusted; but smaller steps learn
+    more slowly. In `benchmarks/stale_policies.py` this helps corrected batches on
+    CartPole-v1 and costs a good part of the return on Pendulum-v1.
 
     Args:
-        config: of the run.
+        config: the hyper-parameters.
         staleness: updates between the policy that acted and the current one, ≥ 0.
         rate: ≥ 0; 0 changes nothing.
+
+    Returns:
+        A `Config` with a smaller `max_kl`.
+
+    Raises:
+        ValueError: when `rate` is negative.
 
     Example:
         >>> float(shrink_max_kl(Config(max_kl=0.03), 2).max_kl)
@@ -205,33 +207,44 @@ def shrink_max_kl(
     check("rate", rate, NON_NEGATIVE)
     if isinstance(staleness, jax.Array):
         staleness = staleness.astype(jnp.result_type(float))
-    return dataclasses.replace(config, max_kl=config.max_kl / (1 + rate * staleness))
+    max_kl: Any = config.max_kl / (1 + rate * staleness)
+    return dataclasses.replace(config, max_kl=max_kl)
 
 
-def combine(batches: Sequence[Batch], weights: Sequence[float | jax.Array]) -> Batch:
-    """Join batches along time, each with a weight of its own.
+def concatenate_batches(
+    batches: Sequence[Batch], weights: Sequence[float | jax.Array]
+) -> Batch:
+    """Concatenate batches along time, each with a weight of its own.
 
     Args:
         batches: with the same shapes beyond the first axis.
-        weights: one a batch, ≥ 0: what a row of it counts. Relative only.
+        weights: one for each batch, ≥ 0: what one of its rows counts. Only their ratios
+            matter.
 
     Returns:
-        A `Batch` `[ΣT, B]`; where `importance` was None it is 1.
+        A `Batch` `[ΣT, B]`; where `importance_ratio` was None it is 1, and `value` is
+        None unless all batches have it.
 
     Raises:
-        ValueError: when there are not as many weights as batches, or none.
+        ValueError: when there are no batches, or not as many weights as batches.
+
+    Example:
+        ::
+
+            batch = concatenate_batches([fresh, stale], [1.0, 0.5])
+            state, info = update_from_batch(state, batch, agent, config)
     """
     if len(batches) != len(weights) or not batches:
         raise ValueError(
             "weights must be as many as batches, and at least one; got "
             f"{len(batches)} batches and {len(weights)} weights"
         )
+    valued = all(batch.value is not None for batch in batches)
     filled = [
         batch.replace(
             weight=batch.weight * jnp.asarray(weight, batch.weight.dtype),
-            importance=jnp.ones_like(batch.weight)
-            if batch.importance is None
-            else batch.importance,
+            value=batch.value if valued else None,
+            importance_ratio=batch.action_weight(None),
         )
         for batch, weight in zip(batches, weights, strict=True)
     ]

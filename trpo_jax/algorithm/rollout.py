@@ -4,6 +4,7 @@ Shapes: `T` time steps lead, then `B` environments.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,31 +12,34 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from trpo_jax.agent.networks import Agent
-from trpo_jax.agent.normalization import normalize_observation
+from trpo_jax.agent.networks import Agent, act
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.environments.base import Environment, step_and_reset
 from trpo_jax.validation import COUNT, check
 
 PyTree = Any
 
+# What a step changes in the state; nothing else is carried from step to step.
+_EPISODES = ("env_state", "observation", "episode_return", "episode_length")
 
-@struct.dataclass
-class Rollout:
+
+class Rollout(struct.PyTreeNode):
     """Transitions as the environment gave them: nothing normalised, nothing scaled.
 
     Attributes:
         observation: pytree of `[T, B, ...]`, acted on.
         action: pytree of `[T, B, ...]`, as sampled from the policy.
-        log_prob: `[T, B]` log-probability under the policy that acted.
+        log_prob: `[T, B]`, log-probability under the policy that acted.
         reward: `[T, B]`.
         next_observation: pytree of `[T, B, ...]`, where the action led; at the end of
             an episode its final observation, never the one after the reset.
         terminated: `[T, B]` bool.
         truncated: `[T, B]` bool.
-        weight: `[T, B]`, 1 for a transition, 0 for a row to be ignored everywhere.
-        episode_return: `[T, B]` sum of the episode's rewards up to and with this step.
-        episode_length: `[T, B]` int32, the episode's steps up to and with this one.
+        weight: `[T, B]`, 1 for a transition, 0 for a row to ignore everywhere.
+        episode_return: `[T, B]`, sum of the episode's rewards up to and including this
+            step.
+        episode_length: `[T, B]` int32, the episode's steps up to and including this
+            one.
         policy_version: int32 scalar, `TrainState.iteration` of the policy that acted.
     """
 
@@ -52,33 +56,6 @@ class Rollout:
     policy_version: jax.Array
 
 
-def staggered(
-    steps: int | jax.Array, num_envs: int, max_episode_steps: int | None
-) -> Any:
-    """Return where an episode is to be cut so that starts are spread over time.
-
-    Environments that start together and run to the same time limit stay in step for
-    ever, and every batch then shows one slice of the episode. Whatever episode is under
-    way in environment i after (i + 1) / B of the limit is cut off there, once a run:
-    that spreads them evenly.
-
-    Args:
-        steps: done by every environment since the start of the run, T an update.
-        num_envs: B.
-        max_episode_steps: the time limit; without one nothing is cut.
-
-    Returns:
-        `[B]` bool.
-
-    Example:
-        >>> staggered(50, 4, 200).tolist()
-        [True, False, False, False]
-    """
-    limit = max_episode_steps or 0
-    cuts = [(i + 1) * limit // num_envs for i in range(num_envs)]
-    return np.array(cuts) == steps
-
-
 def collect(
     state: TrainState,
     environment: Environment,
@@ -90,21 +67,24 @@ def collect(
 ) -> tuple[TrainState, Rollout]:
     """Follow the policy for `num_steps` steps in every environment.
 
-    Each environment has keys of its own at every step, by its index: the numbers drawn
-    do not depend on how the batch is laid out over devices. Episodes go on from where
-    the last call left them.
+    Each environment has its own keys at every step. Episodes continue from where the
+    last call left them; when one ends, the next begins within the same step.
 
     Args:
         state: its policy and normaliser act; neither changes.
         environment: a single environment.
         agent: its policy acts.
         num_steps: static, T.
-        stagger_starts: static; see `staggered`; called once an update.
+        stagger_starts: static; truncate the first episode of each environment at a
+            different time, see `due_truncations`. Collect once for each update then.
         time_limit: static; steps after which an episode is truncated, if not before; 0
-            leaves the environment's own limit.
+            keeps the environment's own limit.
 
     Returns:
         The state with the environments moved on, and a `Rollout`.
+
+    Raises:
+        ValueError: when `num_steps` is not a whole number ≥ 1.
 
     Example:
         >>> from trpo_jax import Config, init, make_environment, mlp_agent
@@ -117,189 +97,159 @@ def collect(
         >>> rollout.observation.shape, rollout.reward.shape
         ((5, 8, 4), (5, 8))
     """
-    state, rollout, _ = _follow(
-        state, environment, agent, num_steps, stagger_starts, time_limit, None
+    state, rollout, _ = follow_policy(
+        state,
+        environment,
+        agent,
+        num_steps=num_steps,
+        stagger_starts=stagger_starts,
+        time_limit=time_limit,
     )
     return state, rollout
 
 
-@struct.dataclass
-class Snapshots:
-    """States of the environment to which simulation can return.
-
-    Attributes:
-        env_state: pytree of `[M, B, ...]`.
-        observation: pytree of `[M, B, ...]`, of those states; not normalised.
-    """
-
-    env_state: PyTree
-    observation: PyTree
-
-
-def collect_with_snapshots(
-    key: jax.Array,
+def follow_policy(
     state: TrainState,
     environment: Environment,
     agent: Agent,
     *,
     num_steps: int,
-    num_snapshots: int,
     stagger_starts: bool = False,
     time_limit: int = 0,
-) -> tuple[TrainState, Rollout, Snapshots]:
-    """Do what `collect` does, and keep some of the states that were acted in.
-
-    Time is cut into as many stretches as there are snapshots, and one state is kept
-    from each, at a random time of its own in every environment.
+    on_step: Callable[[PyTree, jax.Array, PyTree, PyTree], PyTree] | None = None,
+    carry: PyTree = None,
+) -> tuple[TrainState, Rollout, PyTree]:
+    """Do the work of `collect`, and show every state to a hook before it is acted in.
 
     Args:
-        key: consumed; chooses the states.
-        state: as of `collect`, and so are all that follow but `num_snapshots`.
+        state: as in `collect`, like all arguments but the last two.
         environment: a single environment.
         agent: its policy acts.
         num_steps: static, T.
-        num_snapshots: static, M ≤ T, in every environment.
         stagger_starts: static.
         time_limit: static.
+        on_step: `on_step(carry, t, env_state, observation)` → carry, called before step
+            t; None does nothing.
+        carry: any pytree, handed from one call of `on_step` to the next.
 
     Returns:
-        What `collect` returns, and `Snapshots`.
+        What `collect` returns, and the last carry.
     """
-    times = pick_times(key, num_steps, num_snapshots, state.episode_return.shape[0])
-    return _follow(
-        state, environment, agent, num_steps, stagger_starts, time_limit, times
-    )
-
-
-def pick_times(
-    key: jax.Array, num_steps: int, num_snapshots: int, num_envs: int
-) -> jax.Array:
-    """Return at which steps states are kept, int32 `[M, B]`, one in each stretch.
-
-    Args:
-        key: consumed.
-        num_steps: static, T.
-        num_snapshots: static, M ≤ T.
-        num_envs: static, B.
-
-    Raises:
-        ValueError: when there are more than there are steps.
-    """
-    check("num_snapshots", num_snapshots, COUNT)
-    if num_snapshots > num_steps:
-        raise ValueError(
-            f"num_snapshots must be <= num_steps; got {num_snapshots} > {num_steps}"
-        )
-    bounds = -(-np.arange(num_snapshots + 1) * num_steps // num_snapshots)
-    first, length = bounds[:-1, None].astype(np.int32), np.diff(bounds)[:, None]
-    where = jax.random.uniform(key, (num_snapshots, num_envs))
-    offset = (where * length.astype(np.float32)).astype(jnp.int32)
-    return first + jnp.minimum(offset, length.astype(np.int32) - 1)
-
-
-def _follow(
-    state: TrainState,
-    environment: Environment,
-    agent: Agent,
-    num_steps: int,
-    stagger_starts: bool,
-    time_limit: int,
-    times: jax.Array | None,
-) -> tuple[TrainState, Rollout, Snapshots | None]:
-    """Do the work of `collect`; keep the states before steps `times`, `[M, B]`."""
     check("num_steps", num_steps, COUNT)
     batch = state.episode_return.shape[0]
     keys = jax.random.split(state.key, 1 + num_steps * batch * 3)
     next_key, keys = keys[0], keys[1:].reshape(num_steps, batch, 3)
-    step_all = jax.vmap(functools.partial(step_and_reset, environment))
-
-    def act(observation: PyTree) -> Any:
-        observation = normalize_observation(state.normalizer, observation)
-        return agent.policy.apply(state.policy_params, observation)
-
-    def cut(t: jax.Array, episode_length: jax.Array) -> tuple[jax.Array, ...]:
-        cuts = []
-        if time_limit:
-            cuts.append(episode_length + 1 >= time_limit)
-        if stagger_starts:
-            steps = state.iteration * num_steps + t + 1
-            limit = time_limit or environment.max_episode_steps
-            cuts.append(staggered(steps, batch, limit))
-        return (functools.reduce(jnp.logical_or, cuts),) if cuts else ()
-
-    none_yet = None
-    if times is not None:
-        none_yet = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (len(times), *leaf.shape)),  # or keys
-            Snapshots(state.env_state, state.observation),
-        )
-
-    def keep(kept: Snapshots, t: jax.Array, now: Snapshots) -> Snapshots:
-        stretch = t * len(times) // num_steps
-        chosen = times[stretch] == t
-
-        def put(kept: jax.Array, now: jax.Array) -> jax.Array:
-            wide = jax.lax.expand_dims(chosen, range(1, now.ndim))
-            return kept.at[stretch].set(jnp.where(wide, now, kept[stretch]))
-
-        return jax.tree.map(put, kept, now)
-
-    def step(carry: tuple, now: tuple) -> tuple[tuple, dict[str, Any]]:
-        t, keys = now
-        env_state, observation, episode_return, episode_length, kept = carry
-        if times is not None:
-            kept = keep(kept, t, Snapshots(env_state, observation))
-        action = jax.vmap(lambda policy, key: policy.sample(key))(
-            act(observation), keys[:, 0]
-        )
-        env_state, to_act_on, step = step_all(
-            keys[:, 1], keys[:, 2], env_state, action, *cut(t, episode_length)
-        )
-        ended = step.terminated | step.truncated
-        episode_return = episode_return + step.reward
-        episode_length = episode_length + 1
-        transition = {
-            "observation": observation,
-            "action": action,
-            "reward": step.reward,
-            "next_observation": step.observation,
-            "terminated": step.terminated,
-            "truncated": step.truncated,
-            "episode_return": episode_return,
-            "episode_length": episode_length,
-        }
-        carry = (
-            env_state,
-            to_act_on,
-            jnp.where(ended, 0, episode_return),
-            jnp.where(ended, 0, episode_length),
-            kept,
-        )
-        return carry, transition
-
-    carry, transitions = jax.lax.scan(
-        step,
-        (
-            state.env_state,
-            state.observation,
-            state.episode_return,
-            state.episode_length,
-            none_yet,
-        ),
-        (jnp.arange(num_steps), keys),
+    policy_of = functools.partial(act, agent, state.policy_params, state.normalizer)
+    truncate_now = functools.partial(
+        due_truncations,
+        iteration=state.iteration,
+        num_steps=num_steps,
+        stagger_starts=stagger_starts,
+        time_limit=time_limit,
+        max_episode_steps=environment.max_episode_steps,
     )
-    env_state, observation, episode_return, episode_length, kept = carry
+
+    def step(carried: Any, now: Any) -> tuple[Any, dict[str, Any]]:
+        (episodes, carry), (t, keys) = carried, now
+        current = state.replace(**episodes)
+        if on_step is not None:
+            carry = on_step(carry, t, current.env_state, current.observation)
+        truncate = truncate_now(t, current.episode_length)
+        episodes, transition = _step(current, keys, policy_of, environment, truncate)
+        return (episodes, carry), transition
+
+    start = {name: getattr(state, name) for name in _EPISODES}
+    (episodes, carry), transitions = jax.lax.scan(
+        step, (start, carry), (jnp.arange(num_steps), keys)
+    )
     rollout = Rollout(
         **transitions,
-        log_prob=act(transitions["observation"]).log_prob(transitions["action"]),
+        log_prob=policy_of(transitions["observation"]).log_prob(transitions["action"]),
         weight=jnp.ones((num_steps, batch)),
         policy_version=state.iteration,
     )
-    state = state.replace(
-        env_state=env_state,
-        observation=observation,
-        episode_return=episode_return,
-        episode_length=episode_length,
-        key=next_key,
+    return state.replace(**episodes, key=next_key), rollout, carry
+
+
+def _step(
+    state: TrainState,
+    keys: jax.Array,
+    policy_of: Callable[[PyTree], Any],
+    environment: Environment,
+    truncate: jax.Array | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Take one step in every environment, with keys `[B, 3]`.
+
+    Returns:
+        The new values of the state's `_EPISODES`, and the transition.
+    """
+    sample = jax.vmap(lambda policy, key: policy.sample(key))
+    action = sample(policy_of(state.observation), keys[:, 0])
+    step_all = jax.vmap(functools.partial(step_and_reset, environment))
+    truncations = () if truncate is None else (truncate,)
+    env_state, observation, step = step_all(
+        keys[:, 1], keys[:, 2], state.env_state, action, *truncations
     )
-    return state, rollout, kept
+    ended = step.terminated | step.truncated
+    totals = {
+        "episode_return": state.episode_return + step.reward,
+        "episode_length": state.episode_length + 1,
+    }
+    following = jax.tree.map(lambda total: jnp.where(ended, 0, total), totals)
+    transition = {
+        "observation": state.observation,
+        "action": action,
+        "reward": step.reward,
+        "next_observation": step.observation,
+        "terminated": step.terminated,
+        "truncated": step.truncated,
+    }
+    return (
+        {"env_state": env_state, "observation": observation, **following},
+        transition | totals,
+    )
+
+
+def due_truncations(
+    t: Any,
+    episode_length: Any,
+    *,
+    iteration: Any,
+    num_steps: int,
+    stagger_starts: bool,
+    time_limit: int,
+    max_episode_steps: int | None,
+) -> Any:
+    """Return which episodes step t truncates, besides those of the environment's limit.
+
+    Environments that start together and run to the same time limit stay in lockstep for
+    ever, and every batch then shows one slice of the episode. `stagger_starts` ends
+    whatever episode is under way in environment i after (i + 1)/B of the limit, once a
+    run, which spreads the starts evenly. Works on NumPy and JAX arrays alike.
+
+    Args:
+        t: the step within this rollout, counted from 0.
+        episode_length: `[B]`, steps of the episodes under way, before this one.
+        iteration: updates done so far; each has collected `num_steps` steps.
+        num_steps: static, T.
+        stagger_starts: static.
+        time_limit: static; steps after which an episode is truncated; 0 for no limit.
+        max_episode_steps: static; the environment's own limit, or None.
+
+    Returns:
+        `[B]` bool, or None when nothing is ever truncated here.
+
+    Example:
+        >>> due_truncations(
+        ...     49, np.zeros(4), iteration=0, num_steps=50, stagger_starts=True,
+        ...     time_limit=0, max_episode_steps=200).tolist()
+        [True, False, False, False]
+    """
+    due = []
+    if time_limit:
+        due.append(episode_length + 1 >= time_limit)
+    if stagger_starts:
+        batch, limit = len(episode_length), time_limit or max_episode_steps or 0
+        ends = np.array([(i + 1) * limit // batch for i in range(batch)])
+        due.append(ends == iteration * num_steps + t + 1)
+    return functools.reduce(lambda a, b: a | b, due) if due else None

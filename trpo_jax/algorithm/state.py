@@ -1,4 +1,4 @@
-"""Everything a continued run needs, as one pytree."""
+"""Everything that a run needs to continue, as one pytree."""
 
 from typing import Any
 
@@ -10,21 +10,20 @@ from trpo_jax.agent.normalization import Normalizer
 PyTree = Any
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """The state of training between two iterations; `B` is the number of environments.
 
     Attributes:
-        policy_params: of the policy.
-        critic_params: of the critic.
-        critic_optimizer_state: of the critic's optimiser.
-        normalizer: running statistics.
-        env_state: pytree of `[B, ...]`.
+        policy_params: parameters of the policy.
+        critic_params: parameters of the critic.
+        critic_optimizer_state: state of the critic's optimiser.
+        normalizer: running statistics of observations and returns.
+        env_state: pytree of `[B, ...]`; empty when a simulator on the host holds it.
         observation: pytree of `[B, ...]`, to act on next; not normalised.
-        episode_return: `[B]` sum of the rewards of the episode under way.
-        episode_length: `[B]` int32, its steps so far.
+        episode_return: `[B]`, sum of the rewards of the episode under way.
+        episode_length: `[B]` int32, steps of the episode under way.
         key: the source of all randomness to come.
-        iteration: int32 scalar, updates done; it numbers the policies.
+        iteration: int32 scalar, updates done so far; it is the policy's version.
     """
 
     policy_params: PyTree

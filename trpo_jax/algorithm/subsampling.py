@@ -1,4 +1,4 @@
-"""Choosing among rows, and averaging over them, without a sort.
+"""Drawing rows evenly and without a sort.
 
 Shapes: `N` rows lead.
 """
@@ -20,6 +20,12 @@ def golden_stride(total: int) -> int:
     sequence that can go on for ever (Knuth, TAOCP 3, §6.4); this is the number nearest
     to N / φ that has no divisor in common with N.
 
+    Args:
+        total: N ≥ 1.
+
+    Returns:
+        A stride ≥ 1.
+
     Example:
         >>> [i * golden_stride(12) % 12 for i in range(12)]
         [0, 7, 2, 9, 4, 11, 6, 1, 8, 3, 10, 5]
@@ -34,9 +40,20 @@ def golden_stride(total: int) -> int:
 
 
 def random_start(key: jax.Array, total: int) -> jax.Array:
-    """Return a random row, an int32 scalar in [0, total); `key` is consumed.
+    """Draw a random row.
 
     It takes one hash, where `jax.random.randint` takes five to be even to the last bit.
+
+    Args:
+        key: consumed.
+        total: N, the number of rows.
+
+    Returns:
+        An int32 scalar in [0, N).
+
+    Example:
+        >>> 0 <= int(random_start(jax.random.key(0), 10)) < 10
+        True
     """
     start = (jax.random.uniform(key) * total).astype(jnp.int32)
     return jnp.minimum(start, total - 1)
@@ -45,10 +62,10 @@ def random_start(key: jax.Array, total: int) -> jax.Array:
 def subsample_rows(key: jax.Array, rows: PyTree, fraction: float) -> PyTree:
     """Draw a fraction of the rows without replacement, the same from every leaf.
 
-    Every row is as likely as every other: from a random start the draw goes on in
-    golden-ratio strides, which spread it evenly over time and environments. The paper
-    averages the Fisher matrix over 10 % of the states (appendix C.1), where the
-    gradient and the constraint keep them all.
+    Every row is equally likely. From a random start the draw continues in golden-ratio
+    strides, which spread it evenly over time and environments. The paper averages the
+    Fisher matrix over 10 % of the states (appendix C.1), while the gradient and the
+    constraint use all of them.
 
     Args:
         key: consumed.

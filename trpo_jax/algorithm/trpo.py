@@ -1,121 +1,33 @@
 """Trust region policy optimisation (Schulman et al. 2015, arXiv 1502.05477).
 
 Maximise E[π_θ(a|s)/π_old(a|s) Â] subject to E_s[KL(π_old(·|s) ‖ π_θ(·|s))] ≤ δ.
+
+One iteration is `train_step`: `collect` a rollout, then `update`, which estimates
+advantages, takes one step of the policy within the trust region (`update_policy`) and
+fits the critic (`update_critic`).
 """
 
-import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from trpo_jax.agent.networks import Agent
-from trpo_jax.agent.normalization import init_normalizer
-from trpo_jax.algorithm.critic import init_critic_optimizer
-from trpo_jax.algorithm.metrics import Metrics, summarize
-from trpo_jax.algorithm.rollout import collect
+from trpo_jax.agent.normalization import update_normalizer
+from trpo_jax.algorithm.batch import Batch
+from trpo_jax.algorithm.critic import CriticInfo, fit_critic
+from trpo_jax.algorithm.critic_gauss_newton import fit_critic_gauss_newton
+from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.metrics import Metrics, UpdateInfo, summarize
+from trpo_jax.algorithm.policy_update import update_policy
+from trpo_jax.algorithm.rollout import Rollout, collect
+from trpo_jax.algorithm.schedules import scheduled
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.update import CRITIC_OPTIMIZER, absorb_statistics, update
 from trpo_jax.algorithm.vine import collect_vine
+from trpo_jax.algorithm.vine_batch import VineBatch
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment
-from trpo_jax.environments.spaces import Box, Space
 
 PyTree = Any
-
-
-def _register_config() -> None:
-    """Make `Config` a pytree, without the checks that only its constructor makes."""
-    fields = dataclasses.fields(Config)
-    leaves = [field.name for field in fields if field.metadata["leaf"]]
-    static = [field.name for field in fields if not field.metadata["leaf"]]
-
-    def flatten(config: Config) -> tuple:
-        children = [(jax.tree_util.GetAttrKey(k), getattr(config, k)) for k in leaves]
-        return children, tuple(getattr(config, name) for name in static)
-
-    def unflatten(structure: tuple, children: tuple) -> Config:
-        config = object.__new__(Config)
-        for name, value in (*zip(leaves, children), *zip(static, structure)):
-            object.__setattr__(config, name, value)
-        return config
-
-    jax.tree_util.register_pytree_with_keys(Config, flatten, unflatten)
-
-
-_register_config()
-
-
-def init(
-    key: jax.Array, environment: Environment, agent: Agent, config: Config
-) -> TrainState:
-    """Return the state before the first iteration.
-
-    Args:
-        key: consumed; everything random that ever happens follows from it.
-        environment: a single environment, reset `config.num_envs` times.
-        agent: its networks are initialised.
-        config: of the run.
-
-    Returns:
-        A `TrainState`.
-
-    Example:
-        >>> from trpo_jax import make_environment, mlp_agent
-        >>> environment = make_environment("CartPole-v1")
-        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
-        >>> make = lambda key: init(key, environment, agent, Config(num_envs=8))
-        >>> jax.eval_shape(make, jax.random.key(0)).observation.shape
-        (8, 4)
-    """
-    env_key, *keys = jax.random.split(key, 4)
-    env_state, observation = jax.vmap(environment.reset)(
-        jax.random.split(env_key, config.num_envs)
-    )
-    return first_state(
-        keys, env_state, observation, environment.observation_space, agent, config
-    )
-
-
-def first_state(
-    keys: Sequence[jax.Array],
-    env_state: PyTree,
-    observation: PyTree,
-    observation_space: Space,
-    agent: Agent,
-    config: Config,
-) -> TrainState:
-    """Return the state of a run whose environments have just been reset.
-
-    Args:
-        keys: three, for the policy, for the critic, and for all that follows.
-        env_state: pytree of `[B, ...]`; empty when the simulator keeps its state.
-        observation: pytree of `[B, ...]`.
-        observation_space: numbers in a `Box` are normalised, integers are not.
-        agent: its networks are initialised.
-        config: of the run.
-    """
-    policy_key, critic_key, key = keys
-    one = jax.tree.map(lambda leaf: leaf[0], observation)
-    critic_params = agent.critic.init(critic_key, one)
-    return TrainState(
-        policy_params=agent.policy.init(policy_key, one),
-        critic_params=critic_params,
-        critic_optimizer_state=init_critic_optimizer(CRITIC_OPTIMIZER, critic_params),
-        normalizer=init_normalizer(
-            observation,
-            with_observation=config.normalize_observation
-            and isinstance(observation_space, Box),
-            with_reward=config.scale_reward,
-        ),
-        env_state=env_state,
-        observation=observation,
-        episode_return=jnp.zeros(config.num_envs),
-        episode_length=jnp.zeros(config.num_envs, jnp.int32),
-        key=key,
-        iteration=jnp.int32(0),
-    )
 
 
 def train_step(
@@ -123,13 +35,12 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Run one iteration: collect a batch, improve the policy, fit the critic.
 
-    By single paths or by the vine, see `config.sampling`.
-
     Args:
-        state: as from `init` or an earlier iteration.
+        state: from `init` or an earlier iteration.
         environment: a single environment.
         agent: policy and critic.
-        config: of the run.
+        config: the hyper-parameters; `config.sampling` chooses between single paths
+            and the vine.
 
     Returns:
         The next state, and `Metrics`.
@@ -146,9 +57,8 @@ def train_step(
     """
     if config.sampling == "vine":
         state, rollout, batch = collect_vine(state, environment, agent, config)
-        state, info = update(state, batch, agent, config)
-        state = absorb_statistics(state, rollout, config)
-        return state, summarize(rollout, info)
+        state, info = update_from_batch(state, batch, agent, config)
+        return update_statistics(state, rollout, config), summarize(rollout, info)
     state, rollout = collect(
         state,
         environment,
@@ -159,3 +69,179 @@ def train_step(
     )
     state, info = update(state, rollout, agent, config)
     return state, summarize(rollout, info)
+
+
+def update(
+    state: TrainState, rollout: Rollout, agent: Agent, config: Config
+) -> tuple[TrainState, UpdateInfo]:
+    """Learn from a rollout: improve the policy, fit the critic, move the normaliser.
+
+    Nothing that is not finite is ever written into the state: a failed step leaves the
+    policy bit for bit as it was, a failed fit leaves the critic as it was, and rows
+    that are not finite do not reach the normaliser.
+
+    Args:
+        state: its normaliser and critic are those that the rollout was collected with.
+        rollout: transitions of this state's own policy. What another policy collected,
+            such as an earlier one, goes through `estimate_off_policy_advantages` and
+            `update_from_batch` instead.
+        agent: policy and critic.
+        config: the hyper-parameters.
+
+    Returns:
+        The next state, and an `UpdateInfo`.
+
+    Raises:
+        ValueError: when the critic's values do not have the shape of the rewards.
+
+    Example:
+        >>> from trpo_jax import collect, init, make_environment, mlp_agent
+        >>> environment = make_environment("probe:policy")
+        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> config = Config(num_envs=4)
+        >>> state = init(jax.random.key(0), environment, agent, config)
+        >>> state, rollout = collect(state, environment, agent, num_steps=16)
+        >>> state, info = update(state, rollout, agent, config)
+        >>> bool(info.policy.kl <= config.max_kl)
+        True
+    """
+    batch = estimate_advantages(state, rollout, agent, config)
+    state, info = update_from_batch(state, batch, agent, config)
+    return update_statistics(state, rollout, config), info  # the normaliser, last
+
+
+def update_from_batch(
+    state: TrainState, batch: Batch | VineBatch, agent: Agent, config: Config
+) -> tuple[TrainState, UpdateInfo]:
+    """Improve the policy within the trust region, then fit the critic.
+
+    Args:
+        state: its normaliser is the one that acted.
+        batch: of any kind: from `estimate_advantages`, `collect_vine`,
+            `estimate_off_policy_advantages`, or your own.
+        agent: policy and critic.
+        config: the hyper-parameters.
+
+    Returns:
+        The next state, whose normaliser is unchanged (`update_statistics` moves it),
+        and an `UpdateInfo`.
+
+    Example:
+        ::
+
+            batch = estimate_advantages(state, rollout, agent, config)
+            state, info = update_from_batch(state, batch, agent, config)
+            state = update_statistics(state, rollout, config)
+    """
+    config, batch, (key, policy_key, critic_key) = prepare_update(state, batch, config)
+    policy_params, policy_info = update_policy(
+        policy_key, state.policy_params, batch, agent, config
+    )
+    critic, critic_info = update_critic(
+        critic_key, state, batch.critic_batch, agent, config
+    )
+    state = state.replace(
+        key=key, policy_params=policy_params, **critic, iteration=state.iteration + 1
+    )
+    return state, UpdateInfo(policy_info, critic_info)
+
+
+def prepare_update(
+    state: TrainState, batch: Batch | VineBatch, config: Config
+) -> tuple[Config, Any, jax.Array]:
+    """Return what both halves of an update start from.
+
+    Args:
+        state: its iteration, key and normaliser are used.
+        batch: of any kind, not normalised.
+        config: the hyper-parameters, with their schedules.
+
+    Returns:
+        The hyper-parameters of this iteration; the batch with rows `[N]` and normalised
+        observations; three keys: the state's next one, the policy's, the critic's.
+    """
+    batch = batch.flatten().normalize(state.normalizer)
+    return scheduled(config, state.iteration), batch, jax.random.split(state.key, 3)
+
+
+def update_critic(
+    key: jax.Array, state: TrainState, batch: Batch, agent: Agent, config: Config
+) -> tuple[dict[str, PyTree], CriticInfo]:
+    """Fit the critic to the value targets of a batch, by `config.critic_method`.
+
+    Args:
+        key: consumed.
+        state: its critic and optimiser state are used.
+        batch: flattened, `[N, ...]`, with normalised observations.
+        agent: its critic is fitted, with its optimiser.
+        config: the hyper-parameters of this iteration.
+
+    Returns:
+        The new values of `critic_params` and `critic_optimizer_state` of the state
+        (unchanged when the fit failed), and a `CriticInfo`.
+
+    Example:
+        ::
+
+            critic, info = update_critic(key, state, batch, agent, config)
+            state = state.replace(**critic)
+    """
+    rows = batch.observation, batch.value_target, batch.weight
+    optimizer_state = state.critic_optimizer_state
+    if config.critic_method == "gauss_newton":
+        params, info = fit_critic_gauss_newton(
+            key,
+            agent.critic.apply,
+            state.critic_params,
+            *rows,
+            max_kl=config.critic_max_kl,
+            steps=config.critic_steps,
+            damping=config.cg_damping,
+            fraction=config.fraction_in_products(batch.weight.size),
+            **config.solver_options,
+        )
+    else:
+        params, optimizer_state, info = fit_critic(
+            key,
+            agent.critic.apply,
+            state.critic_params,
+            agent.critic_optimizer,
+            optimizer_state,
+            *rows,
+            value=batch.value,
+            learning_rate=config.critic_learning_rate,
+            epochs=config.critic_epochs,
+            minibatch_size=config.minibatch_of(batch.weight.size),
+        )
+    return {"critic_params": params, "critic_optimizer_state": optimizer_state}, info
+
+
+def update_statistics(
+    state: TrainState, rollout: Rollout, config: Config
+) -> TrainState:
+    """Let the normaliser take in a rollout, after everything that used its old values.
+
+    `update` does this itself; after `update_from_batch` it is for you to do.
+
+    Args:
+        state: its normaliser is updated.
+        rollout: leading axes `[T, B]`.
+        config: `discount` is used.
+
+    Returns:
+        The state with the new normaliser.
+
+    Example:
+        ::
+
+            state = update_statistics(state, rollout, config)
+    """
+    normalizer = update_normalizer(
+        state.normalizer,
+        rollout.observation,
+        rollout.reward,
+        rollout.terminated | rollout.truncated,
+        rollout.weight,
+        discount=config.discount,
+    )
+    return state.replace(normalizer=normalizer)

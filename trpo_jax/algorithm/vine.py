@@ -1,8 +1,8 @@
 """The vine procedure (Schulman et al. 2015, §5.2): branches from states on the way.
 
-Trunk trajectories are followed under the policy, a rollout set of states is picked from
-them, and in each of those several actions are tried, each with a short rollout of its
-own: a branch.
+Trunk trajectories follow the policy, a rollout set of states is picked from them, and
+in each of those several actions are tried, each with a short rollout of its own: a
+branch.
 
 Shapes: `M` snapshots of each of `B` environments make N = M·B states; `K` actions are
 tried in each; R = N·K branches of `H` steps.
@@ -12,17 +12,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
+import numpy as np
 
-from trpo_jax.agent.networks import Agent
-from trpo_jax.agent.normalization import normalize_observation, scale_reward
-from trpo_jax.algorithm.batch import VineBatch
-from trpo_jax.algorithm.rollout import Rollout, Snapshots, collect_with_snapshots
+from trpo_jax.agent.networks import Agent, act
+from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.rollout import Rollout, follow_policy
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.update import estimate_advantages
+from trpo_jax.algorithm.vine_batch import VineBatch
+from trpo_jax.algorithm.vine_branches import (
+    Snapshots,
+    branch_values,
+    follow_branches,
+)
 from trpo_jax.config import Config
-from trpo_jax.environments.base import Environment, shaped
+from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Discrete, Space
+from trpo_jax.validation import COUNT, check
 
 PyTree = Any
 
@@ -30,24 +35,24 @@ PyTree = Any
 def collect_vine(
     state: TrainState, environment: Environment, agent: Agent, config: Config
 ) -> tuple[TrainState, Rollout, VineBatch]:
-    """Follow trunks, branch from states along them, and estimate the branches' worth.
+    """Follow trunks, branch from states along them, and estimate the action values.
 
-    Every branch is a step with the action tried and `vine_steps − 1` steps of the
-    policy, or fewer where the episode ends: nothing is reset within one. All branches
-    run side by side. With common random numbers those of one state see the same noise,
-    in policy and simulator, so that their differences are those of the actions. The
-    critic learns from the trunks, as on a single path.
+    A branch is one step with the action tried and `vine_steps − 1` steps of the policy,
+    or fewer where the episode ends: nothing is reset within one. All branches run side
+    by side. With common random numbers those of one state see the same noise, in policy
+    and simulator, so that they differ by their actions alone. The critic learns from
+    the trunks, as on a single path.
 
     Args:
-        state: as from `init` or an earlier iteration.
+        state: from `init` or an earlier iteration.
         environment: a single environment; its state is the snapshot.
         agent: policy and critic.
-        config: its `vine_…` values, and those of `collect`.
+        config: its `vine_` values, and those of `collect`.
 
     Returns:
         The state with the trunks moved on, the trunks' `Rollout`, and a `VineBatch`
-        `[M, B]` for `update`, after which `absorb_statistics` lets the normaliser take
-        in the trunks; action values in units of the scaled reward.
+        `[M, B]` for `update_from_batch`; action values are in units of the scaled
+        reward. `update_statistics` then lets the normaliser take in the rollout.
 
     Raises:
         ValueError: for uniform proposals of actions that are not discrete.
@@ -74,197 +79,198 @@ def collect_vine(
         num_snapshots=config.vine_states,
         stagger_starts=config.stagger_starts,
     )
-    policy = agent.policy.apply(
-        state.policy_params,
-        normalize_observation(state.normalizer, snapshots.observation),
-    )
-    action, log_prob, every = propose_actions(
+    policy = act(agent, state.policy_params, state.normalizer, snapshots.observation)
+    action, log_prob = propose_actions(
         action_key, policy, environment.action_space, config
     )
     branches = follow_branches(
         branch_key, state, environment, agent, snapshots, action, config
     )
-    batch = VineBatch(
-        observation=snapshots.observation,
-        action=action,
-        action_value=branch_values(state, agent, branches, config),
-        proposal_log_prob=log_prob,
-        weight=jnp.ones(log_prob.shape[:2]),
-        lesson=estimate_advantages(state, rollout, agent, config),
-        every_action=every,
+    batch = vine_batch(
+        state,
+        rollout,
+        (snapshots.observation, action, log_prob),
+        branch_values(state, agent, branches, config),
+        environment.action_space,
+        agent,
+        config,
     )
     return trunk_state, rollout, batch
 
 
+def vine_batch(
+    state: TrainState,
+    rollout: Rollout,
+    proposals: tuple[PyTree, PyTree, jax.Array],
+    action_value: jax.Array,
+    action_space: Space,
+    agent: Agent,
+    config: Config,
+) -> VineBatch:
+    """Put together what `update_from_batch` learns from.
+
+    Args:
+        state: its critic and normaliser are used.
+        rollout: of the trunks, `[T, B]`.
+        proposals: observations `[M, B, ...]`, actions `[M, B, K, ...]` and their
+            log-probabilities under the proposal `[M, B, K]`.
+        action_value: Q̂ `[M, B, K]`.
+        action_space: of one action.
+        agent: its critic values the trunks.
+        config: the hyper-parameters.
+
+    Returns:
+        A `VineBatch`.
+    """
+    observation, action, log_prob = proposals
+    return VineBatch(
+        observation=observation,
+        action=action,
+        action_value=action_value,
+        proposal_log_prob=log_prob,
+        weight=jnp.ones(log_prob.shape[:2]),
+        critic_batch=estimate_advantages(state, rollout, agent, config),
+        every_action=tries_every_action(action_space, config),
+    )
+
+
+def collect_with_snapshots(
+    key: jax.Array,
+    state: TrainState,
+    environment: Environment,
+    agent: Agent,
+    *,
+    num_steps: int,
+    num_snapshots: int,
+    stagger_starts: bool = False,
+) -> tuple[TrainState, Rollout, Snapshots]:
+    """Do what `collect` does, and keep some of the states that were acted in.
+
+    Args:
+        key: consumed; chooses the states, see `pick_times`.
+        state: as in `collect`.
+        environment: a single environment.
+        agent: its policy acts.
+        num_steps: static, T.
+        num_snapshots: static, M ≤ T, for every environment.
+        stagger_starts: static, as in `collect`.
+
+    Returns:
+        What `collect` returns, and `Snapshots`.
+    """
+    times = pick_times(key, num_steps, num_snapshots, state.episode_return.shape[0])
+
+    def keep(kept: Snapshots, t: jax.Array, *current: PyTree) -> Snapshots:
+        stretch = t * num_snapshots // num_steps
+        chosen = times[stretch] == t
+
+        def put(kept: jax.Array, now: jax.Array) -> jax.Array:
+            wide = jax.lax.expand_dims(chosen, range(1, now.ndim))
+            return kept.at[stretch].set(jnp.where(wide, now, kept[stretch]))
+
+        return jax.tree.map(put, kept, Snapshots(*current))
+
+    nothing_yet = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (num_snapshots, *leaf.shape)),
+        Snapshots(state.env_state, state.observation),
+    )
+    return follow_policy(
+        state,
+        environment,
+        agent,
+        num_steps=num_steps,
+        stagger_starts=stagger_starts,
+        on_step=keep,
+        carry=nothing_yet,
+    )
+
+
+def pick_times(
+    key: jax.Array, num_steps: int, num_snapshots: int, num_envs: int
+) -> jax.Array:
+    """Draw the steps whose states are kept, one in each stretch of time.
+
+    Time is cut into as many stretches as there are snapshots, and every environment
+    keeps one state from each, at a random time of its own.
+
+    Args:
+        key: consumed.
+        num_steps: static, T.
+        num_snapshots: static, M ≤ T.
+        num_envs: static, B.
+
+    Returns:
+        int32 `[M, B]`, ascending along M.
+
+    Raises:
+        ValueError: when there are more snapshots than steps.
+
+    Example:
+        >>> times = pick_times(jax.random.key(0), 10, 2, 3)
+        >>> times.shape, bool((times[0] < 5).all() and (times[1] >= 5).all())
+        ((2, 3), True)
+    """
+    check("num_snapshots", num_snapshots, COUNT)
+    if num_snapshots > num_steps:
+        raise ValueError(
+            f"num_snapshots must be <= num_steps; got {num_snapshots} > {num_steps}"
+        )
+    bounds = -(-np.arange(num_snapshots + 1) * num_steps // num_snapshots)
+    first, length = bounds[:-1, None].astype(np.int32), np.diff(bounds)[:, None]
+    where = jax.random.uniform(key, (num_snapshots, num_envs))
+    offset = (where * length.astype(np.float32)).astype(jnp.int32)
+    return jnp.asarray(first) + jnp.minimum(offset, length.astype(np.int32) - 1)
+
+
 def tries_every_action(action_space: Space, config: Config) -> bool:
-    """Return whether there are no more actions than a vine tries in a state."""
+    """Return whether a vine tries every action there is in a state.
+
+    Args:
+        action_space: of one action.
+        config: `vine_actions` is used.
+
+    Returns:
+        Whether the space is discrete and has at most `vine_actions` actions.
+
+    Example:
+        >>> tries_every_action(Discrete(2), Config(sampling="vine"))
+        True
+    """
     return isinstance(action_space, Discrete) and action_space.n <= config.vine_actions
 
 
 def propose_actions(
     key: jax.Array, policy: Any, action_space: Space, config: Config
-) -> tuple[PyTree, jax.Array, bool]:
-    """Choose the actions to be tried in each state.
+) -> tuple[PyTree, jax.Array]:
+    """Choose the actions to try in each state.
 
     Args:
         key: consumed.
-        policy: distribution of `[M, B]` states.
+        policy: π_old of the states `[M, B]`.
         action_space: of one action.
-        config: `vine_actions` and `vine_proposal`.
+        config: `vine_actions` and `vine_proposal` are used.
 
     Returns:
-        Actions `[M, B, K, ...]`, their log-probabilities under the proposal
-        `[M, B, K]`, and whether they are all that there are.
+        Actions `[M, B, K, ...]`, and their log-probabilities under the proposal
+        `[M, B, K]` (zeros where all actions are tried).
 
     Raises:
         ValueError: for uniform proposals of actions that are not discrete.
     """
-    rows = jax.eval_shape(policy.entropy).shape
-    if tries_every_action(action_space, config):
-        action = jnp.broadcast_to(jnp.arange(action_space.n), (*rows, action_space.n))
-        return action, jnp.zeros(action.shape), True
-    shape = (*rows, config.vine_actions)
+    states = jax.eval_shape(policy.entropy).shape
+    if isinstance(action_space, Discrete) and tries_every_action(action_space, config):
+        number = action_space.n
+        action = jnp.broadcast_to(jnp.arange(number), (*states, number))
+        return action, jnp.zeros(action.shape)
+    shape = (*states, config.vine_actions)
     if config.vine_proposal == "uniform":
         if not isinstance(action_space, Discrete):
             raise ValueError(
                 "vine_proposal must be 'policy' for continuous actions; got 'uniform'"
             )
         action = jax.random.randint(key, shape, 0, action_space.n)
-        return action, jnp.full(shape, -jnp.log(float(action_space.n))), False
-    axis = len(rows)
+        return action, jnp.full(shape, -jnp.log(float(action_space.n)))
+    axis = len(states)
     keys = jax.random.split(key, config.vine_actions)
     action = jax.vmap(policy.sample, out_axes=axis)(keys)
-    log_prob = jax.vmap(policy.log_prob, in_axes=axis, out_axes=axis)(action)
-    return action, log_prob, False
-
-
-@struct.dataclass
-class Branches:
-    """What happened along branches; nothing after the end of an episode counts.
-
-    Attributes:
-        reward: `[H, M, B, K]`, 0 after the end.
-        length: `[M, B, K]` int32, steps until the end, H where there was none.
-        terminated: `[M, B, K]` bool, the episode ended, for good.
-        truncated: `[M, B, K]` bool, it was cut off.
-        observation: pytree of `[M, B, K, ...]`, the last; not normalised.
-    """
-
-    reward: jax.Array
-    length: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    observation: PyTree
-
-
-def follow_branches(
-    key: jax.Array,
-    state: TrainState,
-    environment: Environment,
-    agent: Agent,
-    snapshots: Snapshots,
-    action: PyTree,
-    config: Config,
-) -> Branches:
-    """Follow one rollout for each action, from its state.
-
-    Args:
-        key: consumed.
-        state: its policy and normaliser act.
-        environment: a single environment.
-        agent: its policy acts.
-        snapshots: `[M, B, ...]`.
-        action: pytree of `[M, B, K, ...]`, the first of each branch.
-        config: of the run.
-    """
-    *states, num_actions = jax.tree.leaves(action)[0].shape[:3]
-    num_states = states[0] * states[1]
-    rows = num_states * num_actions
-
-    def spread(leaf: jax.Array) -> jax.Array:  # [M, B, ...] -> [N K, ...]
-        flat = leaf.reshape(num_states, *leaf.shape[2:])
-        return jnp.repeat(flat, num_actions, axis=0)
-
-    env_state, observation = jax.tree.map(
-        spread, (snapshots.env_state, snapshots.observation)
-    )
-    first = jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[3:]), action)
-    if config.common_random_numbers:
-        keys = jax.random.split(key, (config.vine_steps, num_states, 2))
-        keys = jnp.repeat(keys, num_actions, axis=1)
-    else:
-        keys = jax.random.split(key, (config.vine_steps, rows, 2))
-
-    def step(carry: tuple, now: tuple) -> tuple[tuple, jax.Array]:
-        t, keys = now
-        env_state, observation, length, terminated, truncated = carry
-        playing = ~(terminated | truncated)
-        policy = agent.policy.apply(
-            state.policy_params, normalize_observation(state.normalizer, observation)
-        )
-        sample = jax.vmap(lambda policy, key: policy.sample(key))(policy, keys[:, 0])
-        chosen = jax.tree.map(lambda a, b: jnp.where(t == 0, a, b), first, sample)
-        after = jax.vmap(environment.step)(
-            keys[:, 1],
-            env_state,
-            jax.vmap(lambda action: shaped(environment, action))(chosen),
-        )
-        observation = jax.tree.map(
-            lambda new, old: jnp.where(
-                jax.lax.expand_dims(playing, range(1, new.ndim)), new, old
-            ),
-            after.observation,
-            observation,
-        )
-        carry = (
-            after.env_state,
-            observation,
-            length + playing.astype(jnp.int32),
-            terminated | (playing & after.terminated),
-            truncated | (playing & after.truncated),
-        )
-        return carry, jnp.where(playing, after.reward, 0)
-
-    never = jnp.zeros(rows, bool)
-    start = env_state, observation, jnp.zeros(rows, jnp.int32), never, never
-    carry, reward = jax.lax.scan(step, start, (jnp.arange(config.vine_steps), keys))
-    _, observation, length, terminated, truncated = jax.tree.map(
-        lambda leaf: leaf.reshape(*states, num_actions, *leaf.shape[1:]), carry
-    )
-    reward = reward.reshape(-1, *states, num_actions)
-    return Branches(reward, length, terminated, truncated, observation)
-
-
-def branch_values(
-    state: TrainState, agent: Agent, branches: Branches, config: Config
-) -> jax.Array:
-    """Return Q̂ `[M, B, K]` of the first action of each branch, in scaled reward.
-
-    Q̂ = Σₜ γᵗ rₜ, t < H, and γᴴ V(s_H) where the branch was left, if
-    `config.vine_bootstrap`; γᵗ V where a time limit cut it off before.
-
-    Args:
-        state: its critic and normaliser are used.
-        agent: its critic gives the values.
-        branches: `[M, B, K]` of them.
-        config: of the run.
-    """
-    weights = _power(config.discount, jnp.arange(config.vine_steps))
-    reward = scale_reward(state.normalizer, branches.reward)
-    total = jnp.tensordot(weights, reward, axes=1)
-    if not config.vine_bootstrap:
-        return total
-    value = agent.critic.apply(
-        state.critic_params,
-        normalize_observation(state.normalizer, branches.observation),
-    )
-    over = branches.terminated
-    if not config.bootstrap_truncated:
-        over = over | branches.truncated
-    return total + jnp.where(over, 0, _power(config.discount, branches.length) * value)
-
-
-def _power(base: float | jax.Array, exponent: jax.Array) -> jax.Array:
-    """Return base ** exponent in floats, for exponents of integers."""
-    exponent = exponent.astype(jnp.result_type(float))
-    return jnp.asarray(base, exponent.dtype) ** exponent
+    return action, jax.vmap(policy.log_prob, in_axes=axis, out_axes=axis)(action)

@@ -1,4 +1,4 @@
-"""What each command does; the command line is taken apart in `cli`."""
+"""What each command does. `arguments` reads the command line."""
 
 import dataclasses
 import os
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
 
 
 def train(plan: Plan, started: float) -> None:
-    """Train, judge, and say where the results are.
+    """Train, evaluate, and print the scores and where the results are.
 
-    Args:
-        plan: checked; a directory under `runs/` is made where it names none.
-        started: `time.perf_counter()` when the command began.
+    If the plan names no output directory, one is made in `runs/`. `started` is
+    `time.perf_counter()` at the start of the command.
     """
-    # This takes seconds: before anything is made.
+    # This import takes seconds, so it comes before a directory is made.
     from trpo_jax.runs.execute import run_plan
 
     if plan.output_dir is None:
-        with claim_directory(plan.environment, plan.seed) as directory:
-            train(dataclasses.replace(plan, output_dir=directory), started)
+        with claim_directory(plan.environment, plan.run.seed) as directory:
+            train(plan.with_run(output_dir=directory), started)
         return
     _report(run_plan(plan, plan.environment, start=started))
 
@@ -37,9 +36,8 @@ def train(plan: Plan, started: float) -> None:
 def resume(
     run: str, total_steps: int | None, environment: str | None, started: float
 ) -> None:
-    """Go on with a run and say where the results are."""
-    if not pathlib.Path(run, "config.json").is_file():
-        raise ValueError(f"{run} does not hold a run: it has no config.json")
+    """Continue a run, and print the scores and where the results are; see `train`."""
+    _require_run(run)
     from trpo_jax.runs.api import resumed_plan
     from trpo_jax.runs.execute import run_plan
 
@@ -48,7 +46,7 @@ def resume(
 
 
 def _report(result: "TrainResult") -> None:
-    """Print how well the agents of a run do, how long it took, and where it is."""
+    """Print the scores of a run, how long it took, and where its results are."""
     evaluation = result.evaluation
     for how in ("greedy", "sampled"):
         _print_scores(how, evaluation[how], evaluation["episodes"])
@@ -63,24 +61,28 @@ def _report(result: "TrainResult") -> None:
 def evaluate(
     run: str, *, episodes: int, sampled: bool, seed: int, environment: str | None
 ) -> None:
-    """Play episodes with the agents of a run and print what they return."""
+    """Play episodes with the agents of a run and print their returns.
+
+    The run is a directory or a policy file.
+    """
     _require_policy(run)
-    from trpo_jax.runs.evaluate import judge
+    from trpo_jax.runs.evaluate import evaluate_policy
     from trpo_jax.runs.policy_file import load_policy
     from trpo_jax.runs.results import summarize_returns
 
     saved = load_policy(run, environment)
     print(saved.environment.name)
-    judged = judge(saved, episodes=episodes, greedy=not sampled, seed=seed)
-    scores = summarize_returns(judged.episode_return)
+    result = evaluate_policy(saved, episodes=episodes, greedy=not sampled, seed=seed)
+    agents = np.asarray(result.episode_return)
+    scores = summarize_returns(agents)
     _print_scores("sampled" if sampled else "greedy", scores, episodes)
-    if len(judged.episode_return) > 1:
-        for k, returns in enumerate(judged.episode_return):
+    if len(agents) > 1:
+        for k, returns in enumerate(agents):
             print(
                 f"{'agent ' + str(k):>8}: {returns.mean():.1f}, "
                 f"{returns.min():.1f} to {returns.max():.1f}"
             )
-    _print_unfinished(int(np.sum(~judged.finished)))
+    _print_unfinished(int(np.sum(~result.finished)))
 
 
 def watch(
@@ -93,7 +95,10 @@ def watch(
     max_steps: int,
     environment: str | None,
 ) -> None:
-    """Play one episode and write it as a film."""
+    """Play one episode and write it as a video.
+
+    The run is a directory or a policy file, the output a .gif or .mp4 file.
+    """
     check_suffix(output)
     check_folder(output)
     _require_policy(run)
@@ -118,15 +123,12 @@ def watch(
 
 
 def plot(runs: tuple[str, ...], output: str) -> None:
-    """Draw the learning curves of runs, a colour each, environments side by side."""
-    if not runs:
-        raise ValueError("the run is missing: trpo-jax plot runs/...")
+    """Draw the learning curves of runs as a .png, with a panel per environment."""
     if not output.lower().endswith(".png"):
         raise ValueError(f"output must end in .png; got {output!r}")
     check_folder(output)
     for run in runs:
-        if not pathlib.Path(run, "config.json").is_file():
-            raise ValueError(f"{run} does not hold a run: it has no config.json")
+        _require_run(run)
     from trpo_jax.runs.plotting import plot_runs
     from trpo_jax.runs.results import read_run
 
@@ -135,15 +137,21 @@ def plot(runs: tuple[str, ...], output: str) -> None:
 
 
 def list_environments(pattern: str) -> None:
-    """Print the names that this installation can run."""
+    """Print the names of the environments that this installation can run.
+
+    The pattern is a part of the name, or has * and ?.
+
+    >>> list_environments("gymnax:CartPole-v1")
+    gymnax:CartPole-v1
+    """
     from trpo_jax import environments
 
-    found = environments.list_environments(pattern)
-    if not found:
+    names = environments.list_environments(pattern)
+    if not names:
         raise ValueError(
-            f"no environment that is installed has a name like {pattern!r}"
+            f"no environment of this installation has a name like {pattern!r}"
         )
-    print("\n".join(found))
+    print("\n".join(names))
 
 
 def list_presets() -> None:
@@ -165,29 +173,40 @@ def list_presets() -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-def examine() -> int:
-    """Print versions, devices and whether the compiler is sound; 0 if it is."""
+def doctor() -> int:
+    """Print versions and devices, and check the compiler.
+
+    Return the exit status: 0 if the compiler computes correctly, 1 otherwise.
+    """
     from trpo_jax.runs.self_check import describe, self_check
 
     for name, value in describe().items():
         print(f"{name:>10}  {value}")
-    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR", "not kept")
+    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR", "not stored")
     print(f"compiled programs: {directory}")
     checks = self_check()
     for check in checks:
-        verdict = "right" if check.passed else f"WRONG, expected {check.expected}"
-        print(f"{check.name}: {check.result} ({verdict})")
+        outcome = "right" if check.passed else f"WRONG, expected {check.expected}"
+        print(f"{check.name}: {check.result} ({outcome})")
     return 0 if all(check.passed for check in checks) else 1
 
 
+def _require_run(run: str) -> None:
+    """Refuse a directory without a run, before anything heavy is imported."""
+    if not pathlib.Path(run, "config.json").is_file():
+        raise ValueError(f"{run} does not hold a run: it has no config.json")
+
+
 def _require_policy(run: str) -> None:
-    """Refuse what is not there before anything heavy is imported."""
+    """Refuse a run without a policy, before anything heavy is imported."""
     path = pathlib.Path(run)
     path = path / "policy.safetensors" if path.is_dir() else path
     if not path.is_file():
         if pathlib.Path(run, "config.json").is_file():
-            raise ValueError(f"{run} holds no policy: the run ended before it had one")
-        raise ValueError(f"there is no policy at {str(path)!r}: name a run's directory")
+            raise ValueError(f"{run} holds no policy: the run ended too early")
+        raise ValueError(
+            f"there is no policy at {str(path)!r}: name the directory of a run"
+        )
 
 
 def _print_scores(how: str, scores: dict[str, Any], episodes: int) -> None:
@@ -204,4 +223,4 @@ def _print_scores(how: str, scores: dict[str, Any], episodes: int) -> None:
 
 def _print_unfinished(count: int) -> None:
     if count:
-        print(f"{count} episodes were stopped unfinished")
+        print(f"{count} episodes were stopped before they ended")

@@ -1,7 +1,7 @@
-"""Compiled programs, kept for the next time in a directory of the user's own.
+"""A cache of compiled programs in the user's own cache directory.
 
-What lies there is code that JAX will run: the directory belongs to the user and nobody
-else may write into it, or it is not used.
+JAX runs the code in these files: the directory is used only if it belongs to the user
+and nobody else may write into it.
 """
 
 import contextlib
@@ -12,24 +12,22 @@ import time
 
 from trpo_jax import __version__
 
-_LARGEST = 2**30  # bytes that stay; the oldest files go first
+_LARGEST = 2**30  # bytes; beyond that, the oldest files are removed
 
 
 def cache_directory() -> pathlib.Path:
-    """Return where the programs of this version are, in the user's cache directory."""
+    """Return the directory of this version's compiled programs; it may not exist."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     return pathlib.Path(base).expanduser() / "trpo-jax" / f"compiled-{__version__}"
 
 
 def keep_compiled_programs() -> pathlib.Path | None:
-    """Have JAX keep what it compiles, and return where; before JAX is imported.
+    """Let JAX store compiled programs; must be called before JAX is imported.
 
-    Whoever has set `JAX_COMPILATION_CACHE_DIR` has decided already, and
-    `JAX_ENABLE_COMPILATION_CACHE=false` is how to do without.
-
-    Returns:
-        The directory, or None where none is used: because of these variables, or
-        because it cannot be made or others could write into it.
+    Nothing changes if the variable `JAX_COMPILATION_CACHE_DIR` is set, or if
+    `JAX_ENABLE_COMPILATION_CACHE` is false. Return the directory, or None if none is
+    used: because of these variables, or because it cannot be made or others could write
+    into it.
     """
     switched_off = os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "true").lower()
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or switched_off in ("false", "0"):
@@ -51,19 +49,19 @@ def keep_compiled_programs() -> pathlib.Path | None:
 
 
 def _is_private(directory: pathlib.Path) -> bool:
-    found = directory.lstat()
-    owned = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-    return stat.S_ISDIR(found.st_mode) and owned and not found.st_mode & 0o022
+    info = directory.lstat()
+    owned = not hasattr(os, "getuid") or info.st_uid == os.getuid()
+    return stat.S_ISDIR(info.st_mode) and owned and not info.st_mode & 0o022
 
 
 def _make_room(directory: pathlib.Path) -> None:
-    """Remove the files that were written first, until few enough bytes are left."""
+    """Remove the oldest files until at most `_LARGEST` bytes are left."""
     files = [(entry.stat(), entry.path) for entry in os.scandir(directory)]
-    total = sum(found.st_size for found, _ in files)
-    for found, path in sorted(files, key=lambda file: file[0].st_mtime):
+    total = sum(info.st_size for info, _ in files)
+    for info, path in sorted(files, key=lambda file: file[0].st_mtime):
         if total <= _LARGEST:
             break
-        if time.time() - found.st_mtime > 60:  # another process may just write it
+        if time.time() - info.st_mtime > 60:  # another process may be writing it
             with contextlib.suppress(OSError):
                 os.unlink(path)
-            total -= found.st_size
+            total -= info.st_size

@@ -1,60 +1,55 @@
-"""Values from a file that a user wrote, or that a run left."""
+"""Options from a file that a user wrote, or that a run left."""
 
 import functools
 import json
 import os
 import pathlib
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 from trpo_jax.storage.atomic_files import read_text, without_repetition
 
 _LARGEST = 2**20  # bytes
-_DESCRIBES = ("environment", "on_host", "compile_briefly", "versions")  # a run
-_TABLES = ("config", "network")
+_TABLES = ("run", "config", "network")
+_IGNORED = ("format", "environment", "on_host", "compile_briefly", "versions")
 
 
-def read_config_file(path: str | os.PathLike) -> dict[str, Any]:
-    """Read names and values; hyper-parameters may be in tables `config` and `network`.
+def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read options by name; they may be in tables `run`, `config` and `network`.
 
-    A run's own `config.json` can be read again: its values are taken, in whatever
-    environment and with whatever versions it ran.
+    The file is `.toml` or `.json`. The `config.json` of a run can be read, too: its
+    options are taken, and its environment and versions are ignored. The values are not
+    checked here. Raise `ValueError` for another ending, a file that cannot be read,
+    another table, or a name that occurs twice.
 
-    Args:
-        path: of a `.toml` or `.json` file.
-
-    Raises:
-        ValueError: for another ending, a file that cannot be read, another table, or a
-            name that is there twice.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        ...     print("max_kl = 0.02", file=file)
-        ...     print("network.hidden_sizes = [8]", file=file, flush=True)
-        ...     read_config_file(file.name)
-        {'max_kl': 0.02, 'hidden_sizes': (8,)}
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+    ...     print("max_kl = 0.02", file=file)
+    ...     print("network.hidden_sizes = [8]", file=file, flush=True)
+    ...     read_config_file(file.name)
+    {'max_kl': 0.02, 'hidden_sizes': (8,)}
     """
     path = pathlib.Path(path)
-    parsers = {
+    parsers: dict[str, Callable[[str], Any]] = {
         ".toml": tomllib.loads,
         ".json": functools.partial(json.loads, object_pairs_hook=without_repetition),
     }
     if path.suffix not in parsers:
-        raise ValueError(f"a file of values must end in .toml or .json; got {path}")
+        raise ValueError(f"a file of options must end in .toml or .json; got {path}")
     try:
-        found = parsers[path.suffix](read_text(path, _LARGEST))
-        if not isinstance(found, dict):
+        content = parsers[path.suffix](read_text(path, _LARGEST))
+        if not isinstance(content, dict):
             raise ValueError("it holds no names with values")
-        return _flat({k: v for k, v in found.items() if k not in _DESCRIBES})
+        return _flat({k: v for k, v in content.items() if k not in _IGNORED})
     except (OSError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read as values: {said[:200]}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be read as options: {reason[:200]}") from error
 
 
-def _flat(table: dict[str, Any]) -> dict[str, Any]:
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, value in table.items():
+    for name, value in content.items():
         if isinstance(value, dict) and name not in _TABLES:
             known = ", ".join(_TABLES)
             raise ValueError(f"there is no table {name}; there are {known}")

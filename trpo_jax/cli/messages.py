@@ -1,73 +1,44 @@
-"""What a user is told: one line, in the user's own words."""
+"""Error messages in the words of the command line."""
 
-import dataclasses
 import difflib
-import re
-from typing import Literal, get_origin
+from collections.abc import Collection
 
-from trpo_jax.validation import one_of
-
-NO_OPTIONS = ("run", "runs", "pattern", "config", "network")
+from trpo_jax.config.options import RENAMED
 
 
-def one_line(box: str, argv: list[str], kinds: tuple[type, ...]) -> str:
-    """Turn a boxed, wrapped complaint into one line with the nearest valid name.
+def flag_of(name: str) -> str:
+    """Return the flag of an option.
 
-    Args:
-        box: what tyro has printed.
-        argv: that it has refused.
-        kinds: dataclasses whose fields are the options.
+    >>> flag_of("max_kl")
+    '--max-kl'
     """
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    # A title, a line, the message, a line, advice; framed where there is UTF-8.
-    lines = [line.strip("│ ") for line in plain.splitlines()[1:]]
-    rules = [i for i, line in enumerate(lines) if line and not line.strip("─-╰╯")]
-    if rules and rules[0] == 0:
-        lines, rules = lines[1:], [i - 1 for i in rules[1:]]
-    body = lines[: rules[0]] if rules else lines
-    message = " ".join(" ".join(body).split())
-    fields = {
-        f"--{field.name.replace('_', '-')}": field
-        for kind in kinds
-        for field in dataclasses.fields(kind)
-        if field.name not in NO_OPTIONS
-        if field.name != "environment" or field.default is None
-    }
-    switches = [f"--no-{name[2:]}" for name, f in fields.items() if f.type is bool]
-    known = [*fields, *switches, "--help"]
-    for word in argv:
-        flag = word.split("=")[0]
-        if flag.startswith("--") and flag not in known:
-            near = difflib.get_close_matches(flag, known, 1, 0.0)
-            return f"unknown option {flag}; nearest: {near[0]}"
-    if message.startswith("Missing from trpo-jax train"):
-        return "the environment is missing: trpo-jax train CartPole-v1"
-    if message.startswith("Missing from trpo-jax"):
-        return f"the run is missing: trpo-jax {argv[0]} runs/..."
-    refused = _refused_value(message, fields)
-    return refused or message or "cannot be parsed; see trpo-jax --help"
-
-
-def _refused_value(message: str, fields: dict[str, dataclasses.Field]) -> str | None:
-    """Return a complaint about a value in our words, if it is one."""
-
-    def words(flag: str) -> str:
-        rule = fields[flag].metadata.get("rule")
-        if rule is None and get_origin(fields[flag].type) is Literal:
-            rule = one_of(fields[flag].type)
-        return rule.words if rule else "an integer"
-
-    if found := re.match(r"Error parsing __.*?: (\w.* must .*)", message):
-        return as_flag(found[1])
-    message = message.partition(". Got errors:")[0]
-    if found := re.match(r"Error parsing (--[\w-]+): .*?(\[?'.*'\]?)$", message):
-        return f"{found[1]} must be {words(found[1])}; got {found[2]}"
-    if found := re.match(r"invalid choice ('.*') for argument '(--[\w-]+)'", message):
-        return f"{found[2]} must be {words(found[2])}; got {found[1]}"
-    return None
+    return f"--{name.replace('_', '-')}"
 
 
 def as_flag(message: str) -> str:
-    """Name the field that a message begins with as the flag it came from."""
+    """Replace the name of an option at the start of an error message by its flag.
+
+    >>> as_flag("max_kl must be > 0; got 0")
+    '--max-kl must be > 0; got 0'
+    """
     name, _, rest = message.partition(" ")
-    return f"--{name.replace('_', '-')} {rest}" if rest.startswith("must") else message
+    begins = rest.startswith(("must", "is used"))
+    return f"{flag_of(name)} {rest}" if begins else message
+
+
+def unknown_option(flag: str, known: Collection[str]) -> str:
+    """Return the message for a flag that is not one of the known ones.
+
+    It names the new flag, if the old one was renamed, or else the nearest flag.
+
+    >>> unknown_option("--max-kll", ["--max-kl", "--seed"])
+    'unknown option --max-kll; nearest: --max-kl'
+    >>> unknown_option("--method", ["--max-kl"]).split(", ")[0]
+    '--method is now --step-rule'
+    """
+    old = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+    if old in RENAMED:
+        new, comma, rest = RENAMED[old].partition(",")
+        return f"{flag} is now {flag_of(new)}{comma}{rest}"
+    near = difflib.get_close_matches(flag, known, 1, 0.0)
+    return f"unknown option {flag}; nearest: {near[0]}"

@@ -1,4 +1,4 @@
-"""Holding each action for several steps of the simulator."""
+"""Repeating each action for several steps of the simulator."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,13 @@ from trpo_jax.environments.spaces import Space
 class ActionRepeat:
     """An environment whose step is `repeat` steps of another with the same action.
 
-    Noise that is independent from step to step averages out; held for a few steps it
-    explores further, which is what sparse rewards need (the frame skip of Mnih et al.
-    2015). Rewards are summed; an episode that ends on the way stops there.
+    Noise that is independent from step to step averages out. Repeated for a few steps
+    it explores further, which helps with sparse rewards (the frame skip of Mnih et al.
+    2015). The rewards are summed; no step is taken after the end of an episode.
 
     Args:
-        environment: to be stepped.
-        repeat: static, steps of the simulator to one of this environment.
+        environment: the environment whose steps are repeated.
+        repeat: the number of its steps in one step of this environment, static.
     """
 
     def __init__(self, environment: Environment, repeat: int) -> None:
@@ -29,11 +29,11 @@ class ActionRepeat:
         self.max_episode_steps = None if limit is None else -(-limit // repeat)
 
     def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
-        """Start an episode: `(env_state, observation)`."""
+        """Start an episode, see `Environment.reset`."""
         return self.environment.reset(key)
 
     def step(self, key: jax.Array, env_state: PyTree, action: PyTree) -> Step:
-        """Take one action `repeat` times, or until the episode ends."""
+        """Take an action `repeat` times, or until the episode ends."""
         first_key, *keys = jax.random.split(key, self.repeat)
         step = self.environment.step(first_key, env_state, action)
 

@@ -1,8 +1,8 @@
-"""The contract between the library and an accelerated environment.
+"""The contract of environments that run in compiled programs.
 
-An environment is pure and single: no batch axis, no hidden state, no reset of its own.
-`collect` batches it with `vmap` and starts a new episode when one ends. A snapshot is
-the `env_state`, an ordinary pytree.
+An environment consists of two pure functions without a batch axis, and it never resets
+itself: `collect` batches it with `vmap` and starts a new episode when one ends. Its
+whole state is the `env_state`, a pytree, so every `env_state` is a snapshot.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -17,14 +17,22 @@ PyTree = Any
 
 
 class Step(NamedTuple):
-    """What one step of an environment gives.
+    """The result of one step of an environment.
 
     Attributes:
-        env_state: the state arrived in.
-        observation: of that state, also when the episode just ended there.
-        reward: float32 scalar.
-        terminated: bool scalar, the state is absorbing.
-        truncated: bool scalar, the episode was cut off, as by a time limit.
+        env_state: the state after the step.
+        observation: the observation of that state, even if it ends the episode.
+        reward: a float32 scalar.
+        terminated: a bool scalar, True if the state is absorbing.
+        truncated: a bool scalar, True if a time limit or the like cut the episode off.
+
+    Example:
+        >>> from trpo_jax import make_environment
+        >>> environment = make_environment("CartPole-v1")
+        >>> env_state, _ = environment.reset(jax.random.key(0))
+        >>> step = environment.step(jax.random.key(1), env_state, jnp.int32(0))
+        >>> float(step.reward), bool(step.terminated), bool(step.truncated)
+        (1.0, False, False)
     """
 
     env_state: PyTree
@@ -38,11 +46,24 @@ class Environment(Protocol):
     """A simulator as two pure functions.
 
     Attributes:
-        name: as in `make_environment`.
-        observation_space: of one observation.
-        action_space: of one action. Where a `Box` is bounded, `step` takes actions in
-            units of the box, ±1 at the bounds, and clips what lies beyond.
-        max_episode_steps: no episode is longer, or None when there is no limit.
+        name: the name with the simulator, such as `gymnax:CartPole-v1`.
+        observation_space: the space of one observation.
+        action_space: the space of one action. If it is a bounded `Box`, `step` takes
+            actions in [−1, 1], scales them to the bounds and clips anything beyond.
+        max_episode_steps: the length of the longest episode, or None without a limit.
+
+    Example:
+        >>> class Countdown:
+        ...     name, max_episode_steps = "countdown", 3
+        ...     observation_space, action_space = Discrete(4), Discrete(2)
+        ...
+        ...     def reset(self, key):
+        ...         return jnp.int32(3), jnp.int32(3)
+        ...
+        ...     def step(self, key, env_state, action):
+        ...         left, reward = env_state - 1, jnp.float32(action)
+        ...         return Step(left, left, reward, left == 0, jnp.bool_(False))
+        >>> check_environment(Countdown())
     """
 
     name: str
@@ -51,14 +72,22 @@ class Environment(Protocol):
     max_episode_steps: int | None
 
     def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
-        """Start an episode: `(env_state, observation)`; `key` is consumed."""
+        """Consume a key to start an episode; return `(env_state, observation)`."""
 
     def step(self, key: jax.Array, env_state: PyTree, action: PyTree) -> Step:
-        """Take one action; never resets. `key` is consumed."""
+        """Consume a key to take one action; never reset, even if the episode ends."""
 
 
 def shaped(environment: Environment, action: PyTree) -> PyTree:
-    """Return one action of a policy, flat, in the shape of the environment's box."""
+    """Bring an action of a policy into the shape of the environment's box.
+
+    Args:
+        environment: the environment that takes the action.
+        action: an integer, or the `[A]` numbers of a `Box` with A elements.
+
+    Returns:
+        The integer, or an array of the shape of the box.
+    """
     space = environment.action_space
     return jnp.reshape(action, space.shape) if isinstance(space, Box) else action
 
@@ -75,11 +104,11 @@ def step_and_reset(
 
     Args:
         environment: a single environment.
-        step_key: consumed by the step.
-        reset_key: consumed by the reset, if there is one.
+        step_key: the random key for the step.
+        reset_key: the random key for the reset.
         env_state: the state to act in.
         action: one action.
-        cut: truncate the episode with this step.
+        cut: whether this step truncates the episode.
 
     Returns:
         The state and the observation to act on next, and the `Step` itself, whose
@@ -98,11 +127,14 @@ def step_and_reset(
 
 
 def observation_shapes(environment: Any) -> PyTree:
-    """Return shape and type of one observation, as a pytree of `ShapeDtypeStruct`.
+    """Return the shape and type of one observation.
 
     Args:
-        environment: an `Environment`, which is asked, or a `HostEnvironment`, whose
-            space tells.
+        environment: an `Environment`, whose `reset` is traced, or a `HostEnvironment`,
+            whose observation space is used.
+
+    Returns:
+        A pytree of `ShapeDtypeStruct`.
     """
     if hasattr(environment, "step"):
         return jax.eval_shape(environment.reset, jax.random.key(0))[1]
@@ -113,13 +145,17 @@ def observation_shapes(environment: Any) -> PyTree:
 
 
 def check_environment(environment: Environment) -> None:
-    """Refuse an environment that breaks the contract, before anything is compiled.
+    """Check that an environment keeps the contract of `Environment`.
 
-    Shapes and types of `reset` and `step` are traced and held against each other and
-    against the attributes. `train` does this with an environment of your own.
+    The shapes and types that `reset` and `step` return are traced, without compiling
+    anything, and compared with each other and with the spaces. `train` calls this for
+    an environment of your own.
+
+    Args:
+        environment: the environment to check.
 
     Raises:
-        ValueError: with what is wrong.
+        ValueError: if it breaks the contract; the message names the broken rule.
 
     Example:
         >>> from trpo_jax import make_environment
@@ -152,7 +188,7 @@ def check_environment(environment: Environment) -> None:
     elif isinstance(space, Discrete):
         action = jax.ShapeDtypeStruct((), jnp.int32)
     else:
-        return  # a space of the user's own: nothing is known about its actions
+        return  # with a space of the user's own, nothing is known about its actions
     step = jax.eval_shape(environment.step, jax.random.key(0), env_state, action)
     if not isinstance(step, Step):
         raise ValueError(f"step must return a trpo_jax.Step; got {_describe(step)}")
@@ -179,7 +215,7 @@ def check_environment(environment: Environment) -> None:
 
 
 def _types(tree: PyTree) -> tuple:
-    """Return structure, shapes and types of a pytree, to be compared."""
+    """Return the structure, shapes and types of a pytree for a comparison."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
 

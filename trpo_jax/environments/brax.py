@@ -23,8 +23,8 @@ from trpo_jax.validation import COUNT, check
 
 PyTree = Any
 
-# Packages that brax needs warn that they are no longer kept up, and MuJoCo prints that
-# it misses Warp.
+# Dependencies of brax warn that they are no longer maintained, and MuJoCo prints that
+# Warp is missing.
 with (
     warnings.catch_warnings(action="ignore"),
     contextlib.redirect_stdout(io.StringIO()),
@@ -35,7 +35,7 @@ BACKENDS = ("generalized", "positional", "spring", "mjx")
 
 
 class _Numpy(types.ModuleType):
-    """`jax.numpy` whose `clip` still takes the bound that brax 0.14 names `a_min`."""
+    """`jax.numpy` with a `clip` that accepts `a_min`, the name that brax 0.14 uses."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(jnp, name)
@@ -45,31 +45,31 @@ class _Numpy(types.ModuleType):
         return jnp.clip(*args, **bounds if a_min is None else {"min": a_min, **bounds})
 
 
-# JAX has dropped that name, and without this nothing swims.
+# JAX has removed `a_min`, and brax needs it to simulate a fluid.
 fluid.jp = _Numpy("jax.numpy")
 
 
 class BraxEnvironment:
-    """A brax environment behind the contract of `trpo_jax.environments.base`.
+    """A brax environment as an `Environment`.
 
-    It is the bare environment, without the wrappers that `brax.envs.create` puts around
-    it: these reset by themselves, to one cached state, and hide the final observation.
-    The time limit is theirs, counted here; reaching it truncates, and brax's own `done`
-    terminates. Actions in [−1, 1] are scaled to the actuators by brax, where they have
-    another range; what lies beyond is clipped here, as not all of brax does.
-    Observations are vectors; a dictionary becomes one, its entries sorted by name.
+    It does without the wrappers of `brax.envs.create`, which reset every episode to the
+    same cached state and hide the final observation. Reaching the time limit truncates
+    an episode, and brax's own `done` terminates it. Actions are clipped to [−1, 1];
+    brax scales them to the range of the actuators. Observations are vectors; a
+    dictionary becomes one vector, with its entries sorted by name.
 
     Args:
-        name: as registered in brax, with a physics backend if wanted: `"ant@spring"`.
-        backend: the same, apart from the name: `"generalized"`, `"positional"`,
-            `"spring"` or `"mjx"`. When None brax chooses, and all its environments
-            choose `"generalized"`.
-        max_episode_steps: the default is that of `brax.envs.create`.
-        options: of the environment's class, as `terminate_when_unhealthy=False`.
+        name: a name in brax, which may end in a physics backend: `"ant@spring"`.
+        backend: the physics backend, unless the name has one: `"generalized"`,
+            `"positional"`, `"spring"` or `"mjx"`. With None brax chooses, and all its
+            environments choose `"generalized"`.
+        max_episode_steps: the time limit; the default is that of `brax.envs.create`.
+        options: arguments of the environment's class, for example
+            `terminate_when_unhealthy=False`.
 
     Raises:
-        ValueError: for an unknown name or backend, or for an environment that does not
-            run on this backend, with these options or with the installed packages.
+        ValueError: if the name or the backend is unknown, or if the environment does
+            not run with this backend, these options or the installed packages.
     """
 
     def __init__(
@@ -86,7 +86,8 @@ class BraxEnvironment:
             raise ValueError(f"unknown brax environment {task!r}; nearest: {near[0]!r}")
         if at and backend not in (None, suffix):
             raise ValueError(
-                f"backend must be None or that of the name, {suffix!r}; got {backend!r}"
+                f"backend must be None or the one in the name, {suffix!r}; got "
+                f"{backend!r}"
             )
         backend = suffix if at else backend
         if backend is not None:
@@ -104,11 +105,11 @@ class BraxEnvironment:
             self.observation_space = observation_space(self.simulator, flatten)
 
     def reset(self, key: jax.Array) -> tuple[PyTree, jax.Array]:
-        """Start an episode: `(env_state, observation)`."""
+        """Start an episode, see `Environment.reset`."""
         return reset_simulator(self.simulator, flatten, key)
 
     def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
-        """Take one action; never resets. The physics is deterministic."""
+        """Take one action, see `Environment.step`; the key has no effect."""
         del key
         return step_simulator(
             self.simulator, flatten, self.max_episode_steps, env_state, action
@@ -116,7 +117,7 @@ class BraxEnvironment:
 
 
 def names() -> list[str]:
-    """Return the environments that the installed brax has, without backends.
+    """Return the names of the environments in the installed brax.
 
     Example:
         >>> "ant" in names()

@@ -16,8 +16,8 @@ from trpo_jax.environments.host import (
     HostStep,
     convert_action,
     convert_observations,
-    convert_space,
 )
+from trpo_jax.environments.spaces import convert_space
 
 
 def _all_see_opengl() -> bool:
@@ -30,22 +30,22 @@ import envpool  # noqa: E402
 
 
 class EnvpoolEnvironment:
-    """A batch of EnvPool environments behind the contract of `environments.host`.
+    """A batch of EnvPool environments as a `HostEnvironment`.
 
-    After the end of an episode EnvPool's next step starts the following one: it ignores
-    the action and returns the observation of the reset with reward 0. That step is no
-    transition, and comes back with `valid` False.
+    After the end of an episode EnvPool uses one step to start the next: it ignores the
+    action and returns the observation of the reset with reward 0. This step is no
+    transition; its `valid` is False.
 
     Args:
-        name: as registered in EnvPool.
-        num_envs: B.
-        seed: of the first environment; the others count on from it.
-        num_threads: of the simulator; 0 lets EnvPool choose.
-        options: of the task, as in `envpool.make_spec(name).config`.
+        name: a name in EnvPool.
+        num_envs: the batch size B.
+        seed: the seed of the first environment; environment i has `seed + i`.
+        num_threads: the number of threads; 0 lets EnvPool choose.
+        options: the settings of the task, see `envpool.make_spec(name).config`.
 
     Raises:
-        ValueError: for an unknown name, for spaces that are not supported, or when
-            EnvPool cannot make the environment, with its reason.
+        ValueError: if the name is unknown, a space is not supported, or EnvPool cannot
+            make the environment.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class EnvpoolEnvironment:
         self.num_envs = num_envs
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that bounds are float64
+                warnings.simplefilter("ignore")  # EnvPool warns of float64 bounds
                 self._pool = envpool.make(
                     name,
                     env_type="gymnasium",
@@ -89,19 +89,19 @@ class EnvpoolEnvironment:
         self._resetting = np.zeros(num_envs, bool)
 
     def reset(self) -> np.ndarray:
-        """Start an episode everywhere: observations `[B, ...]`."""
+        """Start an episode in every environment, see `HostEnvironment.reset`."""
         self._pool.async_reset()
         observation, *_ = self._pool.recv()
         self._resetting[:] = False
         return self._convert(observation)
 
     def send(self, action: np.ndarray) -> None:
-        """Hand over the actions `[B, ...]` and return at once."""
+        """Start a step, see `HostEnvironment.send`."""
         action = convert_action(self.action_space, action)
         self._pool.send(action.astype(self._action_dtype), self._ids)
 
     def receive(self) -> HostStep:
-        """Wait for what `send` has set off."""
+        """Return the step that `send` has started, see `HostEnvironment.receive`."""
         observation, reward, terminated, truncated, _ = self._pool.recv()
         observation = self._convert(observation)
         valid = ~self._resetting
@@ -116,7 +116,7 @@ class EnvpoolEnvironment:
         )
 
     def restart(self, mask: np.ndarray) -> np.ndarray:
-        """Start an episode where `mask` `[B]` says so: observations `[n, ...]`."""
+        """Start an episode in some environments, see `HostEnvironment.restart`."""
         observation, _ = self._pool.reset(self._ids[mask])
         self._resetting[mask] = False
         return self._convert(observation)
@@ -124,10 +124,10 @@ class EnvpoolEnvironment:
     def render(self) -> np.ndarray:
         """Return a picture of the first environment, uint8 `[H, W, 3]`.
 
-        It must have been made with `render_mode="rgb_array"`.
+        This needs the option `render_mode="rgb_array"`.
 
         Raises:
-            RuntimeError: when there is none, or no OpenGL that MuJoCo could draw with.
+            RuntimeError: if EnvPool has no picture, or no OpenGL that can draw it.
         """
         for kind in type(self._pool).__mro__:
             if kind.__module__.startswith("envpool.mujoco"):
@@ -135,36 +135,40 @@ class EnvpoolEnvironment:
         return self._pool.render()[0]
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """End the threads."""
         self._pool.close()
 
 
 def names() -> list[str]:
-    """Return the environments that the installed EnvPool has."""
+    """Return the names of the environments in the installed EnvPool."""
     return envpool.list_all_envs()
 
 
 def _frames_per_second(config: dict[str, Any]) -> float | None:
-    """Return how many steps are a second where EnvPool tells: for Atari's 60 frames."""
+    """Return the steps per second of an Atari game, which has 60 frames per second."""
     return 60 / config["frame_skip"] if "noop_max" in config else None
 
 
 @functools.cache
 def _let_mujoco_find_opengl(module: str) -> None:
-    """Load a copy of the OpenGL library that EnvPool brings, under the usual name.
+    """Load a copy of the OpenGL library in EnvPool's wheel under its usual name.
 
-    Each module of EnvPool with a MuJoCo in it takes, once, `eglGetProcAddress` from
-    what is loaded for all to see, else from the first loaded library whose name begins
-    with `libEGL.so`. It ends the process if there is none, or another one than it draws
-    with: that of EnvPool's wheel, which has another name, or what all saw before.
+    Every module of EnvPool that contains MuJoCo looks up `eglGetProcAddress` once:
+    among the global symbols of the process, or else in the first loaded library whose
+    name begins with `libEGL.so`. It ends the process if there is none, or if it finds
+    another OpenGL than the one it draws with. That one is in the wheel, under another
+    name, unless another OpenGL was global when EnvPool was imported.
+
+    Args:
+        module: the module of EnvPool.
 
     Raises:
-        RuntimeError: when the module would end the process.
+        RuntimeError: if the module would end the process.
     """
     if _all_see_opengl() and not _OPENGL_CAME_FIRST:
         raise RuntimeError(
-            f"another OpenGL is loaded, not that of {module}; draw it in a process of "
-            "its own"
+            f"another OpenGL than that of {module} is already loaded; render in a new "
+            "process"
         )
     brought = pathlib.Path(envpool.__file__).parents[1] / "envpool.libs"
     for library in brought.glob("libEGL*.so*"):

@@ -1,22 +1,18 @@
 """Gymnasium: any registered environment, or a vector environment of your own."""
 
 import contextlib
-import difflib
-import functools
-import importlib
 import multiprocessing
 import multiprocessing.connection
-import signal
 import time
 import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from trpo_jax.environments.gymnasium_make import make_vector, names
 from trpo_jax.environments.gymnasium_snapshots import (
     Snapshot,
     can_return,
@@ -30,37 +26,42 @@ from trpo_jax.environments.host import (
     SimulatorError,
     convert_action,
     convert_observations,
-    convert_space,
 )
+from trpo_jax.environments.spaces import convert_space
 
-_PATIENCE = 5.0  # seconds for a worker to end before it is killed
+__all__ = ["GymnasiumEnvironment", "names"]
+
+_PATIENCE = 5.0  # seconds that a worker has to end before it is killed
 
 
 class GymnasiumEnvironment:
-    """A Gymnasium vector environment behind the contract of `environments.host`.
+    """A Gymnasium vector environment as a `HostEnvironment`.
 
-    How the vector environment starts the next episode is read from its metadata
-    (`autoreset_mode`), and all three ways lead to the same transitions:
+    The metadata of the vector environment (`autoreset_mode`) say how it starts the next
+    episode. All three modes lead to the same transitions:
 
-    * next step: the step after an end is the reset, comes back with `valid` False;
+    * next step: the step after the end of an episode is the reset; its `valid` is
+      False;
     * same step: the final observation is taken from `info["final_obs"]`;
-    * disabled: what ended is reset here, with a `reset_mask`.
+    * disabled: this class resets the environments whose episodes have ended.
 
     Args:
-        environment: a name in Gymnasium's registry, also as `module:name`, which
-            imports the module first; or a vector environment.
-        num_envs: B, for a name.
-        seed: of the first environment; the others count on from it.
-        workers: for a name: a process for each environment instead of a loop.
-        timeout: seconds that a step or a reset in worker processes may take; a vector
-            of workers that is wrapped keeps to its own.
-        name: for results; its own, or the class of a vector environment, when None.
-        max_episode_steps: time limit; what the registry or `spec` says when None.
-        options: of `gymnasium.make`, for a name.
+        environment: a vector environment, a name in Gymnasium's registry, or
+            `module:name`, where importing the module registers the environment.
+        num_envs: the batch size B, for a name.
+        seed: the seed of the first environment; environment i has `seed + i`.
+        workers: whether each environment has a process of its own, for a name.
+        timeout: the seconds that a step or a reset in worker processes may take; a
+            wrapped vector environment keeps its own limit.
+        name: the name for results; None means the name in the registry, or the class of
+            the vector environment.
+        max_episode_steps: the time limit; None means the one in the registry.
+        options: keyword arguments of `gymnasium.make`, for a name.
 
     Raises:
-        ValueError: for an unknown name, for spaces that are not supported, or when
-            Gymnasium cannot make the environment, with its reason.
+        ValueError: if the name is unknown, a space is not supported, or Gymnasium
+            cannot make the environment.
+        SimulatorError: if the environment's own code raises.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class GymnasiumEnvironment:
             if max_episode_steps is not None:
                 options["max_episode_steps"] = max_episode_steps
             name = name or environment
-            environment = _make(environment, num_envs, workers, options)
+            environment = make_vector(environment, num_envs, workers, options)
         self._vector = environment
         inner = environment.unwrapped
         self._processes = list(getattr(inner, "processes", []))
@@ -105,22 +106,22 @@ class GymnasiumEnvironment:
         self._result: tuple | None = None
 
     def reset(self) -> np.ndarray:
-        """Start an episode everywhere: observations `[B, ...]`.
+        """Start an episode in every environment, see `HostEnvironment.reset`.
 
         Raises:
-            SimulatorError: when an environment raises or a worker dies.
+            SimulatorError: if an environment raises, or a worker dies or hangs.
         """
         observation, _ = self._reset(seed=self._seed)
-        self._seed = None  # the next episodes are other ones
+        self._seed = None  # a second reset must not repeat the same episodes
         self._resetting[:] = False
         self._last = [None] * self.num_envs
         return self._convert(observation)
 
     def send(self, action: np.ndarray) -> None:
-        """Hand over the actions `[B, ...]`; without worker processes, step at once.
+        """Start a step, see `HostEnvironment.send`; finish it if there are no workers.
 
         Raises:
-            SimulatorError: when an environment raises or a worker dies.
+            SimulatorError: if an environment raises or a worker dies.
         """
         action = convert_action(self.action_space, action)
         action = action.astype(self._vector.single_action_space.dtype)
@@ -132,18 +133,17 @@ class GymnasiumEnvironment:
             self._result = self._call(self._vector.step, action)
 
     def receive(self) -> HostStep:
-        """Wait for what `send` has set off.
+        """Return the step that `send` has started, see `HostEnvironment.receive`.
 
         Raises:
-            SimulatorError: when an environment raises, or a worker dies or does not
-                answer in time.
+            SimulatorError: if an environment raises, or a worker dies or hangs.
         """
         result = self._result
         if isinstance(self._vector, AsyncVectorEnv):
             result = self._call(self._vector.step_wait, self._timeout)
-        return self._call(self._understand, result)
+        return self._call(self._as_host_step, result)
 
-    def _understand(self, result: tuple) -> HostStep:
+    def _as_host_step(self, result: tuple) -> HostStep:
         observation, reward, terminated, truncated, info = result
         observation = self._convert(observation)
         ended = terminated | truncated
@@ -164,17 +164,17 @@ class GymnasiumEnvironment:
         return HostStep(
             observation=following,
             next_observation=observation,
-            reward=np.array(reward, np.float32),  # no longer the simulator's own
+            reward=np.array(reward, np.float32),  # copied: simulators reuse arrays
             terminated=np.array(terminated),
             truncated=np.array(truncated),
             valid=valid,
         )
 
     def restart(self, mask: np.ndarray) -> np.ndarray:
-        """Start an episode where `mask` `[B]` says so: observations `[n, ...]`.
+        """Start an episode in some environments, see `HostEnvironment.restart`.
 
         Raises:
-            SimulatorError: when an environment raises or a worker dies.
+            SimulatorError: if an environment raises, or a worker dies or hangs.
         """
         observation, _ = self._reset(options={"reset_mask": mask})
         self._resetting[mask] = False
@@ -184,7 +184,7 @@ class GymnasiumEnvironment:
 
     @property
     def can_branch(self) -> bool:
-        """Whether the environments can return to a snapshot, see `snapshots`."""
+        """Whether the environments can return to a snapshot, see `HostEnvironment`."""
         return (
             isinstance(self._vector, SyncVectorEnv)
             and self._mode == AutoresetMode.SAME_STEP
@@ -192,49 +192,49 @@ class GymnasiumEnvironment:
         )
 
     def snapshot(self, i: int) -> Snapshot:
-        """Return the state of environment i, to be returned to."""
+        """Return a snapshot of environment i."""
         return self._call(take_snapshot, self._vector.envs[i], self._last[i])
 
     def restore(self, i: int, snapshot: Snapshot) -> None:
-        """Return environment i to a snapshot."""
+        """Put environment i into the state of a snapshot."""
         self._call(put_back, self._vector.envs[i], snapshot)
         self._last[i] = snapshot.action
 
     def save_state(self) -> list[bytes] | None:
-        """Return the state of each environment, or None where it cannot be had."""
+        """Return the state of each environment, or None if the simulator has none."""
         if not self.can_branch:
             return None
         snapshots = [self.snapshot(i) for i in range(self.num_envs)]
-        # It may be made of something of its own, or be too large.
+        # A state may contain objects that cannot be written, or be too large.
         with contextlib.suppress(TypeError, ValueError):
             return [to_bytes(snapshot) for snapshot in snapshots]
         return None
 
     def load_state(self, states: list[bytes]) -> None:
-        """Put every environment where it was; `reset` comes first.
+        """Restore what `save_state` has returned; call `reset` before.
 
         Raises:
-            ValueError: when these are not states of such environments.
-            SimulatorError: when the simulator refuses them.
+            ValueError: if these are not states of such environments.
+            SimulatorError: if the simulator refuses a state.
         """
         if not self.can_branch:
-            raise ValueError(f"{self.name}: the environments have no state to load")
+            raise ValueError(f"{self.name} cannot load the state of an environment")
         for i, state in enumerate(states):
             self.restore(i, from_bytes(state))
 
     def render(self) -> np.ndarray:
         """Return a picture of the first environment, uint8 `[H, W, 3]`.
 
-        It must have been made with `render_mode="rgb_array"`.
+        This needs the option `render_mode="rgb_array"`.
         """
         return self._vector.render()[0]
 
     def close(self) -> None:
-        """Let go of the processes, also of those that hang."""
+        """End the worker processes, even those that hang."""
         if not self._processes:
             self._vector.close()
             return
-        self._vector.unwrapped.closed = True  # as closing does, without waiting
+        self._vector.unwrapped.closed = True  # what close() does, without waiting
         for process in self._processes:
             if process.is_alive():
                 process.terminate()
@@ -255,11 +255,11 @@ class GymnasiumEnvironment:
         return self._call(self._vector.reset_wait, self._timeout)
 
     def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call the simulator; whatever goes wrong there is a `SimulatorError`."""
+        """Call the simulator and turn whatever it raises into a `SimulatorError`."""
         with contextlib.ExitStack() as stack:
-            said: list = []
-            if self._processes:  # whose own tracebacks come as warnings
-                said = stack.enter_context(warnings.catch_warnings(record=True))
+            caught: list = []
+            if self._processes:  # Gymnasium passes on their tracebacks as warnings
+                caught = stack.enter_context(warnings.catch_warnings(record=True))
                 warnings.simplefilter("always")
             try:
                 return function(*args, **kwargs)
@@ -273,11 +273,11 @@ class GymnasiumEnvironment:
                 ) from error
             except Exception as error:
                 if isinstance(error, SimulatorError) and "Traceback" in str(error):
-                    raise  # of a call within this one
-                if isinstance(error, EOFError | OSError):  # of a pipe: wait for the end
+                    raise  # it comes from a call inside this one
+                if isinstance(error, EOFError | OSError):  # a worker is about to end
                     ends = [process.sentinel for process in self._processes]
                     multiprocessing.connection.wait(ends, _PATIENCE)
-                notes = [str(note.message) for note in said]
+                notes = [str(note.message) for note in caught]
                 details = [note for note in notes if "Traceback" in note] or [
                     f"worker process {i} ended with exit code {process.exitcode}"
                     for i, process in enumerate(self._processes)
@@ -287,53 +287,6 @@ class GymnasiumEnvironment:
                 raise SimulatorError(
                     "\n".join([f"{self.name}: the environment failed", *details])
                 ) from error
-
-
-def names() -> list[str]:
-    """Return the environments registered with Gymnasium, with the user's own."""
-    return list(gymnasium.registry)
-
-
-def _make(
-    name: str, num_envs: int, workers: bool, options: dict[str, Any]
-) -> VectorEnv:
-    module, _, name = name.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    if name not in names():
-        near = difflib.get_close_matches(name, names(), 1, 0.0)
-        raise ValueError(
-            f"unknown Gymnasium environment {name!r}; nearest: {near[0]!r}"
-        )
-    spec = gymnasium.spec(name)
-    make = functools.partial(_make_one, spec, options, workers)
-    # No step is lost in the same step, but the last picture of an episode is.
-    drawn = "render_mode" in options
-    mode = {
-        "autoreset_mode": AutoresetMode.NEXT_STEP if drawn else AutoresetMode.SAME_STEP
-    }
-    try:
-        if workers:  # a fork of a process with JAX in it can hang
-            vector = AsyncVectorEnv([make] * num_envs, context="forkserver", **mode)
-        else:
-            vector = SyncVectorEnv([make] * num_envs, **mode)
-    except gymnasium.error.Error as error:
-        raise ValueError(f"gymnasium:{name} cannot be made: {error}") from error
-    except (Exception, SystemExit) as error:  # of the user's own
-        if drawn:
-            raise  # it may do without a picture
-        said = "".join(traceback.format_exception(error))
-        raise SimulatorError(f"gymnasium:{name} cannot be made\n{said}") from error
-    vector.spec = spec
-    return vector
-
-
-def _make_one(spec: Any, options: dict[str, Any], worker: bool) -> gymnasium.Env:
-    if worker:  # an interrupt from the keyboard is for the one that waits for them
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is a newer version
-        return gymnasium.make(spec, **options)
 
 
 def _batch_of_one(observation: Any) -> Any:

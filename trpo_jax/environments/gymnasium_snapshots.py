@@ -1,10 +1,10 @@
-"""Returning a Gymnasium environment to an earlier moment, where its simulator can.
+"""Saving and restoring the state of a Gymnasium environment.
 
-It can when it has `clone_state(include_rng=True)` and `restore_state(state)`, as the
-Arcade Learning Environment does, or an environment of your own. A state must hold all
-that decides what happens next, random numbers included (those of `np_random` are kept
-here in any case), and fit any other instance of the same environment. It may be shared
-with the environment: it is copied here.
+This needs `clone_state(include_rng=True)` and `restore_state(state)`, which the Arcade
+Learning Environment has, and which an environment of your own may have. The state must
+contain everything that decides what happens next, including random numbers (except
+those of `np_random`, which are saved here), and must fit every other instance of the
+same environment. The environment need not copy it; that is done here.
 """
 
 import copy
@@ -18,17 +18,17 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 from trpo_jax.environments.host import LARGEST_STATE
 
 _WITHOUT_STATE = (OrderEnforcing, PassiveEnvChecker, TimeLimit)
-_WORD = 2**63  # integers beyond it travel as text
+_WORD = 2**63  # larger integers are written as text
 
 
 class Snapshot(NamedTuple):
-    """A moment of an environment.
+    """The saved state of an environment.
 
     Attributes:
-        state: of the simulator, as it gives it.
-        elapsed: steps that each time limit has counted.
-        random: state of the generator that Gymnasium gives to every environment.
-        action: the last one of the episode, an integer, or None at its start.
+        state: the state that the simulator returned.
+        elapsed: the number of steps that each time limit has counted.
+        random: the state of `np_random`, the environment's random number generator.
+        action: the last action of the episode, an integer, or None at its start.
     """
 
     state: Any
@@ -38,7 +38,14 @@ class Snapshot(NamedTuple):
 
 
 def can_return(environment: gymnasium.Env) -> bool:
-    """Return whether snapshots hold all of an environment's state."""
+    """Return whether a snapshot contains the whole state of an environment.
+
+    Args:
+        environment: the environment, with its wrappers.
+
+    Returns:
+        False if the simulator cannot save its state, or if a wrapper may have its own.
+    """
     simulator = environment.unwrapped
     has_both = hasattr(simulator, "clone_state") and hasattr(simulator, "restore_state")
     wrappers = _wrappers(environment)
@@ -46,11 +53,11 @@ def can_return(environment: gymnasium.Env) -> bool:
 
 
 def take_snapshot(environment: gymnasium.Env, action: int | None = None) -> Snapshot:
-    """Return the simulator's state, random numbers included, and the clocks.
+    """Return a snapshot of an environment.
 
     Args:
-        environment: that can return.
-        action: see `Snapshot`.
+        environment: an environment for which `can_return` is True.
+        action: the last action of the episode, an integer, or None at its start.
     """
     simulator = environment.unwrapped
     return Snapshot(
@@ -62,7 +69,12 @@ def take_snapshot(environment: gymnasium.Env, action: int | None = None) -> Snap
 
 
 def put_back(environment: gymnasium.Env, snapshot: Snapshot) -> None:
-    """Return to a snapshot."""
+    """Put an environment into the state of a snapshot.
+
+    Args:
+        environment: an environment like the one of the snapshot.
+        snapshot: the snapshot.
+    """
     simulator = environment.unwrapped
     simulator.np_random.bit_generator.state = snapshot.random
     simulator.restore_state(_own(snapshot.state))
@@ -75,11 +87,11 @@ def put_back(environment: gymnasium.Env, snapshot: Snapshot) -> None:
 
 
 def _remember(simulator: Any, action: int | None) -> None:
-    """Have an Atari emulator take an action for its last one.
+    """Make an Atari emulator remember an action as its last one.
 
-    With sticky actions it repeats that one, in a quarter of the frames, and its state
-    does not hold it. It takes what it is told unless it repeats an older one in all
-    frames of all these steps.
+    With sticky actions the emulator repeats its last action in a quarter of the frames,
+    and its state does not contain that action. Three steps suffice unless every frame
+    of them repeats an older action.
     """
     last = simulator._action_set[0 if action is None else action]
     for _ in range(3):
@@ -87,37 +99,46 @@ def _remember(simulator: Any, action: int | None) -> None:
 
 
 def to_bytes(snapshot: Snapshot) -> bytes:
-    """Return a snapshot as bytes: numbers, texts and arrays, no code.
+    """Convert a snapshot into bytes that contain no code.
+
+    Args:
+        snapshot: the snapshot.
+
+    Returns:
+        At most `LARGEST_STATE` bytes.
 
     Raises:
-        TypeError: when the simulator's state is made of anything but numbers, strings,
+        TypeError: if the simulator's state contains anything but numbers, strings,
             bytes and arrays, in lists, tuples and dictionaries.
-        ValueError: when it is larger than `LARGEST_STATE`.
+        ValueError: if the result would be larger.
     """
     content = flax.serialization.msgpack_serialize(_tagged(snapshot._asdict()))
     if len(content) > LARGEST_STATE:
-        raise ValueError(f"a state of {len(content)} bytes")
+        raise ValueError(f"a state has {len(content)} > {LARGEST_STATE} bytes")
     return content
 
 
 def from_bytes(content: bytes) -> Snapshot:
-    """Return the snapshot that `to_bytes` has written.
+    """Return the snapshot that `to_bytes` has converted.
+
+    Args:
+        content: the result of `to_bytes`.
 
     Raises:
-        ValueError: when it has not written this.
+        ValueError: if `to_bytes` cannot have returned this.
     """
     try:
         if len(content) > LARGEST_STATE:
-            raise ValueError(f"it has {len(content)} bytes")
+            raise ValueError(f"it has {len(content)} > {LARGEST_STATE} bytes")
         return Snapshot(**_untagged(flax.serialization.msgpack_restore(content)))
-    except Exception as error:  # of whatever was met in there
-        said = f"the state of a simulator cannot be read: {error}"
-        raise ValueError(said) from error
+    except Exception as error:  # damaged bytes may raise anything
+        message = f"the state of a simulator cannot be read: {error}"
+        raise ValueError(message) from error
 
 
 def _tagged(value: Any) -> Any:
-    """Return a value with the kinds named that a file of numbers does not tell."""
-    kind = type(value)  # exactly: what is derived from it comes back as something else
+    """Mark the values whose type msgpack would not preserve."""
+    kind = type(value)  # a subclass would come back as another type
     if kind is dict:
         return {"dict": [[_tagged(k), _tagged(v)] for k, v in value.items()]}
     if kind in (tuple, list):
@@ -132,7 +153,7 @@ def _tagged(value: Any) -> Any:
     else:
         known = kind in (bool, int, float, str, bytes, type(None))
     if not known:
-        raise TypeError(f"a {kind.__name__}")
+        raise TypeError(f"a state must not contain a {kind.__name__}")
     return value
 
 
@@ -154,7 +175,7 @@ def _untagged(value: Any) -> Any:
 
 
 def _own(state: Any) -> Any:
-    """Return a copy, of what is not known to stay as it is."""
+    """Copy a state, unless it is known to be immutable."""
     return state if _is_ale(state) else copy.deepcopy(state)
 
 

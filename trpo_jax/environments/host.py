@@ -1,8 +1,8 @@
-"""The contract between the library and a simulator that runs on the host.
+"""The contract of simulators that Python steps on the host.
 
-Such a simulator is batched and has a state of its own: numpy arrays in, numpy arrays
-out, `B` environments at a time. `collect_on_host` drives it and fills the same
-`Rollout` that accelerated environments fill, so that one `update` serves both.
+Such a simulator steps a batch of `B` environments, keeps their state to itself, and
+takes and returns numpy arrays. `collect_on_host` fills the same `Rollout` with it that
+`collect` fills with a compiled environment, so the same `update` serves both.
 """
 
 import math
@@ -11,24 +11,31 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from trpo_jax.environments.spaces import Box, Discrete, Space, rescale_action
+from trpo_jax.environments.spaces import (
+    Box,
+    Discrete,
+    Space,
+    convert_space,
+    rescale_action,
+)
 
-LARGEST_STATE = 2**20  # bytes of an environment in a checkpoint
+LARGEST_STATE = 2**20  # bytes per environment in a checkpoint
 
 
 class HostStep(NamedTuple):
-    """What one step of a batch of environments gives; `B` leads.
+    """The result of one step of a batch of environments.
 
     Attributes:
-        observation: `[B, ...]` to act on next; where `next_observation` is a final one
-            and the reset takes no step, of the episode that follows.
-        next_observation: `[B, ...]` where the action led; after an end the final
-            observation of the episode, never the one after the reset.
-        reward: `[B]` float32.
-        terminated: `[B]` bool, the state arrived in is absorbing.
-        truncated: `[B]` bool, the episode was cut off.
-        valid: `[B]` bool; False where the simulator spent this step on starting an
-            episode and ignored the action: not a transition.
+        observation: `[B, ...]` the observations to act on next. If an episode has ended
+            and its environment was reset at once, this is the first observation of the
+            next episode.
+        next_observation: `[B, ...]` the observations after the action. If an episode
+            has ended, this is its final observation.
+        reward: `[B]` float32, the rewards.
+        terminated: `[B]` bool, whether the state after the action is absorbing.
+        truncated: `[B]` bool, whether the episode was cut off.
+        valid: `[B]` bool, False if the simulator ignored the action and used this step
+            to start an episode; such a step is no transition.
     """
 
     observation: np.ndarray
@@ -40,27 +47,36 @@ class HostStep(NamedTuple):
 
 
 class HostEnvironment(Protocol):
-    """`B` environments that are stepped together by the host.
+    """A batch of `B` environments that Python steps together.
 
-    Stepping is in two halves, so that one batch simulates while the policy thinks about
-    another.
+    A step has two halves, `send` and `receive`, so that one batch can simulate while
+    the policy computes the actions of another.
 
-    A vine needs three members more: `can_branch`, true when `snapshot(i)` gives the
-    whole state of environment i and `restore(i, snapshot)` puts it into any environment
-    of the run, not just its own; `valid` must then be True always.
+    A vine needs three more members: `snapshot(i)` returns the whole state of
+    environment i, `restore(i, snapshot)` puts it into any environment of the run, and
+    `can_branch` says whether both work. `HostStep.valid` must then always be True.
 
-    A checkpoint keeps the state of simulators that have two more: `save_state()`, which
-    returns at most `LARGEST_STATE` bytes for each environment, or None when they cannot
-    be had, and `load_state(states)`, called after `reset`. Others start new episodes
-    when a run goes on.
+    With two more members a checkpoint keeps the state of the simulator: `save_state()`
+    returns at most `LARGEST_STATE` bytes for each environment, or None if there is no
+    state to save, and `load_state(states)` is called after `reset`. Without them a
+    resumed run starts new episodes.
 
     Attributes:
-        name: with its simulator, as `envpool:Hopper-v4`.
-        observation_space: of one observation.
-        action_space: of one action. Where a `Box` is bounded, `send` takes actions in
-            units of the box, ±1 at the bounds, and clips what lies beyond.
-        max_episode_steps: no episode is longer, or None when that is not known.
-        num_envs: B.
+        name: the name with the simulator, such as `envpool:Hopper-v4`.
+        observation_space: the space of one observation.
+        action_space: the space of one action. If it is a bounded `Box`, `send` takes
+            actions in [−1, 1], scales them to the bounds and clips anything beyond.
+        max_episode_steps: the length of the longest episode, or None if unknown.
+        num_envs: the batch size B.
+
+    Example:
+        >>> from trpo_jax import make_host_environment
+        >>> environment = make_host_environment("gymnasium:CartPole-v1", num_envs=2)
+        >>> observation = environment.reset()
+        >>> environment.send(np.array([0, 1]))
+        >>> environment.receive().reward.tolist()
+        [1.0, 1.0]
+        >>> environment.close()
     """
 
     name: str
@@ -70,42 +86,47 @@ class HostEnvironment(Protocol):
     num_envs: int
 
     def reset(self) -> np.ndarray:
-        """Start an episode everywhere: observations `[B, ...]`."""
+        """Start an episode in every environment; return observations `[B, ...]`."""
 
     def send(self, action: np.ndarray) -> None:
-        """Hand over the actions `[B, ...]` and return at once."""
+        """Start a step with the actions `[B, ...]`, without waiting for its result."""
 
     def receive(self) -> HostStep:
-        """Wait for what `send` has set off.
+        """Wait for the step that `send` has started and return its result.
 
         Raises:
-            SimulatorError: when the simulator raises, dies or does not answer.
+            SimulatorError: if the simulator raises, dies or does not answer.
         """
 
     def restart(self, mask: np.ndarray) -> np.ndarray:
-        """Start an episode where `mask` `[B]` says so, between two steps.
+        """Start an episode, between two steps, in the n environments of a `[B]` mask.
 
         Returns:
-            Observations of those `[n, ...]`, in order.
+            Their first observations `[n, ...]`, in order.
         """
 
     def close(self) -> None:
-        """Let go of threads and processes."""
+        """End the threads and processes of the simulator."""
 
 
 MakeHost = Callable[[int, int], HostEnvironment]
-"""`make(num_envs, seed)`: what `train` takes for simulators of your own.
+"""The type of `make(num_envs, seed)`, which `train` takes for your own simulators.
 
-It makes as many environments as it is asked for, the i-th with the seed `seed + i`:
-then a run does not depend on how many simulators its environments are divided among.
+It makes `num_envs` environments; environment i must have the seed `seed + i`, so that
+the results do not depend on how many simulators share the environments of a run.
 """
 
 
 def check_host_environment(environment: HostEnvironment, num_envs: int) -> None:
-    """Refuse simulators that are not what `make(num_envs, seed)` was to make.
+    """Check the result of `make(num_envs, seed)`.
+
+    Args:
+        environment: the result.
+        num_envs: the number of environments that it must have.
 
     Raises:
-        ValueError: with what is missing, or with the number of environments there are.
+        ValueError: if it lacks a member of `HostEnvironment`, or has another number of
+            environments.
     """
     methods = ("reset", "send", "receive", "restart", "close")
     parts = (*HostEnvironment.__annotations__, *methods)
@@ -121,68 +142,46 @@ def check_host_environment(environment: HostEnvironment, num_envs: int) -> None:
 
 
 class SimulatorError(Exception):
-    """A simulator raised, died or did not answer; the cause is attached."""
+    """The error of a simulator that raised, died or did not answer."""
 
 
 def convert_action(space: Space, action: np.ndarray) -> np.ndarray:
     """Turn the actions of a policy into those of a simulator.
 
     Args:
-        space: of one action.
-        action: `[B]` of a `Discrete` space, `[B, A]` of a `Box` with A numbers.
+        space: the space of one action.
+        action: `[B]` integers for a `Discrete` space; `[B, A]` numbers for a `Box` with
+            A elements.
 
     Returns:
-        Integers as they are; `[B, *space.shape]` float64, in which simulators compute,
-        rescaled to the bounds of the box.
+        The integers, unchanged; or `[B, *space.shape]` float64, the type in which
+        simulators compute, rescaled to the bounds of the box.
     """
     if isinstance(space, Discrete):
         return action
     return rescale_action(space, action.reshape(-1, *space.shape).astype(np.float64))
 
 
-def convert_space(name: str, role: str, space: Any) -> Space:
-    """Return a space of Gymnasium as one of ours; float64 becomes float32.
-
-    Raises:
-        ValueError: when it is neither a `Box` nor a `Discrete` that starts at 0.
-    """
-    kind = type(space).__name__
-    if kind == "Discrete" and int(getattr(space, "start", 0)) == 0:
-        return Discrete(int(space.n))
-    if kind == "Box":
-        low, high = (
-            tuple(np.asarray(bound, float).ravel().tolist())
-            for bound in (space.low, space.high)
-        )
-        dtype = np.dtype(space.dtype).name
-        return Box(
-            tuple(space.shape), low, high, "float32" if dtype == "float64" else dtype
-        )
-    raise ValueError(
-        f"{name}: {role} space {space} is not supported; it must be a Box or a "
-        "Discrete that starts at 0" + ", or a Dict of those" * (role == "observation")
-    )
-
-
 def convert_observations(
     name: str, space: Any
 ) -> tuple[Space, Callable[[Any], np.ndarray]]:
-    """Return a space for the observations of a simulator, and what brings them there.
+    """Convert the observation space of a simulator.
 
-    Boxes and integers stay as they are, images too; only float64 becomes float32. A
-    dictionary, nested or not, becomes one vector: keys in alphabetical order, integers
-    one-hot.
+    Boxes, including images, and integers keep their shape and type, but float64 becomes
+    float32. A dictionary, nested or not, becomes one vector, with its keys in
+    alphabetical order and its integers one-hot.
 
     Args:
-        name: of the environment, for messages.
-        space: of one observation, as Gymnasium describes it.
+        name: the name of the environment, for error messages.
+        space: the space of one observation, as Gymnasium describes it.
 
     Returns:
-        The space, and a function from a batch of the simulator's observations to an
-        array `[B, *space.shape]` that is no longer the simulator's own.
+        The space, and a function that converts a batch of the simulator's observations
+        into a new array `[B, *space.shape]`.
 
     Raises:
-        ValueError: for other spaces.
+        ValueError: if a space is neither a `Box`, a `Discrete` that starts at 0, nor a
+            dictionary of those.
     """
     if type(space).__name__ != "Dict":
         converted = convert_space(name, "observation", space)

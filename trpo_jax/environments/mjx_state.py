@@ -1,4 +1,4 @@
-"""What brax and MuJoCo Playground share: simulators whose states are built alike."""
+"""Code shared by brax and MuJoCo Playground, whose states have the same structure."""
 
 import contextlib
 import io
@@ -12,18 +12,18 @@ import jax.numpy as jnp
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box
 
-with contextlib.redirect_stdout(io.StringIO()):  # it prints that it misses Warp
+with contextlib.redirect_stdout(io.StringIO()):  # it prints that Warp is missing
     import mujoco
 
 PyTree = Any
 
 
 class SimulatorState(NamedTuple):
-    """State of an episode in brax or MuJoCo Playground.
+    """The state of an episode in brax or MuJoCo Playground.
 
     Attributes:
         simulator: the simulator's own state.
-        time: int32, steps taken in this episode.
+        time: the number of steps taken in this episode, an int32 scalar.
     """
 
     simulator: PyTree
@@ -32,14 +32,17 @@ class SimulatorState(NamedTuple):
 
 @contextlib.contextmanager
 def made_quietly(name: str) -> Iterator[None]:
-    """Make an environment inside: it warns of nothing and fails in one line.
+    """Silence warnings while an environment is made, and report errors in one line.
 
-    MuJoCo would warn about the models of its own packages on standard error, and leave
-    a file in the working directory.
+    MuJoCo would print warnings about the models in its own packages and leave a log
+    file in the working directory.
+
+    Args:
+        name: the name of the environment, for error messages.
 
     Raises:
-        ValueError: whatever goes wrong inside; what is not the caller's fault comes
-            from packages that do not fit together.
+        ValueError: if anything is raised inside the block. What the options do not
+            explain comes from incompatible versions of the installed packages.
     """
     listener = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda text: None)
@@ -49,15 +52,21 @@ def made_quietly(name: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(
-            f"{name} cannot be made with these options and the packages installed "
-            f"here; {reason}"
+            f"{name} cannot be made with these options and the installed packages: "
+            f"{reason}"
         ) from error
     finally:
         mujoco.set_mju_user_warning(listener)
 
 
 def flatten(observation: PyTree) -> jax.Array:
-    """Return all of an observation as one vector, dictionaries in order of their keys.
+    """Return all arrays of an observation as one vector, in the order of their keys.
+
+    Args:
+        observation: a pytree of arrays.
+
+    Returns:
+        A float32 vector.
 
     Example:
         >>> flatten({"b": jnp.zeros((2, 1)), "a": jnp.ones(1)}).tolist()
@@ -71,7 +80,12 @@ def flatten(observation: PyTree) -> jax.Array:
 
 
 def observation_space(simulator: Any, observe: Callable[[PyTree], jax.Array]) -> Box:
-    """Return the space of what `observe` makes of the simulator's observations."""
+    """Return the unbounded box of a simulator's observations after `observe`.
+
+    Args:
+        simulator: as in `reset_simulator`.
+        observe: as in `reset_simulator`.
+    """
     shapes = jax.eval_shape(
         lambda key: observe(simulator.reset(key).obs), jax.random.key(0)
     )
@@ -85,11 +99,11 @@ def reset_simulator(
 
     Args:
         simulator: an environment of brax or MuJoCo Playground, without wrappers.
-        observe: makes a vector of its observation.
-        key: consumed.
+        observe: converts its observations into vectors.
+        key: a random key, which is consumed.
 
     Returns:
-        The state, free of weak types, and the observation.
+        The state, without weak types, and the observation.
     """
     state = jax.tree.map(
         lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), simulator.reset(key)
@@ -104,16 +118,19 @@ def step_simulator(
     env_state: SimulatorState,
     action: jax.Array,
 ) -> Step:
-    """Take one step in units of [−1, 1]; never resets.
+    """Take one step, without resetting when the episode ends.
 
     Args:
         simulator: as in `reset_simulator`.
         observe: as in `reset_simulator`.
-        limit: steps after which an episode is truncated, or None.
-        env_state: left as it is.
-        action: clipped.
+        limit: the number of steps after which an episode is truncated, or None.
+        env_state: the state to act in.
+        action: one action, which is clipped to [−1, 1].
+
+    Returns:
+        The `Step`.
     """
-    # Simulators write into the dictionaries of the state that they are given.
+    # The simulator writes into the dictionaries of the state that it receives.
     copy = jax.tree.map(lambda leaf: leaf, env_state.simulator)
     after = jax.tree.map(
         lambda new, old: jnp.asarray(new, old.dtype),

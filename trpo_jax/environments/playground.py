@@ -20,7 +20,7 @@ from trpo_jax.validation import COUNT, check
 
 PyTree = Any
 
-# Packages that it needs warn that they are no longer kept up.
+# Dependencies of Playground warn that they are no longer maintained.
 with warnings.catch_warnings(action="ignore"):
     from mujoco_playground import (
         dm_control_suite,
@@ -32,34 +32,31 @@ with warnings.catch_warnings(action="ignore"):
 
 
 class PlaygroundEnvironment:
-    """An environment of MuJoCo Playground behind the contract of `environments.base`.
+    """An environment of MuJoCo Playground as an `Environment`.
 
-    It is the bare environment, without the wrappers of Playground's training code,
-    which reset by themselves, and always the implementation of the physics in JAX: the
-    other one, in Warp, is Playground's default. Reaching the `episode_length` of the
-    configuration truncates, and Playground's own `done` terminates. Where that is set
-    because the simulation broke down (a position or velocity that is not a number, in
-    the control suite the only reason), the final reward and observation are not numbers
-    either. Actions in [−1, 1] are scaled to the actuators by Playground; what lies
-    beyond is clipped here.
+    It does without the wrappers of Playground's training code, which reset by
+    themselves, and computes the physics in JAX, where Playground prefers Warp. Reaching
+    the `episode_length` of the configuration truncates an episode, and Playground's own
+    `done` terminates it. In the control suite `done` always means that the simulation
+    has diverged: the final observation and reward then are not finite. Actions are
+    clipped to [−1, 1]; Playground scales them to the range of the actuators.
 
-    Observations are vectors. Where they come as a dictionary with an entry `"state"`,
-    they are that entry, which is what a policy may see: the others, as
-    `"privileged_state"`, hold what only a simulator knows. Any other dictionary becomes
-    one vector, its entries sorted by name.
+    Observations are vectors. Of a dictionary with an entry `"state"` only this entry is
+    used, because the others, such as `"privileged_state"`, contain what a policy must
+    not see. Any other dictionary becomes one vector, with its entries sorted by name.
 
-    Locomotion and manipulation need the robot models of MuJoCo Menagerie where
-    Playground keeps them. It would clone them when they are missing; nothing here uses
-    the network.
+    Locomotion and manipulation need the robot models of MuJoCo Menagerie in the
+    directory where Playground looks for them. They are never downloaded.
 
     Args:
-        name: as registered in Playground.
-        options: of the environment's configuration, as `episode_length=500`. Its
-            `action_repeat` is for Playground's training code: use that of `Config`.
+        name: a name in Playground.
+        options: settings of the environment's configuration, for example
+            `episode_length=500`. Its `action_repeat` only affects Playground's training
+            code; use that of `Config`.
 
     Raises:
-        ValueError: for an unknown name, one whose robot models are missing, or one that
-            does not run with these options or with the installed packages.
+        ValueError: if the name is unknown, its robot models are missing, or it does not
+            run with these options or the installed packages.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
@@ -71,9 +68,8 @@ class PlaygroundEnvironment:
         menagerie = mjx_env.MENAGERIE_PATH
         if name not in dm_control_suite.ALL_ENVS and not menagerie.exists():
             raise ValueError(
-                f"{name} needs the robot models of mujoco_menagerie, and nothing here "
-                f"uses the network: put them into {menagerie} yourself, or try "
-                "CheetahRun"
+                f"{name} needs the robot models of mujoco_menagerie, which trpo-jax "
+                f"does not download; put them into {menagerie}, or try CheetahRun"
             )
         self.name = f"playground:{name}"
         with made_quietly(self.name):
@@ -91,11 +87,11 @@ class PlaygroundEnvironment:
             check("episode_length", self.max_episode_steps, COUNT)
 
     def reset(self, key: jax.Array) -> tuple[PyTree, jax.Array]:
-        """Start an episode: `(env_state, observation)`."""
+        """Start an episode, see `Environment.reset`."""
         return reset_simulator(self.simulator, _observe, key)
 
     def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
-        """Take one action; never resets. The environment keeps a key in its state."""
+        """Take one action, see `Environment.step`; the state has its own key."""
         del key
         return step_simulator(
             self.simulator, _observe, self.max_episode_steps, env_state, action
@@ -103,7 +99,7 @@ class PlaygroundEnvironment:
 
 
 def names() -> list[str]:
-    """Return the environments that the installed Playground has.
+    """Return the names of the environments in the installed Playground.
 
     Example:
         >>> "CartpoleBalance" in names()

@@ -1,14 +1,14 @@
-"""Environments so small that the right answer is known: for debugging an agent.
+"""Environments with a known solution, for finding out why an agent does not learn.
 
-Train on them in this order; the first that fails says what is broken (an idea of Andy
-Jones, "Debugging RL, without the agonizing pain", 2021).
+Train on them in this order; the first that fails shows what is broken (Andy Jones,
+"Debugging RL, without the agonizing pain", 2021).
 
-| probe       | what it isolates                                    | right answer   |
+| probe       | what it tests                                       | solution       |
 |-------------|-----------------------------------------------------|----------------|
 | value       | the critic can learn a constant                     | V = 1          |
 | observation | the critic sees the observation                     | V(o) = o       |
 | discount    | reward travels back in time, discounted             | V(first) = γ   |
-| truncation  | time limits bootstrap, from the final observation   | V(1) = 1/(1−γ) |
+| truncation  | time limits bootstrap from the final observation    | V(1) = 1/(1−γ) |
 | action      | the policy gradient points up                       | action 0       |
 | policy      | the policy sees the observation                     | action = o > 0 |
 | continuous  | the same, with a Gaussian                           | action = o / 2 |
@@ -26,7 +26,7 @@ from trpo_jax.environments.spaces import Box, Discrete, Space
 
 
 class ProbeState(NamedTuple):
-    """`signal`: what is observed; `time`: steps taken in the episode."""
+    """The observed number `signal`, and the number of steps taken, `time`."""
 
     signal: jax.Array
     time: jax.Array
@@ -37,12 +37,12 @@ class Probe:
     """A probe environment; make one with `make_probe`.
 
     Attributes:
-        name: with its prefix.
-        action_space: of the probe.
-        random_signal: the observation is ±1 at random; otherwise it counts steps.
-        length: steps in an episode.
-        reward: from the signal, the time before the step and the action.
-        ends_by_truncation: the episode is cut off rather than ended.
+        name: the name with its prefix.
+        action_space: the space of one action.
+        random_signal: whether the observation is ±1 at random; else it counts steps.
+        length: the number of steps in an episode.
+        reward: a function of the signal, the time before the step, and the action.
+        ends_by_truncation: whether an episode is truncated rather than terminated.
     """
 
     name: str
@@ -54,29 +54,29 @@ class Probe:
 
     @property
     def observation_space(self) -> Box:
-        """One unbounded number."""
+        """The space of one observation, an unbounded number."""
         return Box.uniform((1,))
 
     @property
     def max_episode_steps(self) -> int:
-        """Steps in an episode."""
+        """The number of steps in an episode."""
         return self.length
 
     def reset(self, key: jax.Array) -> tuple[ProbeState, jax.Array]:
-        """Start an episode."""
+        """Start an episode, see `Environment.reset`."""
         signal = jnp.float32(0)
         if self.random_signal:
             signal = jax.random.rademacher(key, (), jnp.float32)
         return ProbeState(signal, jnp.int32(0)), signal[None]
 
     def step(self, key: jax.Array, env_state: ProbeState, action: jax.Array) -> Step:
-        """Take one action."""
+        """Take one action, see `Environment.step`."""
         del key
         reward = self.reward(env_state.signal, env_state.time, action)
         time = env_state.time + 1
         signal = env_state.signal
         if self.ends_by_truncation:
-            signal = jnp.float32(1)  # 0 only after a reset
+            signal = jnp.float32(1)  # it is 0 only after a reset
         elif not self.random_signal:
             signal = time.astype(jnp.float32)
         over = time >= self.length
@@ -118,14 +118,17 @@ _PROBES = {
 
 
 def names() -> list[str]:
-    """Return the probes of the table above."""
+    """Return the names of the probes in the table above."""
     return list(_PROBES)
 
 
 def make_probe(name: str) -> Probe:
     """Return the probe of a name in the table above.
 
+    Args:
+        name: the name, without the prefix.
+
     Raises:
-        KeyError: for a name that is not in the table.
+        KeyError: if the name is not in the table.
     """
     return Probe(f"probe:{name}", *_PROBES[name])

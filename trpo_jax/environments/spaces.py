@@ -1,4 +1,4 @@
-"""What an action or an observation may be; plain Python, no device arrays."""
+"""Spaces of actions and observations, in plain Python, without device arrays."""
 
 import dataclasses
 import functools
@@ -10,7 +10,18 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
-    """One of the integers 0 … n−1."""
+    """The integers 0 … n−1.
+
+    Args:
+        n: the number of integers.
+
+    Raises:
+        ValueError: if n is below 1.
+
+    Example:
+        >>> Discrete(2)
+        Discrete(n=2)
+    """
 
     n: int
 
@@ -21,13 +32,20 @@ class Discrete:
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """Real numbers of a given shape between bounds, one pair an element.
+    """Arrays of numbers with a lower and an upper bound for each element.
 
     Args:
-        shape: of one observation or action.
-        low: flat tuple of lower bounds, −∞ where there is none.
-        high: flat tuple of upper bounds.
-        dtype: name of the element type.
+        shape: the shape of one array.
+        low: the lower bounds, a flat tuple; −∞ where there is none.
+        high: the upper bounds, a flat tuple; ∞ where there is none.
+        dtype: the name of the type of the elements.
+
+    Raises:
+        ValueError: if the shape is negative, or the bounds do not fit it or each other.
+
+    Example:
+        >>> Box((2,), low=(-1.0, 0.0), high=(1.0, math.inf)).bounded
+        False
     """
 
     shape: tuple[int, ...]
@@ -41,7 +59,7 @@ class Box:
         size = math.prod(self.shape)
         if not (len(self.low) == len(self.high) == size):
             raise ValueError(
-                f"low and high must have one number an element, {size}; got "
+                f"low and high must have one number per element, {size}; got "
                 f"{len(self.low)} and {len(self.high)}"
             )
         if any(low > high for low, high in zip(self.low, self.high, strict=True)):
@@ -53,7 +71,7 @@ class Box:
     def uniform(
         cls, shape: tuple[int, ...], low: float = -math.inf, high: float = math.inf
     ) -> "Box":
-        """Return a box whose elements all share the same bounds."""
+        """Return a box with the same bounds for every element."""
         size = math.prod(shape)
         return cls(shape, (float(low),) * size, (float(high),) * size)
 
@@ -66,15 +84,46 @@ class Box:
 Space = Discrete | Box
 
 
-def rescale_action(space: Box, action: Any) -> Any:
-    """Map [−1, 1] onto a bounded box and clip; leave an unbounded one alone.
+def convert_space(name: str, role: str, space: Any) -> Space:
+    """Convert a space of Gymnasium or gymnax.
 
     Args:
-        space: of one action.
+        name: the name of the environment, for error messages.
+        role: `observation` or `action`, for error messages.
+        space: the space of the simulator.
+
+    Returns:
+        A `Discrete`, or a `Box` in which float32 replaces float64.
+
+    Raises:
+        ValueError: if it is neither a `Box` nor a `Discrete` that starts at 0.
+    """
+    kind = type(space).__name__
+    if kind == "Discrete" and int(getattr(space, "start", 0)) == 0:
+        return Discrete(int(space.n))
+    if kind == "Box":
+        shape, dtype = tuple(space.shape), np.dtype(space.dtype).name
+        low, high = (
+            tuple(np.broadcast_to(np.asarray(bound, float), shape).ravel().tolist())
+            for bound in (space.low, space.high)
+        )
+        return Box(shape, low, high, "float32" if dtype == "float64" else dtype)
+    raise ValueError(
+        f"{name}: {role} space {kind} is not supported; it must be a Box or a "
+        "Discrete that starts at 0" + ", or a Dict of those" * (role == "observation")
+    )
+
+
+def rescale_action(space: Box, action: Any) -> Any:
+    """Clip actions to [−1, 1] and scale them to the bounds of a box.
+
+    Args:
+        space: the space of one action.
         action: `[..., *space.shape]`, an array of numpy or JAX.
 
     Returns:
-        Like `action`, in units of the environment.
+        An array like `action`, in units of the environment; `action` itself if the box
+        is not bounded.
 
     Example:
         >>> rescale_action(Box.uniform((1,), -3.0, 3.0), np.array([[0.5], [2.0]]))

@@ -1,4 +1,4 @@
-"""A finite Markov decision process to act in, whose every answer is known."""
+"""A finite Markov decision process as an environment."""
 
 from typing import Any
 
@@ -13,21 +13,21 @@ PyTree = Any
 
 
 class TabularEnvironment:
-    """A `trpo_jax.theory.MDP` behind the contract of `trpo_jax.environments.base`.
+    """A `trpo_jax.theory.MDP` as an `Environment`.
 
-    The reward of a step is the expected one. Episodes never end by themselves, or, if
-    geometric, with probability 1 − γ at every step: what is then met is distributed as
-    the discounted visitation ρ_π (up to its sum), and undiscounted returns have the
-    mean η(π).
+    The reward of a step is its expectation. With `geometric` an episode terminates with
+    probability 1 − γ at every step; the states of its steps are then distributed as the
+    discounted visitation ρ_π (up to its sum), and the mean undiscounted return is η(π).
+    Otherwise no episode terminates.
 
     Args:
-        mdp: the process.
-        geometric: end an episode with probability 1 − γ a step.
-        max_episode_steps: truncate longer episodes, or None.
+        mdp: the decision process.
+        geometric: whether an episode terminates with probability 1 − γ at every step.
+        max_episode_steps: the time limit, or None.
 
     Example:
-        >>> from trpo_jax import tabular
-        >>> mdp = tabular.random_mdp(jax.random.key(0), 4, 3, 0.9)
+        >>> from trpo_jax import theory
+        >>> mdp = theory.random_mdp(jax.random.key(0), 4, 3, 0.9)
         >>> environment = TabularEnvironment(mdp)
         >>> environment.observation_space.n, environment.action_space.n
         (4, 3)
@@ -50,13 +50,13 @@ class TabularEnvironment:
         self._geometric = geometric
 
     def reset(self, key: jax.Array) -> tuple[PyTree, jax.Array]:
-        """Start an episode: `((state, time), state)`."""
+        """Start an episode; the `env_state` is `(state, time)`."""
         state = jax.random.categorical(key, jnp.log(self._mdp.initial))
         state = state.astype(jnp.int32)
         return (state, jnp.int32(0)), state
 
     def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
-        """Take one action; never resets."""
+        """Take one action, see `Environment.step`."""
         state, time = env_state
         state_key, end_key = jax.random.split(key)
         after = jax.random.categorical(

@@ -14,28 +14,28 @@ from typing import Any, NamedTuple, Self
 
 from trpo_jax.environments.host import HostEnvironment, MakeHost, SimulatorError
 
-GRACE = 3.0  # seconds for native code that is interrupted to come back
+GRACE = 3.0  # seconds that native code has to return after an interrupt
 
 
 class _Call(NamedTuple):
     what: str
-    deadline: float  # in seconds in which the process ran
+    deadline: float  # in seconds of the watchdog's clock
 
 
 class Watchdog:
-    """Interrupts calls of simulators that take too long.
+    """A time limit for the calls of simulators.
 
-    The error is raised where the main thread hangs: in Python, and in system calls.
-    Code that does not come back even then, native or because it catches every error,
-    takes the process with it: the stacks of all threads are printed, and the exit
-    status is 1. Only native code that keeps the interpreter's lock cannot be ended.
+    A call that takes too long is interrupted by an error in the main thread, in Python
+    code or in a system call. If native code does not return, or Python code catches
+    every error, the process prints the stacks of all threads and exits with status 1.
+    Only native code that holds the interpreter's lock cannot be stopped.
 
     Args:
-        seconds: that a call may take.
+        seconds: the time that a call may take.
 
     Raises:
-        ValueError: on entering, where signals cannot be had: outside the main thread,
-            or outside POSIX.
+        ValueError: on entering outside the main thread or outside POSIX, where no
+            signal can be caught.
 
     Example:
         >>> with Watchdog(0.1) as watchdog:
@@ -47,7 +47,7 @@ class Watchdog:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._tick = min(seconds / 10, 1.0)
-        self._now = 0.0  # seconds in which this process ran, so far
+        self._now = 0.0  # seconds, without those in which the process was stopped
         self._call: _Call | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -69,7 +69,15 @@ class Watchdog:
         signal.signal(signal.SIGALRM, self._before)
 
     def guarded(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that does the same, within the time."""
+        """Put a function under the time limit.
+
+        Args:
+            what: what the function does, or the simulator's name, for the error.
+            function: the function.
+
+        Returns:
+            A function that does the same, or raises `SimulatorError` after that time.
+        """
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -79,14 +87,21 @@ class Watchdog:
             finally:
                 try:
                     self._call = None
-                except SimulatorError:  # the interrupt came just now
+                except SimulatorError:  # the interrupt came after the return
                     self._call = None
                     raise
 
         return call
 
     def guarded_simulators(self, make: MakeHost) -> MakeHost:
-        """Return what makes the same simulators, all of whose calls are guarded."""
+        """Put the making of simulators and all their methods under the time limit.
+
+        Args:
+            make: a function that makes simulators.
+
+        Returns:
+            A function that makes the same simulators, guarded.
+        """
 
         def make_guarded(num_envs: int, seed: int) -> HostEnvironment:
             made = self.guarded("making the simulator", make)(num_envs, seed)
@@ -106,7 +121,7 @@ class Watchdog:
         before = time.monotonic()
         while not self._ended.wait(self._tick):
             now = time.monotonic()
-            # A process that is stopped for a while has not been waiting.
+            # Time in which the whole process was stopped does not count.
             self._now += min(now - before, 2 * self._tick)
             before = now
             call = self._call
@@ -115,20 +130,20 @@ class Watchdog:
                 interrupted = call
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
             elif late > GRACE:
-                said = f"no answer for {self._seconds:g} seconds, nor to an interrupt"
-                print(f"\ntrpo-jax: {call.what}: {said}", file=sys.stderr, flush=True)
+                text = f"no answer for {self._seconds:g} seconds, nor to an interrupt"
+                print(f"\ntrpo-jax: {call.what}: {text}", file=sys.stderr, flush=True)
                 faulthandler.dump_traceback(all_threads=True)
                 os._exit(1)
 
 
 class _Guarded:
-    """A simulator whose methods a watchdog guards."""
+    """A simulator whose methods are under the time limit of a watchdog."""
 
     def __init__(self, environment: HostEnvironment, watchdog: Watchdog) -> None:
         self._environment, self._watchdog = environment, watchdog
 
     def close(self) -> None:
-        """Let go of it; when that hangs, the failure before is what counts."""
+        """Close the simulator; ignore a hang, so that an earlier error is reported."""
         with contextlib.suppress(SimulatorError):
             self._watchdog.guarded(self._environment.name, self._environment.close)()
 
@@ -137,5 +152,5 @@ class _Guarded:
         if not callable(value):
             return value
         guarded = self._watchdog.guarded(self._environment.name, value)
-        setattr(self, name, guarded)  # looked up but once
+        setattr(self, name, guarded)  # makes the next look-up fast
         return guarded

@@ -1,4 +1,4 @@
-"""Judging a policy in simulators on the host."""
+"""Evaluating a policy in simulators on the host."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +8,21 @@ import numpy as np
 
 from trpo_jax.algorithm.evaluation import STEP_LIMIT, Evaluation
 from trpo_jax.environments.host import HostEnvironment
-from trpo_jax.host.rollout import Actor, drive, make_keys
+from trpo_jax.host.actor import Actor, make_keys
+from trpo_jax.host.rollout import step_in_turn
 
 PyTree = Any
 
 
 def evaluation_seed(seed: int) -> int:
-    """Return the seed of the first simulator that judges: none of those of training."""
+    """Return the seed of the first evaluation simulator: none of those of training.
+
+    Args:
+        seed: of the agent.
+
+    Returns:
+        A seed that no training environment has.
+    """
     return seed * 1_000_003 + 500_009
 
 
@@ -27,39 +35,37 @@ def evaluate_on_host(
     *,
     greedy: bool,
 ) -> Evaluation:
-    """Play one whole episode in every environment; see `evaluate`.
+    """Play one whole episode in every environment, as `evaluate` does.
 
     Args:
         key: consumed.
-        environments: simulators, reset here.
+        environments: simulators; they are reset here.
         actor: from `make_actor`.
-        policy_params: of the policy.
-        normalizer: of the training run.
-        greedy: play the mode of the distribution instead of a sample.
+        policy_params: parameters of the policy.
+        normalizer: the normaliser of the training run.
+        greedy: take the mode of the distribution instead of a sample.
 
     Returns:
-        An `Evaluation` of numpy arrays, one entry an environment.
+        An `Evaluation` of NumPy arrays, one entry for each environment.
     """
     observation = np.concatenate([environment.reset() for environment in environments])
     episodes = len(observation)
-    result = Evaluation(
-        np.zeros(episodes), np.zeros(episodes, np.int32), np.zeros(episodes, bool)
-    )
-
+    zeros: Any = [np.zeros(episodes, kind) for kind in (float, np.int32, bool)]
+    result: Any = Evaluation(*zeros)
     keys = make_keys(key, episodes)
 
-    def act(t: int, rows: slice, observation: np.ndarray) -> tuple:
+    def act(t: int, envs: slice, observation: np.ndarray) -> tuple:
         return actor(
-            policy_params, normalizer, keys(t)[rows], np.bool_(greedy), observation
+            policy_params, normalizer, keys(t)[envs], np.bool_(greedy), observation
         )
 
     limit = environments[0].max_episode_steps or STEP_LIMIT
-    for move in drive(environments, act, observation, limit):
-        step = move.step
-        playing = ~result.finished[move.rows]
-        result.episode_return[move.rows] += np.where(playing, step.reward, 0)
-        result.episode_length[move.rows] += playing
-        result.finished[move.rows] |= step.terminated | step.truncated
+    for transition in step_in_turn(environments, act, observation, limit):
+        envs, step = transition.envs, transition.step
+        playing = ~result.finished[envs]
+        result.episode_return[envs] += np.where(playing, step.reward, 0)
+        result.episode_length[envs] += playing
+        result.finished[envs] |= step.terminated | step.truncated
         if result.finished.all():
             break
     return result

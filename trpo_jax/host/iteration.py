@@ -1,4 +1,4 @@
-"""Training on the host: simulators in turn, and the critic beside the next rollout."""
+"""Training on the host: the critic is fitted while the new policy already acts."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -9,33 +9,34 @@ import jax
 import numpy as np
 
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.update import Improved, Lesson
 from trpo_jax.config import Config
 from trpo_jax.environments.host import HostEnvironment
-from trpo_jax.host.rollout import Actor, collect_on_host, rows_of
-from trpo_jax.host.vine import HostVine, VineActor, collect_vine_on_host
+from trpo_jax.host.actor import Actor
+from trpo_jax.host.rollout import collect_on_host, env_slices
+from trpo_jax.host.vine import VineActor, collect_vine_on_host
 
 PyTree = Any
 
 
 class Compiled(NamedTuple):
-    """The compiled parts of a run on the host.
+    """The compiled functions of a run on the host.
 
     Attributes:
         begin: seed and first observations `[B, ...]` → state.
-        act: see `make_actor`.
-        improve: state, rollout and, of a vine, its `HostVine` → state, `Lesson`,
-            `Improved`.
-        fit: state, `Lesson`, `Improved` and rollout → critic parameters, its
-            optimiser's state, and one row of `Metrics`.
+        act: the policy, see `make_actor`.
+        update_policy: state, rollout and, for a vine, its `Proposals` and action values
+            → the state with its new policy and normaliser, and what `update_critic`
+            takes.
+        update_critic: state, the second result of `update_policy`, and the rollout →
+            new values of the state's critic, and one row of `Metrics`.
         vine: what a vine calls, or None on a single path.
-        state: shapes of one.
+        state: a state of shapes and dtypes.
     """
 
     begin: Callable[..., TrainState]
     act: Actor
-    improve: Callable[..., tuple[TrainState, Lesson, Improved]]
-    fit: Callable[..., tuple[PyTree, PyTree, jax.Array]]
+    update_policy: Callable[..., tuple[TrainState, PyTree]]
+    update_critic: Callable[..., tuple[dict[str, PyTree], jax.Array]]
     vine: VineActor | None
     state: TrainState
 
@@ -44,21 +45,21 @@ def train_on_host(
     state: TrainState,
     environments: Sequence[HostEnvironment],
     compiled: Compiled,
-    beside: ThreadPoolExecutor,
+    executor: ThreadPoolExecutor,
     *,
     iterations: int,
     config: Config,
 ) -> tuple[TrainState, np.ndarray]:
-    """Train one agent; its critic is fitted while its new policy already acts.
+    """Train one agent for some iterations.
 
     Args:
-        state: as from `Compiled.begin` or an earlier call.
-        environments: simulators that stand where `state.observation` was seen.
-        compiled: the parts.
-        beside: a thread for the critic: JAX on CPU runs what one thread asks for in
-            turn.
-        iterations: how many.
-        config: of the run.
+        state: from `Compiled.begin` or an earlier call.
+        environments: simulators in the state in which `state.observation` was seen.
+        compiled: the compiled functions.
+        executor: one thread, which fits the critic; JAX on CPU runs the requests of one
+            thread strictly in turn.
+        iterations: the number of iterations.
+        config: the hyper-parameters.
 
     Returns:
         The state, and a log `[iterations, M]` of `Metrics`.
@@ -66,17 +67,16 @@ def train_on_host(
     log = []
     fitting: Future | None = None
 
-    def fitted(state: TrainState) -> TrainState:
+    def with_critic(state: TrainState) -> TrainState:
+        """Wait for the critic's fit, if one is under way."""
         if fitting is None:
             return state
-        critic_params, optimizer_state, metrics = fitting.result()
+        critic, metrics = fitting.result()
         log.append(metrics)
-        return state.replace(
-            critic_params=critic_params, critic_optimizer_state=optimizer_state
-        )
+        return state.replace(**critic)
 
     for _ in range(iterations):
-        found: list[HostVine] = []
+        branches: Sequence[Any] = ()
         if compiled.vine is None:
             state, rollout = collect_on_host(
                 state,
@@ -86,50 +86,72 @@ def train_on_host(
                 stagger_starts=config.stagger_starts,
                 time_limit=config.training_time_limit,
             )
-            state = fitted(state)
-        else:  # the critic values branches
-            state, rollout, *found = collect_vine_on_host(
-                fitted(state), environments, compiled.vine, config
+            state = with_critic(state)
+        else:  # the critic is needed for the values of branches
+            state, rollout, *branches = collect_vine_on_host(
+                with_critic(state), environments, compiled.vine, config
             )
-        state, *improved = compiled.improve(state, rollout, *found)
-        fitting = beside.submit(_wait_for, compiled.fit, state, *improved, rollout)
+        state, critic_task = compiled.update_policy(state, rollout, *branches)
+        fitting = executor.submit(
+            _wait_for, compiled.update_critic, state, critic_task, rollout
+        )
         state = state.replace(iteration=state.iteration + 1)
-    return fitted(state), np.asarray(log)
+    return with_critic(state), np.asarray(log)
 
 
 def _wait_for(function: Callable[..., Any], *args: Any) -> Any:
     return jax.block_until_ready(function(*args))
 
 
-def later_seed(seed: int, iteration: int) -> int:
-    """Return a seed with which no episode begins as one of an earlier start."""
+def restart_seed(seed: int, iteration: int) -> int:
+    """Return the seed with which simulators start again when a run is resumed.
+
+    Args:
+        seed: of the agent.
+        iteration: at which the run is resumed.
+
+    Returns:
+        A seed with which no episode repeats one of an earlier start.
+    """
     return int(np.random.SeedSequence([seed, iteration]).generate_state(1)[0]) // 2
 
 
 def save_states(simulators: list[list[HostEnvironment]]) -> list[bytes] | None:
-    """Return the state of every environment, or None if one cannot be had."""
+    """Return the state of every environment, or None if any cannot be saved.
+
+    Args:
+        simulators: those of each agent.
+
+    Returns:
+        One entry for each environment, in order.
+    """
     states: list[bytes] = []
     for each in itertools.chain(*simulators):
-        found = each.save_state() if hasattr(each, "save_state") else None
-        if found is None:
+        saved = each.save_state() if hasattr(each, "save_state") else None
+        if saved is None:
             return None
-        states += found
+        states += saved
     return states
 
 
 def load_states(simulators: list[list[HostEnvironment]], states: list[bytes]) -> None:
-    """Put every environment where it was.
+    """Restore every environment to its saved state.
+
+    Args:
+        simulators: those of each agent.
+        states: from `save_states`.
 
     Raises:
-        ValueError: when there are more or fewer states than environments, or they are
-            those of others.
+        ValueError: when there are not as many states as environments, or they belong to
+            other environments.
     """
-    every = list(itertools.chain(*simulators))
+    every: list[Any] = list(itertools.chain(*simulators))
     environments = sum(each.num_envs for each in every)
     if len(states) != environments:
         raise ValueError(f"{len(states)} states for {environments} environments")
     try:
-        for each, rows in rows_of(every):
-            each.load_state(states[rows])
-    except Exception as error:  # of the user's own simulators
+        each: Any
+        for each, envs in env_slices(every):
+            each.load_state(states[envs])
+    except Exception as error:  # raised by simulators of the user's own
         raise ValueError(str(error)) from error

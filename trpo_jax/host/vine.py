@@ -1,6 +1,7 @@
-"""The vine procedure on simulators of the host that can return to an earlier moment.
+"""The vine procedure on simulators on the host that can return to a snapshot.
 
-Shapes: as in `vine`; all simulators are side by side, `B` environments together.
+Shapes: as in `algorithm.vine`; all simulators are side by side, `B` environments
+together.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,27 +11,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.agent.networks import Agent
-from trpo_jax.agent.normalization import normalize_observation
-from trpo_jax.algorithm.rollout import Rollout, pick_times
+from trpo_jax.agent.networks import Agent, act
+from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.vine import Branches, branch_values, propose_actions
+from trpo_jax.algorithm.vine import pick_times, propose_actions
+from trpo_jax.algorithm.vine_branches import Branches, branch_values
 from trpo_jax.config import Config
-from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.environments.host import HostEnvironment, HostStep
 from trpo_jax.environments.spaces import Space
-from trpo_jax.host.rollout import Actor, collect_on_host, keys_of, rows_of
+from trpo_jax.host.actor import Actor, step_keys
+from trpo_jax.host.rollout import collect_on_host, env_slices
 
 PyTree = Any
+Proposals = tuple[np.ndarray, jax.Array, jax.Array]
+"""Observations `[M, B, ...]`, actions `[M, B, K, ...]`, log-probabilities `[M, B, K]`,
+as `vine_batch` takes them."""
 
 
 class VineActor(NamedTuple):
-    """The compiled parts that a vine on the host calls.
+    """The compiled functions that a vine on the host calls.
 
     Attributes:
-        act: see `make_actor`.
+        act: the policy, see `make_actor`.
         pick: key → times of the snapshots `[M, B]`.
         propose: key, state and observations `[M, B, ...]` → actions `[M, B, K, ...]`
-            and their log-probabilities under the proposal.
+            and their log-probabilities under the proposal `[M, B, K]`.
         value: state and `Branches` → Q̂ `[M, B, K]`.
     """
 
@@ -41,17 +46,25 @@ class VineActor(NamedTuple):
 
 
 def make_vine_actor(
-    act: Actor, agent: Agent, action_space: Space, config: Config
+    actor: Actor, agent: Agent, action_space: Space, config: Config
 ) -> VineActor:
-    """Return the parts; `jit` compiles what it meets first."""
+    """Return the functions that a vine calls; each is compiled when first called.
+
+    Args:
+        actor: from `make_actor`.
+        agent: policy and critic.
+        action_space: of one action.
+        config: the hyper-parameters.
+
+    Returns:
+        A `VineActor`.
+    """
 
     def propose(
         key: jax.Array, state: TrainState, observation: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        policy = agent.policy.apply(
-            state.policy_params, normalize_observation(state.normalizer, observation)
-        )
-        return propose_actions(key, policy, action_space, config)[:2]
+        policy = act(agent, state.policy_params, state.normalizer, observation)
+        return propose_actions(key, policy, action_space, config)
 
     def pick(key: jax.Array) -> jax.Array:
         return pick_times(key, config.num_steps, config.vine_states, config.num_envs)
@@ -59,23 +72,7 @@ def make_vine_actor(
     def value(state: TrainState, branches: Branches) -> jax.Array:
         return branch_values(state, agent, branches, config)
 
-    return VineActor(act, jax.jit(pick), jax.jit(propose), jax.jit(value))
-
-
-class HostVine(NamedTuple):
-    """What a vine on the host has found; see `VineBatch`.
-
-    Attributes:
-        observation: `[M, B, ...]`.
-        action: `[M, B, K, ...]`.
-        action_value: `[M, B, K]`.
-        proposal_log_prob: `[M, B, K]`.
-    """
-
-    observation: np.ndarray
-    action: jax.Array
-    action_value: jax.Array
-    proposal_log_prob: jax.Array
+    return VineActor(actor, jax.jit(pick), jax.jit(propose), jax.jit(value))
 
 
 def collect_vine_on_host(
@@ -83,31 +80,33 @@ def collect_vine_on_host(
     environments: Sequence[HostEnvironment],
     actor: VineActor,
     config: Config,
-) -> tuple[TrainState, Rollout, HostVine]:
-    """Do what `collect_vine` does, with snapshots that the simulators give.
+) -> tuple[TrainState, Rollout, Proposals, jax.Array]:
+    """Do what `collect_vine` does, with snapshots of the simulators.
 
     Args:
-        state: as of `collect_on_host`.
-        environments: simulators with `can_branch`, where `state.observation` was seen.
+        state: as in `collect_on_host`.
+        environments: simulators with `can_branch`, in the state in which
+            `state.observation` was seen.
         actor: from `make_vine_actor`.
-        config: of the run.
+        config: the hyper-parameters.
 
     Returns:
-        The state moved on, the trunks' `Rollout`, and a `HostVine`.
+        The state moved on, the trunks' `Rollout`, the `Proposals`, and the action
+        values Q̂ `[M, B, K]`.
     """
-    keys = jax.random.split(state.key, 4)
-    key, pick_key, action_key, branch_key = keys
+    key, pick_key, action_key, branch_key = jax.random.split(state.key, 4)
     times = np.asarray(actor.pick(pick_key))
-    count, num_envs = times.shape
-    kept = np.empty((count, num_envs), object)
-    observation = np.zeros((count, *state.observation.shape), state.observation.dtype)
-    owner = [(env, i) for env in environments for i in range(env.num_envs)]
+    snapshots = np.empty(times.shape, object)
+    observation = np.zeros(
+        (len(times), *state.observation.shape), state.observation.dtype
+    )
+    places = _places(environments)
 
-    def keep(t: int, rows: slice, seen: np.ndarray) -> None:
-        for m, b in np.argwhere(times[:, rows] == t):
-            environment, i = owner[rows.start + b]
-            kept[m, rows.start + b] = environment.snapshot(i)
-            observation[m, rows.start + b] = seen[b]
+    def take_snapshots(t: int, envs: slice, seen: np.ndarray) -> None:
+        for m, b in np.argwhere(times[:, envs] == t):
+            environment, i = places[envs.start + b]
+            snapshots[m, envs.start + b] = environment.snapshot(i)
+            observation[m, envs.start + b] = seen[b]
 
     after, rollout = collect_on_host(
         state.replace(key=key),
@@ -115,97 +114,121 @@ def collect_vine_on_host(
         actor.act,
         num_steps=config.num_steps,
         stagger_starts=config.stagger_starts,
-        before=keep,
+        on_step=take_snapshots,
     )
-    where_it_stood = [environment.snapshot(i) for environment, i in owner]
+    trunk_ends = [environment.snapshot(i) for environment, i in places]
     action, log_prob = actor.propose(action_key, state, observation)
-    branches = _follow(
-        branch_key, state, environments, actor.act, kept, observation,
+    branches = _follow_branches(
+        branch_key, state, environments, actor.act, snapshots, observation,
         np.asarray(action), config,
     )  # fmt: skip
-    for (environment, i), snapshot in zip(owner, where_it_stood, strict=True):
+    for (environment, i), snapshot in zip(places, trunk_ends, strict=True):
         environment.restore(i, snapshot)
-    found = HostVine(observation, action, actor.value(state, branches), log_prob)
-    return after, rollout, found
+    proposals = observation, action, log_prob
+    return after, rollout, proposals, actor.value(state, branches)
 
 
-def _follow(
+def _places(environments: Sequence[HostEnvironment]) -> list[tuple[Any, int]]:
+    """Return the simulator of each environment, and its number there."""
+    return [(each, i) for each in environments for i in range(each.num_envs)]
+
+
+def _follow_branches(
     key: jax.Array,
     state: TrainState,
     environments: Sequence[HostEnvironment],
     act: Actor,
-    kept: np.ndarray,
+    snapshots: np.ndarray,
     observation: np.ndarray,
     action: np.ndarray,
     config: Config,
 ) -> Branches:
     """Follow all branches, as many at once as there are environments."""
     steps, num_actions = config.vine_steps, action.shape[2]
-    num_states = kept.size
-    branches = num_states * num_actions
-    shared = config.common_random_numbers
-    keys = np.asarray(
-        keys_of(key, 0, num_steps=steps, num_envs=num_states if shared else branches)
+    branches = snapshots.size * num_actions
+    shared = config.vine_common_random_numbers
+    drawn = snapshots.size if shared else branches
+    keys = np.asarray(step_keys(key, 0, num_steps=steps, num_envs=drawn))
+    start = observation.reshape(snapshots.size, *observation.shape[2:])
+    arrays: Any = (
+        np.zeros((steps, branches), np.float32),
+        np.zeros(branches, np.int32),
+        *np.zeros((2, branches), bool),
+        np.repeat(start, num_actions, axis=0),
     )
-    states = kept.ravel()
-    seen = observation.reshape(num_states, *observation.shape[2:])
+    result = Branches(*arrays)
     first = action.reshape(branches, *action.shape[3:])
-    owner = [(env, i) for env in environments for i in range(env.num_envs)]
-    reward = np.zeros((steps, branches), np.float32)
-    length = np.zeros(branches, np.int32)
-    terminated = np.zeros(branches, bool)
-    truncated = np.zeros(branches, bool)
-    last = np.repeat(seen, num_actions, axis=0)
-    for start in range(0, branches, len(owner)):
-        group = start + np.arange(len(owner))
-        for (environment, i), branch in zip(owner, group, strict=True):
+    states = snapshots.ravel()
+    places = _places(environments)
+    for begin in range(0, branches, len(places)):
+        group = begin + np.arange(len(places))
+        for (environment, i), branch in zip(places, group, strict=True):
             environment.restore(i, states[branch // num_actions])
-        here = last[group]
-        playing = np.ones(len(owner), bool)
-        for t in range(steps):
-            chosen = first[group]
-            if t:
-                drawn = group // num_actions if shared else group
-                chosen = np.asarray(
-                    act(
-                        state.policy_params, state.normalizer, keys[t, drawn],
-                        np.False_, here,
-                    )[0]
-                )  # fmt: skip
-            for environment, rows in rows_of(environments):
-                environment.send(chosen[rows])
-            results = [environment.receive() for environment in environments]
-            step = type(results[0])(*map(np.concatenate, zip(*results, strict=True)))
-            now = group[playing]
-            reward[t, now] = step.reward[playing]
-            length[now] = t + 1
-            terminated[now] = step.terminated[playing]
-            truncated[now] = step.truncated[playing]
-            last[now] = step.next_observation[playing]
-            here = step.observation
-            playing = playing & ~step.terminated & ~step.truncated
-            if not playing.any():
-                break
+        group_keys = keys[:, group // num_actions if shared else group]
+        _follow_group(state, environments, act, group, first[group], group_keys, result)
 
-    def shaped(x: np.ndarray, lead: int = 0) -> jax.Array:
-        shape = (*x.shape[:lead], *kept.shape, num_actions, *x.shape[lead + 1 :])
+    def shaped(x: Any, lead: int = 0) -> jax.Array:
+        shape = (*x.shape[:lead], *snapshots.shape, num_actions, *x.shape[lead + 1 :])
         return jnp.asarray(x.reshape(shape))
 
     return Branches(
-        reward=shaped(reward, 1),
-        length=shaped(length),
-        terminated=shaped(terminated),
-        truncated=shaped(truncated),
-        observation=shaped(last),
+        reward=shaped(result.reward, 1),
+        length=shaped(result.length),
+        terminated=shaped(result.terminated),
+        truncated=shaped(result.truncated),
+        observation=shaped(result.observation),
     )
 
 
-def empty_vine(state: TrainState, actor: VineActor, config: Config) -> HostVine:
-    """Return the shapes of what `collect_vine_on_host` finds; for tracing."""
+def _follow_group(
+    state: TrainState,
+    environments: Sequence[HostEnvironment],
+    act: Actor,
+    group: np.ndarray,
+    first: np.ndarray,
+    keys: np.ndarray,
+    result: Any,
+) -> None:
+    """Follow one branch in each environment, and write what happens into the result."""
+    params, normalizer = state.policy_params, state.normalizer
+    observation = result.observation[group]
+    playing = np.ones(len(group), bool)
+    for t in range(len(keys)):
+        action = first
+        if t:
+            acted = act(params, normalizer, keys[t], np.False_, observation)
+            action = np.asarray(acted[0])
+        for environment, envs in env_slices(environments):
+            environment.send(action[envs])
+        results = [environment.receive() for environment in environments]
+        step = HostStep(*map(np.concatenate, zip(*results, strict=True)))
+        now = group[playing]
+        result.reward[t, now] = step.reward[playing]
+        result.length[now] = t + 1
+        result.terminated[now] = step.terminated[playing]
+        result.truncated[now] = step.truncated[playing]
+        result.observation[now] = step.next_observation[playing]
+        observation = step.observation
+        playing = playing & ~step.terminated & ~step.truncated
+        if not playing.any():
+            break
+
+
+def empty_vine(state: TrainState, actor: VineActor, config: Config) -> tuple[Any, Any]:
+    """Return the shapes of what `collect_vine_on_host` returns, for tracing.
+
+    Args:
+        state: for the shapes of observations.
+        actor: from `make_vine_actor`.
+        config: the hyper-parameters.
+
+    Returns:
+        `Proposals` and action values, as `jax.ShapeDtypeStruct`.
+    """
     observation = jax.ShapeDtypeStruct(
         (config.vine_states, *state.observation.shape), state.observation.dtype
     )
     action, log_prob = jax.eval_shape(
         actor.propose, jax.random.key(0), state, observation
     )
-    return HostVine(observation, action, log_prob, log_prob)
+    return (observation, action, log_prob), log_prob

@@ -1,4 +1,4 @@
-"""Drawings of the environments of gymnax, and of worlds made of cells."""
+"""Drawings of the environments of gymnax, and of grid worlds."""
 
 import functools
 import itertools
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 PyTree = Any
+Points = Sequence[Any] | np.ndarray
+"""Pairs of coordinates, or an array `[n, 2]` of them."""
 
 INK, ROD, GOAL, FLOOR = "#333333", "#c8553d", "#588b3f", "#b8b8b8"
 
 
 class _Sketch:
-    """A drawing in coordinates of its world, y upwards, finer than its result."""
+    """A drawing in the coordinates of its world, y upwards, which is scaled down."""
 
     FINER = 4
 
@@ -30,18 +32,18 @@ class _Sketch:
         self._image = Image.new("RGB", size, "white")
         self._draw = ImageDraw.Draw(self._image)
 
-    def _pixels(self, points: Sequence) -> list[tuple[float, float]]:
+    def _pixels(self, points: Points) -> list[tuple[float, float]]:
         return [
             (self._scale * (x - self._low), self._scale * (self._top - y))
             for x, y in np.asarray(points, float)
         ]
 
-    def line(self, points: Sequence, color: str, width: float = 0.02) -> None:
+    def line(self, points: Points, color: str, width: float = 0.02) -> None:
         self._draw.line(
             self._pixels(points), color, round(width * self._scale), "curve"
         )
 
-    def rod(self, points: Sequence, color: str, width: float) -> None:
+    def rod(self, points: Points, color: str, width: float) -> None:
         points = np.asarray(points, float)
         for start, end in itertools.pairwise(points):
             along = (end - start) / np.linalg.norm(end - start)
@@ -50,15 +52,15 @@ class _Sketch:
         for point in points:
             self.disc(point, width / 2, color)
 
-    def polygon(self, points: Sequence, color: str) -> None:
+    def polygon(self, points: Points, color: str) -> None:
         self._draw.polygon(self._pixels(points), color)
 
-    def box(self, center: tuple, width: float, height: float, color: str) -> None:
+    def box(self, center: Points, width: float, height: float, color: str) -> None:
         (x, y), w, h = center, width / 2, height / 2
         corners = [(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)]
         self.polygon(corners, color)
 
-    def disc(self, center: Sequence, radius: float, color: str) -> None:
+    def disc(self, center: Points, radius: float, color: str) -> None:
         ((x, y),), r = self._pixels([center]), radius * self._scale
         self._draw.ellipse((x - r, y - r, x + r, y + r), color)
 
@@ -111,8 +113,8 @@ def _draw_mountain_car(goal: float, state: PyTree) -> np.ndarray:
     foot, top = (goal, height(goal)), (goal, height(goal) + 0.18)
     sketch.line([foot, top], INK, 0.012)
     sketch.polygon([top, (goal + 0.1, top[1] - 0.04), (goal, top[1] - 0.08)], GOAL)
-    x = float(state.position)
-    sketch.disc((x, height(x) + 0.05), 0.05, ROD)
+    car = float(state.position)
+    sketch.disc((car, height(car) + 0.05), 0.05, ROD)
     return sketch.finish()
 
 
@@ -155,7 +157,7 @@ DRAWINGS: dict[str, Callable[[PyTree], np.ndarray]] = {
     "Swimmer-misc": _draw_swimmer,
 }
 
-PALETTE = np.array(  # black, then one a channel: the ten of Tableau
+PALETTE = np.array(  # black, then a colour for each channel: those of Tableau
     [
         (16, 16, 24),
         (31, 119, 180),
@@ -174,19 +176,14 @@ PALETTE = np.array(  # black, then one a channel: the ten of Tableau
 
 
 def draw_channels(observation: np.ndarray) -> np.ndarray:
-    """Draw an observation whose channels say what is where, as those of MinAtar do.
+    """Draw an observation with a channel for each kind of object, as in MinAtar.
 
-    Args:
-        observation: `[H, W]` or `[H, W, C]`; where it is not 0, there is something. Of
-            several things in one cell the last channel is shown.
+    The observation is `[H, W]` or `[H, W, C]`; an object is where it is not 0. Of
+    several objects in one cell, that of the last channel is shown. Return uint8 `[h·H,
+    h·W, 3]`, with a colour for each channel.
 
-    Returns:
-        uint8 `[h·H, h·W, 3]`, a colour a channel.
-
-    Example:
-        >>> cells = np.zeros((10, 10, 4))
-        >>> draw_channels(cells).shape
-        (320, 320, 3)
+    >>> draw_channels(np.zeros((10, 10, 4))).shape
+    (320, 320, 3)
     """
     cells = np.asarray(observation)
     cells = cells[..., None] if cells.ndim == 2 else cells

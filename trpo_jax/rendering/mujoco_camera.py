@@ -1,4 +1,4 @@
-"""Drawing with MuJoCo's renderer, with or without a screen."""
+"""Rendering with MuJoCo, with or without a screen."""
 
 import importlib
 import os
@@ -13,7 +13,11 @@ RENDER_SIZE = (360, 480)  # height and width
 
 
 def cannot_draw(name: str, error: Exception) -> ValueError:
-    """Return what to raise for an error of a renderer: one line, with advice."""
+    """Return the `ValueError` for an error of a renderer: one line, with advice.
+
+    >>> str(cannot_draw("brax:ant", RuntimeError("no model")))
+    'brax:ant cannot be rendered here: no model'
+    """
     reason = " ".join(str(error).split()) or type(error).__name__
     advice = ""
     if any(
@@ -21,38 +25,34 @@ def cannot_draw(name: str, error: Exception) -> ValueError:
         for word in ("EGL", "OpenGL platform", "gladLoadGL", "glGetError")
     ):
         advice = (
-            "; without a screen MuJoCo draws with EGL, on Debian `apt install libegl1 "
-            "libgl1-mesa-dri`"
+            "; without a screen MuJoCo renders with EGL: on Debian, `apt install "
+            "libegl1 libgl1-mesa-dri`"
         )
-    return ValueError(f"{name} cannot be drawn here: {reason}{advice}")
+    return ValueError(f"{name} cannot be rendered here: {reason}{advice}")
 
 
 def choose_opengl() -> None:
-    """Let MuJoCo draw without a screen, where there is none."""
+    """Let MuJoCo render without a screen if there is none."""
     screens = ("DISPLAY", "WAYLAND_DISPLAY")
     if sys.platform == "linux" and not any(map(os.environ.get, screens)):
         os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 class Camera:
-    """Draws the states of brax and MuJoCo Playground.
+    """Renders the states of brax and MuJoCo Playground.
 
-    Args:
-        name: of the environment, for messages.
-        simulator: brax's environment or Playground's, with a MuJoCo model.
-
-    Raises:
-        ValueError: when MuJoCo cannot draw it here, with its reason.
+    The simulator is an environment of theirs, with a MuJoCo model; the name is for
+    messages. If MuJoCo cannot render here, a `ValueError` says why.
     """
 
     def __init__(self, name: str, simulator: Any) -> None:
         import mujoco
 
         choose_opengl()
-        system = getattr(simulator, "sys", simulator)  # brax has one
-        self._model = getattr(system, "mj_model", None)
+        system = getattr(simulator, "sys", simulator)  # brax keeps the model there
+        self._model: Any = getattr(system, "mj_model", None)
         try:
-            # It looked for OpenGL when it was imported, perhaps before it was told.
+            # MuJoCo chose OpenGL at its import, perhaps before `choose_opengl`.
             module = importlib.import_module(mujoco.Renderer.__module__)
             importlib.reload(module.gl_context)
             self._renderer = mujoco.Renderer(self._model, *RENDER_SIZE)
@@ -68,7 +68,7 @@ class Camera:
         self._camera = int(following[0]) if len(following) else -1
 
     def __call__(self, env_state: PyTree, observation: np.ndarray) -> np.ndarray:
-        """Return a picture of a state, uint8 `[H, W, 3]`."""
+        """Return a frame of a state, uint8 `[H, W, 3]`; the observation is not used."""
         del observation
         state = env_state.simulator
         physics = getattr(state, "pipeline_state", None) or state.data
@@ -83,5 +83,5 @@ class Camera:
         return self._renderer.render().copy()
 
     def close(self) -> None:
-        """Let go of the renderer."""
+        """Release the renderer."""
         self._renderer.close()

@@ -1,4 +1,4 @@
-"""Watching an agent: one whole episode as pictures."""
+"""Recording one whole episode of an agent as frames."""
 
 import contextlib
 import functools
@@ -13,51 +13,24 @@ from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment, Step, shaped
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.spaces import Box
+from trpo_jax.host.actor import make_actor, make_keys
 from trpo_jax.host.evaluation import evaluation_seed
-from trpo_jax.host.rollout import make_actor, make_keys
 from trpo_jax.rendering import gymnax_sketches
+from trpo_jax.rendering.frame_rates import (
+    GAME_FRAMES_PER_SECOND,
+    OTHER_FRAMES_PER_SECOND,
+    rate_of,
+)
 from trpo_jax.rendering.mujoco_camera import Camera, cannot_draw, choose_opengl
 from trpo_jax.rendering.video import Recording, stride
+from trpo_jax.runs.compilation import ONCE, compile_for
+from trpo_jax.runs.keys import KeyPurpose, run_key
 from trpo_jax.runs.policy_file import SavedPolicy
-from trpo_jax.runs.programs import ONCE, compile_for, stream
 from trpo_jax.validation import COUNT, COUNT_OR_ZERO, POSITIVE, check
 
 PyTree = Any
 Draw = Callable[[PyTree, np.ndarray], np.ndarray]
 """`draw(env_state, observation)` → uint8 `[H, W, 3]`."""
-
-GAME_FRAMES_PER_SECOND = 10.0  # worlds of cells, which have no time of their own
-OTHER_FRAMES_PER_SECOND = 30.0  # where nothing is known
-
-# Steps a second, by task. First the `render_fps` of Gymnasium's environments, real time
-# for MuJoCo; then the control time steps of the DeepMind Control Suite (Tassa et al.
-# 2018); then those of gymnax that have one.
-_TASKS = (
-    (15, "Acrobot"),
-    (20, "Ant HalfCheetah InvertedDoublePendulum Pusher"),
-    (25, "InvertedPendulum Swimmer"),
-    (30, "MountainCar MountainCarContinuous Pendulum"),
-    (50, "BipedalWalker BipedalWalkerHardcore CarRacing CartPole LunarLander"),
-    (50, "LunarLanderContinuous Reacher"),
-    (1 / 0.015, "Humanoid HumanoidStandup"),
-    (125, "Hopper Walker2d"),
-    (25, "FishSwim FishUpright"),
-    (1 / 0.03, "SwimmerSwimmer6 SwimmerSwimmer15 LqrLqr21 LqrLqr62"),
-    (40, "HumanoidRun HumanoidRunPureState HumanoidStand HumanoidWalk"),
-    (40, "WalkerRun WalkerStand WalkerWalk"),
-    (50, "BallInCupCatch FingerSpin FingerTurnEasy FingerTurnHard HopperHop"),
-    (50, "HopperStand HumanoidCMURun HumanoidCMUStand HumanoidCMUWalk"),
-    (50, "PendulumSwingup PointMassEasy PointMassHard QuadrupedEscape"),
-    (50, "QuadrupedFetch QuadrupedRun QuadrupedWalk ReacherEasy ReacherHard"),
-    (1 / 0.015, "DogFetch DogRun DogStand DogTrot DogWalk"),
-    (100, "AcrobotSwingup AcrobotSwingupSparse CartpoleBalance CartpoleSwingup"),
-    (100, "CartpoleBalanceSparse CartpoleSwingupSparse CartpoleTwoPoles"),
-    (100, "CartpoleThreePoles CheetahRun ManipulatorBringBall ManipulatorBringPeg"),
-    (100, "ManipulatorInsertBall ManipulatorInsertPeg StackerStack2 StackerStack4"),
-    (20, "Reacher-misc Swimmer-misc"),
-    (30, "Pong-misc"),
-)
-RATES = {task: float(rate) for rate, tasks in _TASKS for task in tasks.split()}
 
 
 def record(
@@ -69,27 +42,26 @@ def record(
     max_steps: int | None = None,
     frames_per_second: float | None = None,
 ) -> Recording:
-    """Play one whole episode and draw it.
+    """Play one whole episode and render it.
 
     Args:
-        saved: from `load_policy`.
-        agent: which of its agents plays, counted from 0.
-        seed: of the episode and of sampled actions.
-        greedy: play the mode of the distribution instead of a sample.
-        max_steps: stop here at the latest.
-        frames_per_second: leave out pictures until there are at most so many to the
-            second; drawing takes most of the time. The last one is always there. All
-            are drawn when None.
+        saved: the policy, from `load_policy`.
+        agent: the index of the agent, counted from 0.
+        seed: the seed of the episode and of sampled actions.
+        greedy: whether to play the mode of the distribution instead of a sample.
+        max_steps: the number of actions after which the recording ends.
+        frames_per_second: the largest frame rate; frames in between are not rendered,
+            which takes most of the time, and the last one always is. None renders all.
 
     Returns:
-        A `Recording`; all its pictures are in memory.
+        A `Recording`, whose frames are all in memory.
 
     Raises:
-        ValueError: when the environment has no pictures, or cannot draw them on this
-            machine or with the packages installed, with its reason.
+        ValueError: if the environment cannot be rendered, on this machine or with the
+            packages installed, with the reason.
 
     Example:
-        Watch the second agent of a run::
+        Record the second agent of a run::
 
             recording = record(load_policy("runs/eight"), agent=1)
             write_video("agent.gif", recording)
@@ -109,7 +81,7 @@ def record(
         lambda leaf: leaf[agent], (saved.policy_params, saved.normalizer)
     )
     actor = make_actor(saved.agent)
-    act_key, key = jax.random.split(stream(seed, 3))
+    act_key, key = jax.random.split(run_key(seed, KeyPurpose.RENDERING))
     keys = make_keys(act_key, 1)
     limit = saved.environment.max_episode_steps or STEP_LIMIT
     limit = min(limit, max_steps or limit)
@@ -136,7 +108,7 @@ def record(
 
 
 def _open_stage(
-    environment: Environment | HostEnvironment, seed: int, key: jax.Array
+    environment: Any, seed: int, key: jax.Array
 ) -> "_CompiledStage | _HostStage":
     if hasattr(environment, "send"):
         return _HostStage(environment, seed)
@@ -144,7 +116,7 @@ def _open_stage(
 
 
 class _CompiledStage:
-    """Plays and draws an environment that runs in compiled programs."""
+    """Plays and renders an environment inside compiled programs."""
 
     def __init__(self, environment: Environment, key: jax.Array) -> None:
         self._draw, self.frames_per_second = _find_drawing(environment)
@@ -172,10 +144,10 @@ class _CompiledStage:
 
         given = self._next_key(), self._state, action
         self._compiled = self._compiled or compile_for(ONCE, step, *given)
-        step = self._compiled(*given)
-        self._state, self._observation = step.env_state, np.asarray(step.observation)
-        finished = bool(step.terminated | step.truncated)
-        return self._observation, float(step.reward), finished
+        after = self._compiled(*given)
+        self._state, self._observation = after.env_state, np.asarray(after.observation)
+        finished = bool(after.terminated | after.truncated)
+        return self._observation, float(after.reward), finished
 
     def draw(self) -> np.ndarray:
         return self._draw(self._state, self._observation)
@@ -185,23 +157,24 @@ class _CompiledStage:
 
 
 class _HostStage:
-    """Plays and draws an environment of a simulator on the host."""
+    """Plays and renders an environment whose simulator is on the host."""
 
     def __init__(self, environment: HostEnvironment, seed: int) -> None:
         choose_opengl()
         self._name = environment.name
         simulator, _, task = self._name.partition(":")
         if not hasattr(environment, "render"):
-            raise ValueError(f"{self._name} has no pictures: it has no render()")
-        try:  # a new one, since pictures must be asked for when it is made
-            self._environment = type(environment)(
+            raise ValueError(f"{self._name} cannot be rendered: it has no render()")
+        make: Any = type(environment)
+        try:  # a new one, since the render mode is chosen when it is made
+            self._environment = make(
                 task, 1, evaluation_seed(seed), render_mode="rgb_array"
             )
         except (TypeError, ValueError) as error:
             raise cannot_draw(self._name, error) from error
         rate = self._environment.frames_per_second
         if rate is None and simulator == "envpool":
-            rate = _rate_of(task)
+            rate = rate_of(task)
         self.frames_per_second = float(rate or OTHER_FRAMES_PER_SECOND)
 
     def reset(self) -> np.ndarray:
@@ -220,7 +193,7 @@ class _HostStage:
             raise cannot_draw(self._name, error) from error
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise ValueError(
-                f"{self._name} has no pictures: they must be uint8 [H, W, 3]; got "
+                f"{self._name} cannot be rendered: frames must be uint8 [H, W, 3]; got "
                 f"{frame.dtype} {list(frame.shape)}"
             )
         return frame
@@ -229,18 +202,11 @@ class _HostStage:
         self._environment.close()
 
 
-def _rate_of(task: str) -> float | None:
-    return RATES.get(task.rpartition("-v")[0] or task)
-
-
 def _find_drawing(environment: Environment) -> tuple[Draw, float]:
-    """Return what draws an environment that runs in compiled programs, and its rate.
+    """Return the function that draws an environment, and its frame rate.
 
     An environment of your own may have `render(env_state)` → uint8 `[H, W, 3]`, and the
     attribute `frames_per_second`.
-
-    Raises:
-        ValueError: when nothing does.
     """
     if isinstance(environment, ActionRepeat):
         draw, rate = _find_drawing(environment.environment)
@@ -249,14 +215,12 @@ def _find_drawing(environment: Environment) -> tuple[Draw, float]:
     if hasattr(environment, "render"):
         rate = getattr(environment, "frames_per_second", OTHER_FRAMES_PER_SECOND)
         return lambda env_state, observation: environment.render(env_state), rate
-    rate = _rate_of(task) or GAME_FRAMES_PER_SECOND
+    rate = rate_of(task) or GAME_FRAMES_PER_SECOND
+    wrapped: Any = getattr(environment, "simulator", None)
     if simulator in ("brax", "playground"):
-        camera = Camera(environment.name, environment.simulator)
-        return camera, 1 / environment.simulator.dt
+        return Camera(environment.name, wrapped), 1 / wrapped.dt
     if simulator == "gymnax" and task in gymnax_sketches.MAPS:
-        return functools.partial(
-            gymnax_sketches.MAPS[task], environment.simulator
-        ), rate
+        return functools.partial(gymnax_sketches.MAPS[task], wrapped), rate
     if simulator == "gymnax" and task in gymnax_sketches.DRAWINGS:
         return lambda env_state, observation: gymnax_sketches.DRAWINGS[task](
             env_state
@@ -266,4 +230,6 @@ def _find_drawing(environment: Environment) -> tuple[Draw, float]:
         return lambda env_state, observation: gymnax_sketches.draw_channels(
             observation
         ), rate
-    raise ValueError(f"{environment.name} has no pictures: nothing here can draw it")
+    raise ValueError(
+        f"{environment.name} cannot be rendered: give the environment a render method"
+    )

@@ -1,4 +1,4 @@
-"""Recordings of episodes, and the files they are written to."""
+"""Recordings of episodes, and the video files they are written to."""
 
 import contextlib
 import io
@@ -12,21 +12,21 @@ import numpy as np
 
 from trpo_jax.runs.output_paths import check_suffix
 
-GIF_BYTES = 3_000_000  # the first size is taken that is likely to stay below
-GIF_SIZES = ((320, 25), (240, 25), (240, 12.5), (160, 12.5))  # width, frames a second
-GIF_COLORS = 64  # of 256 that it may have
+GIF_BYTES = 3_000_000  # the first of the following sizes below it is chosen
+GIF_SIZES = ((320, 25), (240, 25), (240, 12.5), (160, 12.5))  # width and frame rate
+GIF_COLORS = 64  # a GIF may have up to 256
 
 
 class Recording(NamedTuple):
     """One episode.
 
     Attributes:
-        frames: uint8 `[H, W, 3]` each: the start, then what every action led to.
-        frames_per_second: at which to show them: real time in MuJoCo, else as
-            Gymnasium does, else 10 for worlds of cells and 30 for others.
-        episode_return: undiscounted sum of all rewards.
-        episode_length: actions.
-        finished: False when it was stopped before it ended.
+        frames: uint8 `[H, W, 3]`, the first state and the state after every action.
+        frames_per_second: the frame rate: real time in MuJoCo, otherwise the rate of
+            Gymnasium, otherwise 10 for grid worlds and 30 for others.
+        episode_return: the undiscounted sum of all rewards.
+        episode_length: the number of actions.
+        finished: False if the recording was stopped before the episode ended.
     """
 
     frames: list[np.ndarray]
@@ -36,21 +36,27 @@ class Recording(NamedTuple):
     finished: bool
 
 
-def write_video(path: str | os.PathLike, recording: Recording) -> None:
-    """Write a recording as a GIF or an MP4, at its own speed.
+def write_video(path: str | os.PathLike[str], recording: Recording) -> None:
+    """Write a recording as a GIF or an MP4 file, at its own speed.
 
-    A GIF is kept small: at most 25 pictures a second, those in between left out; at
-    most 320 pixels wide, what is wider made smaller; 64 colours. Where more than 3 MB
-    are to be expected, as from 1000 steps of MuJoCo, down to 12.5 pictures a second and
-    160 pixels. An MP4 has every picture as it is.
+    A GIF is kept small: it has at most 25 frames in a second, a width of at most 320
+    pixels, and 64 colours. If more than 3 MB are expected, as for 1000 steps of MuJoCo,
+    these are reduced down to 12.5 frames in a second and 160 pixels. An MP4 has every
+    frame unchanged.
 
     Args:
-        path: ends in `.gif` or `.mp4`; the file appears when it is whole.
-        recording: from `record`.
+        path: the file to write, which ends in `.gif` or `.mp4`; it appears once it is
+            complete.
+        recording: the recording, from `record`.
 
     Raises:
-        ValueError: for another ending, or when what MP4 needs is not installed.
-        OSError: when the file cannot be written.
+        ValueError: for another ending, or if MP4 needs a package that is not installed.
+        OSError: if the file cannot be written.
+
+    Example:
+        ::
+
+            write_video("agent.gif", record(load_policy("runs/eight")))
     """
     check_suffix(path)
     path = pathlib.Path(path)
@@ -64,26 +70,32 @@ def write_video(path: str | os.PathLike, recording: Recording) -> None:
 
 
 def stride(rate: float, limit: float | None) -> int:
-    """Return of how many pictures one is kept, so that at most `limit` a second are."""
+    """Return n ≥ 1 such that every n-th frame gives at most `limit` frames in a second.
+
+    There are `rate` frames in a second.
+
+    >>> stride(125, 25)
+    5
+    """
     return 1 if limit is None else max(1, math.ceil(rate / limit - 1e-6))
 
 
 def _write_gif(path: pathlib.Path, recording: Recording) -> None:
-    kept, width, rate = _fit_gif(recording)
-    path.write_bytes(_encode_gif(kept, width, rate))
+    frames, width, rate = _fit_gif(recording)
+    path.write_bytes(_encode_gif(frames, width, rate))
 
 
 def _fit_gif(recording: Recording) -> tuple[list[np.ndarray], int, float]:
-    """Return pictures, width and rate that keep a GIF small, judged by some of it."""
+    """Return frames, width and rate of a small GIF; its size is estimated by a part."""
     for width, limit in GIF_SIZES:
         every = stride(recording.frames_per_second, limit)
-        kept = recording.frames[::-1][::every][::-1]  # the last one always
+        frames = recording.frames[::-1][::every][::-1]  # the last one is always kept
         rate = recording.frames_per_second / every
-        middle = len(kept) // 2
-        some = kept[max(0, middle - 10) : middle + 10]
-        if len(_encode_gif(some, width, rate)) * len(kept) <= GIF_BYTES * len(some):
+        middle = len(frames) // 2
+        some = frames[max(0, middle - 10) : middle + 10]
+        if len(_encode_gif(some, width, rate)) * len(frames) <= GIF_BYTES * len(some):
             break
-    return kept, width, rate
+    return frames, width, rate
 
 
 def _encode_gif(frames: list[np.ndarray], width: int, rate: float) -> bytes:
@@ -93,11 +105,11 @@ def _encode_gif(frames: list[np.ndarray], width: int, rate: float) -> bytes:
     if images[0].width > width:
         size = (width, round(images[0].height * width / images[0].width))
         images = [image.resize(size, Image.Resampling.BOX) for image in images]
-    # One palette for all, made of pixels from all: no flicker, and it is stored once.
+    # One palette for all frames: it prevents flicker, and it is stored once.
     step = 1 + len(images) * images[0].width * images[0].height // 2**17
     pixels = [np.asarray(image).reshape(-1, 3)[::step] for image in images]
     sample = Image.fromarray(np.concatenate(pixels)[None])
-    # Centred until all but a hundredth of the pixels stay with their color.
+    # k-means, until all but a hundredth of the pixels keep their colour.
     sample = sample.quantize(GIF_COLORS, kmeans=sample.width // 100)
     palette = np.array(sample.getpalette(), np.uint8).reshape(-1, 3)
     nearest = _Nearest(palette)
@@ -114,13 +126,13 @@ def _encode_gif(frames: list[np.ndarray], width: int, rate: float) -> bytes:
         append_images=others,
         duration=(10 * np.diff(ends)).tolist(),
         loop=0,
-        optimize=False,  # which makes a palette for every picture
+        optimize=False,  # otherwise every frame has its own palette
     )
     return buffer.getvalue()
 
 
 class _Nearest:
-    """Finds the nearest of some colors; Pillow's own way is off by up to 4."""
+    """Finds the nearest colour of a palette; that of Pillow differs by up to 4."""
 
     def __init__(self, palette: np.ndarray) -> None:
         self._palette = palette.astype(np.float32)
@@ -142,17 +154,18 @@ def _write_mp4(path: pathlib.Path, recording: Recording) -> None:
     height, width, _ = recording.frames[0].shape
     rate = f"{recording.frames_per_second:.6f}"
     given = f"-v error -y -f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {rate} -i -"
-    even = "-vf pad=ceil(iw/2)*2:ceil(ih/2)*2"  # as the codec wants it
-    wanted = f"{even} -c:v libx264 -pix_fmt yuv420p -crf 20"
-    # Not imageio_ffmpeg.write_frames: it forks in a way that can hang beside JAX.
-    options = f"{given} {wanted}".split()
+    even = "-vf pad=ceil(iw/2)*2:ceil(ih/2)*2"  # the codec requires even sizes
+    output = f"{even} -c:v libx264 -pix_fmt yuv420p -crf 20"
+    # imageio_ffmpeg.write_frames forks in a way that can hang together with JAX.
+    options = f"{given} {output}".split()
     command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, str(path)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        with contextlib.suppress(BrokenPipeError):  # it will say why
+        assert process.stdin is not None  # it is a pipe
+        with contextlib.suppress(BrokenPipeError):  # ffmpeg reports the reason
             for frame in recording.frames:
-                process.stdin.write(np.ascontiguousarray(frame))
-        _, said = process.communicate()
+                process.stdin.write(np.ascontiguousarray(frame).data)
+        _, errors = process.communicate()
     if process.returncode:
-        raise OSError(" ".join(["ffmpeg:", *said.decode(errors="replace").split()]))
+        raise OSError(" ".join(["ffmpeg:", *errors.decode(errors="replace").split()]))

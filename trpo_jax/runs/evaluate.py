@@ -1,48 +1,40 @@
-"""Judging a saved policy, whatever simulator it lives in."""
+"""Evaluating a saved policy, wherever its simulator runs."""
 
 import contextlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.environments import make_host_environment
+from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.algorithm.evaluation import Evaluation, evaluate
+from trpo_jax.environments import make_host_environment
+from trpo_jax.host.actor import make_actor
 from trpo_jax.host.evaluation import evaluate_on_host, evaluation_seed
-from trpo_jax.host.rollout import make_actor
+from trpo_jax.runs.keys import KeyPurpose, run_key
 from trpo_jax.runs.policy_file import SavedPolicy
-from trpo_jax.runs.programs import stream
 
 
-def judge(
+def evaluate_policy(
     saved: SavedPolicy, *, episodes: int = 100, greedy: bool = True, seed: int = 0
 ) -> Evaluation:
     """Play whole episodes with every agent of a policy file.
 
-    Args:
-        saved: from `load_policy`.
-        episodes: E, an agent.
-        greedy: play the mode of the distribution instead of a sample.
-        seed: of the episodes; agents play the same ones.
-
-    Returns:
-        An `Evaluation` of numpy arrays `[K, E]`.
-
-    Example:
-        ::
-
-            judge(load_policy("runs/eight"), episodes=10).episode_return.mean(axis=1)
+    Each of the K agents plays the same E episodes, which follow from the seed. Return
+    an `Evaluation` of numpy arrays `[K, E]`.
     """
-    key = stream(seed, 2)
+    key = run_key(seed, KeyPurpose.EVALUATION)
     agents = saved.policy_params, saved.normalizer
-    if hasattr(saved.environment, "step"):
+    environment: Any = saved.environment
+    if hasattr(environment, "step"):
 
         @jax.jit
         @jax.vmap
-        def play(params: object, normalizer: object) -> Evaluation:
+        def play(params: Any, normalizer: Normalizer) -> Evaluation:
             return evaluate(
                 key,
-                saved.environment,
+                environment,
                 saved.agent,
                 params,
                 normalizer,

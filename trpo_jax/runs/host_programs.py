@@ -1,7 +1,7 @@
 """The programs of a run whose simulators live on the host.
 
-They have the interface of `trpo_jax.runs.programs`, so that one loop drives both: the policy
-and the update are compiled, and the host steps the simulators in between.
+They implement `trpo_jax.runs.programs.Programs`, so that one loop serves both kinds of
+runs: the policy and the update are compiled, and Python steps the simulators.
 """
 
 import contextlib
@@ -12,7 +12,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.algorithm.batch import VineBatch
+from trpo_jax.agent.networks import Agent
+from trpo_jax.algorithm.batch import Batch
+from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.evaluation import Evaluation
+from trpo_jax.algorithm.initialization import first_state
+from trpo_jax.algorithm.metrics import Metrics, UpdateInfo, summarize
+from trpo_jax.algorithm.policy_update import update_policy
+from trpo_jax.algorithm.rollout import Rollout
+from trpo_jax.algorithm.schedules import scheduled
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.trpo import (
+    prepare_update,
+    update_critic,
+    update_statistics,
+)
+from trpo_jax.algorithm.vine import vine_batch
+from trpo_jax.algorithm.vine_batch import VineBatch
 from trpo_jax.config import Config
 from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.host import (
@@ -20,74 +36,123 @@ from trpo_jax.environments.host import (
     MakeHost,
     check_host_environment,
 )
-from trpo_jax.algorithm.evaluation import Evaluation
+from trpo_jax.host.actor import act_once, make_actor
 from trpo_jax.host.evaluation import evaluate_on_host, evaluation_seed
-from trpo_jax.host.rollout import act_once, empty_rollout, make_actor
-from trpo_jax.host.iteration import Compiled, later_seed, load_states, save_states, train_on_host
-from trpo_jax.host.vine import HostVine, empty_vine, make_vine_actor
-from trpo_jax.algorithm.metrics import Metrics, summarize
-from trpo_jax.agent.networks import Agent
+from trpo_jax.host.iteration import (
+    Compiled,
+    load_states,
+    restart_seed,
+    save_states,
+    train_on_host,
+)
+from trpo_jax.host.rollout import empty_rollout
+from trpo_jax.host.vine import empty_vine, make_vine_actor
+from trpo_jax.runs.compilation import FOR_LONG, ONCE, compile_for, require_memory
+from trpo_jax.runs.keys import KeyPurpose, run_key
 from trpo_jax.runs.plan import Plan, cores
-from trpo_jax.runs.programs import FOR_LONG, ONCE, Groups, Programs, compile_for, require_memory, stream
-from trpo_jax.algorithm.rollout import Rollout
-from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.trpo import first_state
-from trpo_jax.algorithm.update import Improved, Lesson, absorb_statistics, estimate_advantages, finish, fit, improve
-from trpo_jax.algorithm.vine import tries_every_action
+from trpo_jax.runs.programs import Groups
 
 PyTree = Any
 
-# With two, one simulates while the policy thinks about the other. That pays where one
-# cannot keep the cores busy; on few of them, twice the calls cost more than they save.
+# With two simulators, one steps while the policy acts in the other. That pays if one
+# cannot use all cores; with few cores, the second call costs more than it saves.
 SIMULATORS = 2 if cores() >= 4 else 1
-_SEEDS_APART = 1_000_003  # of the environments of two agents
+_SEEDS_APART = 1_000_003  # between the first environments of two agents
 
 
-def compile_host_programs(
-    plan: Plan, make: MakeHost, environment: HostEnvironment, agent: Agent
-) -> Programs:
-    """Compile the programs of a run; its seeds are trained in turns, a chunk each.
+class HostPrograms:
+    """The `Programs` of a run whose simulators live on the host.
 
-    Args:
-        plan: of the run.
-        make: `make(num_envs, seed)` → a `HostEnvironment`.
-        environment: one of them, for its spaces.
-        agent: policy and critic.
+    The agents are trained in turn, each for one chunk. The environment, one of those
+    that `make` makes, is used for its spaces. Programs that need more memory than is
+    free are refused with a `ValueError`.
     """
-    compiled = _compile(plan.config, environment, agent)
-    sizes = divide(plan.config.num_envs, SIMULATORS)
-    simulators: list[list[HostEnvironment]] = []
-    beside = ThreadPoolExecutor(1)
 
-    def close_simulators() -> None:
-        while simulators:
-            for each in simulators.pop():
+    def __init__(
+        self, plan: Plan, make: MakeHost, environment: HostEnvironment, agent: Agent
+    ) -> None:
+        self._plan, self._make = plan, make
+        self._compiled = _compile(plan.config, environment, agent)
+        self._sizes = divide(plan.config.num_envs, SIMULATORS)
+        self._simulators: list[list[HostEnvironment]] = []  # of each agent
+        self._critic_thread = ThreadPoolExecutor(1)
+        seeds = plan.run.seeds
+        self.template = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape), leaf.dtype),
+            self._compiled.state,
+        )
+
+    def _start(self, seed: int) -> np.ndarray:
+        """Make the simulators of one agent; environment i has the seed `seed` + i."""
+        self._simulators.append([])
+        for size in self._sizes:
+            self._simulators[-1].append(self._make(size, seed))
+            check_host_environment(self._simulators[-1][-1], size)
+            seed += size
+        return np.concatenate([each.reset() for each in self._simulators[-1]])
+
+    def _close_simulators(self) -> None:
+        while self._simulators:
+            for each in self._simulators.pop():
                 each.close()
 
-    def start(seed: int) -> np.ndarray:
-        """Make the simulators of one agent; the i-th environment has `seed + i`."""
-        simulators.append([])
-        for size in sizes:
-            simulators[-1].append(make(size, seed))
-            check_host_environment(simulators[-1][-1], size)
-            seed += size
-        return np.concatenate([each.reset() for each in simulators[-1]])
-
-    def init(seeds: np.ndarray) -> Groups:
-        close_simulators()
+    def init(self, seeds: np.ndarray) -> Groups:
+        """Return the states of new agents; see `Programs`."""
+        self._close_simulators()
         return tuple(
-            compiled.begin(np.uint32(seed), start(seed * _SEEDS_APART))
+            self._compiled.begin(np.uint32(seed), self._start(seed * _SEEDS_APART))
             for seed in seeds.tolist()
         )
 
+    def chunk(self, states: Groups, iterations: np.int32) -> tuple[Groups, np.ndarray]:
+        """Train all agents for some iterations; see `Programs`."""
+        plan, count = self._plan, int(iterations)
+        log = np.zeros((plan.chunk, plan.run.seeds, len(Metrics._fields)), np.float32)
+        after = []
+        for k, (state, environments) in enumerate(zip(states, self._simulators)):
+            trained, log[:count, k] = train_on_host(
+                state,
+                environments,
+                self._compiled,
+                self._critic_thread,
+                iterations=count,
+                config=plan.config,
+            )
+            after.append(trained)
+        return tuple(after), log
+
+    def evaluate(self, seeds: np.ndarray, states: Groups) -> Evaluation:
+        """Play whole episodes with every agent; see `Programs`."""
+        results, episodes = [], self._plan.run.evaluation_episodes
+        for seed, state in zip(seeds.tolist(), states):
+            for greedy in (True, False):
+                environment = self._make(episodes, evaluation_seed(seed))
+                with contextlib.closing(environment):
+                    result = evaluate_on_host(
+                        run_key(seed, KeyPurpose.FINAL_EVALUATION),
+                        [environment],
+                        self._compiled.act,
+                        state.policy_params,
+                        state.normalizer,
+                        greedy=greedy,
+                    )
+                results.append(result)
+        shape = (len(seeds), 2, episodes)
+        return jax.tree.map(lambda *x: np.stack(x).reshape(shape), *results)
+
+    def gather(self, states: Groups) -> TrainState:
+        """Return the states as one pytree; see `Programs`."""
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
     def scatter(
-        seeds: np.ndarray, tree: TrainState, saved: list[bytes] | None = None
+        self, seeds: np.ndarray, tree: TrainState, saved: list[bytes] | None = None
     ) -> Groups:
-        close_simulators()
+        """Return the states of agents that were gathered; see `Programs`."""
+        self._close_simulators()
         states = []
         for k, seed in enumerate(seeds.tolist()):
             state = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), tree)
-            observation = start(later_seed(seed, int(state.iteration)))
+            observation = self._start(restart_seed(seed, int(state.iteration)))
             if saved is None:
                 state = state.replace(
                     observation=jnp.asarray(observation),
@@ -96,65 +161,24 @@ def compile_host_programs(
                 )
             states.append(state)
         if saved is not None:
-            load_states(simulators, saved)
+            load_states(self._simulators, saved)
         return tuple(states)
 
-    def chunk(states: Groups, iterations: np.int32) -> tuple[Groups, np.ndarray]:
-        log = np.zeros((plan.chunk, plan.seeds, len(Metrics._fields)), np.float32)
-        after = []
-        for k, (state, environments) in enumerate(zip(states, simulators)):
-            trained, log[: int(iterations), k] = train_on_host(
-                state,
-                environments,
-                compiled,
-                beside,
-                iterations=int(iterations),
-                config=plan.config,
-            )
-            after.append(trained)
-        return tuple(after), log
+    def simulator_states(self) -> list[bytes] | None:
+        """Return the state of every environment; see `Programs`."""
+        return save_states(self._simulators)
 
-    def evaluate(seeds: np.ndarray, states: Groups) -> Evaluation:
-        results = []
-        for seed, state in zip(seeds.tolist(), states):
-            for greedy in (True, False):
-                environment = make(plan.evaluation_episodes, evaluation_seed(seed))
-                with contextlib.closing(environment):
-                    result = evaluate_on_host(
-                        stream(seed, 1),
-                        [environment],
-                        compiled.act,
-                        state.policy_params,
-                        state.normalizer,
-                        greedy=greedy,
-                    )
-                results.append(result)
-        shape = (len(seeds), 2, plan.evaluation_episodes)
-        return Evaluation(*(np.stack(part).reshape(shape) for part in zip(*results)))
-
-    def gather(states: Groups) -> TrainState:
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-    def close() -> None:
-        beside.shutdown()
-        close_simulators()
-
-    template = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((plan.seeds, *leaf.shape), leaf.dtype),
-        compiled.state,
-    )
-    return Programs(
-        init, chunk, evaluate, gather, scatter, template,
-        lambda: save_states(simulators), close,
-    )  # fmt: skip
+    def close(self) -> None:
+        """Release the thread and the simulators."""
+        self._critic_thread.shutdown()
+        self._close_simulators()
 
 
 def divide(num_envs: int, simulators: int) -> list[int]:
-    """Return how many environments each simulator has.
+    """Return the number of environments of each simulator that has any.
 
-    Example:
-        >>> divide(7, 2)
-        [3, 4]
+    >>> divide(7, 2)
+    [3, 4]
     """
     bounds = np.linspace(0, num_envs, simulators + 1).astype(int)
     return [size for size in np.diff(bounds).tolist() if size]
@@ -164,7 +188,7 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
     act = make_actor(agent)
 
     def begin(seed: jax.Array, observation: jax.Array) -> TrainState:
-        _, *keys = jax.random.split(stream(seed, 0), 4)  # as `init` does
+        _, *keys = jax.random.split(run_key(seed, KeyPurpose.TRAINING), 4)  # as `init`
         space = environment.observation_space
         return first_state(keys, (), observation, space, agent, config)
 
@@ -172,47 +196,49 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
     if config.sampling == "vine":
         vine = make_vine_actor(act, agent, environment.action_space, config)
 
-    def first_half(
-        state: TrainState, rollout: Rollout, *found: HostVine
-    ) -> tuple[TrainState, Lesson, Improved]:
-        if not found:
-            return improve(state, rollout, agent, config)
-        batch = VineBatch(
-            **found[0]._asdict(),
-            weight=jnp.ones(found[0].action_value.shape[:2]),
-            lesson=estimate_advantages(state, rollout, agent, config),
-            every_action=tries_every_action(environment.action_space, config),
-        )
-        state, *rest = improve(state, batch, agent, config)
-        return absorb_statistics(state, rollout, config), *rest
+    def policy_half(
+        state: TrainState, rollout: Rollout, *branches: PyTree
+    ) -> tuple[TrainState, PyTree]:
+        batch: Batch | VineBatch
+        if branches:
+            tried, values = branches
+            space = environment.action_space
+            batch = vine_batch(state, rollout, tried, values, space, agent, config)
+        else:
+            batch = estimate_advantages(state, rollout, agent, config)
+        now, rows, (key, policy_key, critic_key) = prepare_update(state, batch, config)
+        params, info = update_policy(policy_key, state.policy_params, rows, agent, now)
+        state = state.replace(key=key, policy_params=params)
+        state = update_statistics(state, rollout, config)
+        return state, (critic_key, rows.critic_batch, info)
 
-    def second_half(
-        state: TrainState, lesson: Lesson, improved: Improved, rollout: Rollout
-    ) -> tuple[PyTree, PyTree, jax.Array]:
-        fitted = fit(state, lesson, agent, config)
-        _, info = finish(state, improved, fitted)
-        metrics = jnp.stack(summarize(rollout, info))
-        return fitted.params, fitted.optimizer_state, metrics
+    def critic_half(
+        state: TrainState, task: PyTree, rollout: Rollout
+    ) -> tuple[dict[str, PyTree], jax.Array]:
+        key, batch, policy_info = task
+        now = scheduled(config, state.iteration)
+        critic, critic_info = update_critic(key, state, batch, agent, now)
+        metrics = summarize(rollout, UpdateInfo(policy_info, critic_info))
+        return critic, jnp.stack(metrics)
 
     one = observation_shapes(environment)
     observation = jax.ShapeDtypeStruct((config.num_envs, *one.shape), one.dtype)
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
     state = jax.eval_shape(begin, seed, observation)
     rollout = jax.eval_shape(lambda s: empty_rollout(s, act, config.num_steps), state)
-    found = [] if vine is None else [empty_vine(state, vine, config)]
-    halves = jax.eval_shape(first_half, state, rollout, *found)
+    branches = () if vine is None else empty_vine(state, vine, config)
+    halfway = jax.eval_shape(policy_half, state, rollout, *branches)
     with ThreadPoolExecutor(2) as pool:
         jobs = [
             pool.submit(compile_for, ONCE, begin, seed, observation),
-            pool.submit(compile_for, FOR_LONG, first_half, state, rollout, *found),
-            pool.submit(compile_for, FOR_LONG, second_half, *halves, rollout),
+            pool.submit(compile_for, FOR_LONG, policy_half, state, rollout, *branches),
+            pool.submit(compile_for, FOR_LONG, critic_half, *halfway, rollout),
         ]
-    begin, *halves = (job.result() for job in jobs)
-    require_memory(halves)
-    first_half, second_half = halves
-    first = begin(np.uint32(0), np.zeros(observation.shape, observation.dtype))
-    # `jit` compiles what it meets first.
+    start, policy_program, critic_program = (job.result() for job in jobs)
+    require_memory([policy_program, critic_program])
+    first = start(np.uint32(0), np.zeros(observation.shape, observation.dtype))
+    # The policy is compiled here for each number of environments that it will meet.
     for size in set(divide(config.num_envs, SIMULATORS)):
         acting = first.replace(observation=np.zeros((size, *one.shape), one.dtype))
         jax.block_until_ready(act_once(acting, act))
-    return Compiled(begin, act, first_half, second_half, vine, state)
+    return Compiled(start, act, policy_program, critic_program, vine, state)

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: JSON lines, CSV, and the console."""
+"""Sinks for the metrics of a run: JSON lines, CSV, and the console."""
 
 import collections
 import csv
@@ -15,31 +15,34 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from trpo_jax.algorithm.policy_update import Status
+from trpo_jax.solver.trust_region import Status
 
 Row = dict[str, float | int | None]
 
 
 class Sink(Protocol):
-    """Something that takes rows."""
+    """A receiver of the metrics of a run."""
 
     def start(self, steps_done: int = 0) -> None:
-        """Be told that training begins, all compiled, after so many steps."""
+        """Prepare for training, which starts now.
+
+        Args:
+            steps_done: the environment steps of each seed that were done before.
+        """
 
     def write(self, rows: list[Row]) -> None:
-        """Take the rows of some iterations, in order."""
+        """Receive the rows of one or more iterations, in order.
+
+        Args:
+            rows: one dictionary for each iteration and seed.
+        """
 
     def close(self) -> None:
-        """Let go of files and terminals."""
+        """Release files and terminals."""
 
 
 class JsonLines:
-    """One JSON object a line; numbers that do not exist are null.
-
-    Args:
-        path: of the file.
-        append: to what is there.
-    """
+    """Writes one JSON object a line into a file; missing numbers are null."""
 
     def __init__(self, path: pathlib.Path, *, append: bool = False) -> None:
         self._file = path.open("a" if append else "w", encoding="utf-8")
@@ -58,16 +61,14 @@ class JsonLines:
 
 
 class Csv:
-    """Comma-separated values under a header; numbers that do not exist are empty.
+    """Writes comma-separated values below a header; missing numbers are empty.
 
-    Args:
-        path: of the file.
-        append: to what is there, under the header that it has.
+    With `append` it continues an existing file below its header.
     """
 
     def __init__(self, path: pathlib.Path, *, append: bool = False) -> None:
         self._file = path.open("a" if append else "w", encoding="utf-8", newline="")
-        self._under_a_header = append and path.stat().st_size > 0
+        self._has_header = append and path.stat().st_size > 0
         self._writer: csv.DictWriter | None = None
 
     def start(self, steps_done: int = 0) -> None:
@@ -79,7 +80,7 @@ class Csv:
             self._writer = csv.DictWriter(
                 self._file, list(rows[0]), lineterminator="\n"
             )
-            if not self._under_a_header:
+            if not self._has_header:
                 self._writer.writeheader()
         if self._writer is not None:
             self._writer.writerows(rows)
@@ -91,22 +92,19 @@ class Csv:
 
 
 class _Console(Console):
-    """A console whose reader may stop reading: what it shows is not the run itself."""
+    """A console that ignores a closed pipe, so that training continues."""
 
     def on_broken_pipe(self) -> None:
-        """Go on without an audience, where rich would leave the program."""
+        """Print nothing more, where rich would exit."""
         self.quiet = True
 
 
 class ConsoleProgress:
-    """A bar and a table on a terminal; a line now and then elsewhere.
+    """Shows a progress bar and a table on a terminal, and single lines elsewhere.
 
-    Args:
-        total_steps: environment steps a seed.
-        seeds: trained together; a second of progress is a second of all of them.
-        max_kl: iteration, counted from 1 → δ, shown beside the KL reached.
-        console: of rich; standard output when None.
-        title: printed first.
+    `total_steps` are the environment steps of each seed; the speed that is shown counts
+    all seeds. `max_kl` returns δ of an iteration, counted from 1. The title is a line
+    that is printed first.
     """
 
     def __init__(
@@ -139,22 +137,24 @@ class ConsoleProgress:
             self._live.start()
 
     def start(self, steps_done: int = 0) -> None:
-        """Start the clock: compilation is over."""
+        """Start to measure the speed, now that everything is compiled."""
         self._start, self._before = time.perf_counter(), steps_done
 
     def write(self, rows: list[Row]) -> None:
         """Show the latest rows, averaged over their iterations and seeds."""
         if not rows:
             return
-        done = int(rows[-1]["environment_steps"])
+        last: dict[str, Any] = rows[-1]  # in which no count is missing
+        done = int(last["environment_steps"])
         seconds = max(time.perf_counter() - self._start, 1e-9)
         lately = done - self._before
         rate = lately * self._seeds / seconds
         left = (self._total - done) * seconds / lately
         mean = {name: average(row[name] for row in rows) for name in rows[0]}
-        max_kl = self._max_kl(int(rows[-1]["iteration"]))
-        accepted = average(float(row["status"] == 0) for row in rows)
-        refused = collections.Counter(row["status"] for row in rows if row["status"])
+        max_kl = self._max_kl(int(last["iteration"]))
+        statuses: list[Any] = [row["status"] for row in rows]
+        accepted = average(float(status == 0) for status in statuses)
+        refused = collections.Counter(filter(None, statuses))
         reason = ""
         if refused:
             reason = Status(refused.most_common(1)[0][0]).name.lower().replace("_", " ")
@@ -182,7 +182,7 @@ class ConsoleProgress:
         self._live.update(Group(self._bar, table), refresh=True)
 
     def close(self) -> None:
-        """Give the terminal back, with the last state left on it."""
+        """Restore the terminal, which keeps the last table."""
         if self._live is not None:
             self._bar.update(self._task, note="")
             self._live.stop()
@@ -196,7 +196,11 @@ class ConsoleProgress:
 
 
 def average(values: Iterable[Any]) -> float | None:
-    """Return the mean of the numbers that exist, or None when there are none."""
+    """Return the mean of the numbers that are finite and not None, if there are any.
+
+    >>> average([1.0, None, 3.0])
+    2.0
+    """
     numbers = [x for x in values if x is not None and math.isfinite(x)]
     return sum(numbers) / len(numbers) if numbers else None
 

@@ -1,4 +1,4 @@
-"""Where results may go, checked before any work is done."""
+"""Checks of the paths of results, before any work is done."""
 
 import contextlib
 import datetime
@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from trpo_jax.runs import signals
 
 
-def free_directory(path: str | os.PathLike) -> pathlib.Path:
-    """Return the path of a directory that may be written and holds nothing yet.
+def free_directory(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Return the path of a directory that is new or empty and can be written.
 
-    Raises:
-        ValueError: when it is a file, is in use, or cannot be made or written.
+    Raise `ValueError` if it is a file, is in use, or cannot be made or written.
+
+    >>> free_directory("a/new/one").name
+    'one'
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise ValueError(f"output_dir must be the name of a directory; got {path!r}")
@@ -41,10 +43,10 @@ def free_directory(path: str | os.PathLike) -> pathlib.Path:
 
 @contextlib.contextmanager
 def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
-    """Make `runs/<environment>-seed<seed>-<time>`, for nobody else.
+    """Make the directory `runs/<environment>-seed<seed>-<time>` for one run.
 
-    With a number at the end if that is taken, by a run that started just now. What is
-    still empty afterwards is removed.
+    If another run has just taken that name, a number is added to it. The directory is
+    removed afterwards if it is still empty.
     """
     made = not os.path.exists("runs")
     task = re.sub(r"[^\w.-]", "-", environment.rpartition(":")[2])
@@ -58,19 +60,15 @@ def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
     try:
         yield path
     finally:
-        # Whoever is impatient interrupts this, too.
-        with signals.ignored(), contextlib.suppress(OSError):  # if it holds something
+        # A second interrupt must not leave an empty directory behind.
+        with signals.ignored(), contextlib.suppress(OSError):  # it may not be empty
             path.rmdir()
             if made:
                 path.parent.rmdir()
 
 
-def check_folder(path: str | os.PathLike) -> None:
-    """Refuse a file to be written where there is no directory, before any work.
-
-    Raises:
-        ValueError: with the directory that is missing.
-    """
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse an output file whose directory does not exist, with a `ValueError`."""
     folder = pathlib.Path(path).parent
     if not folder.is_dir():
         raise ValueError(
@@ -78,18 +76,15 @@ def check_folder(path: str | os.PathLike) -> None:
         )
 
 
-def check_suffix(path: str | os.PathLike) -> None:
-    """Refuse a file that `write_video` could not write, before an episode is played.
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Refuse, with a `ValueError`, an output file that `write_video` cannot write.
 
-    Raises:
-        ValueError: for another ending than `.gif` or `.mp4`, or when what MP4 needs is
-            not installed.
+    It must end in `.gif` or `.mp4`, and MP4 needs a package that may not be installed.
     """
     suffix = pathlib.Path(path).suffix.lower()
     if suffix not in (".gif", ".mp4"):
         raise ValueError(f"a video must end in .gif or .mp4; got {os.fspath(path)!r}")
     if suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise ValueError(
-            ".mp4 needs imageio-ffmpeg: pip install 'trpo-jax[video]'; .gif needs "
-            "nothing"
+            ".mp4 needs imageio-ffmpeg: pip install 'trpo-jax[video]', or write a .gif"
         )

@@ -3,86 +3,88 @@
 import dataclasses
 import os
 import pathlib
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from trpo_jax.config import Config, NetworkConfig, split_hyper_parameters
+from trpo_jax.config import Config, NetworkConfig, RunConfig
+from trpo_jax.config.fields import replace_options, unused_fields
+from trpo_jax.config.options import split_options
 from trpo_jax.environments import SIMULATORS, check_name
 from trpo_jax.environments.spaces import Discrete
 from trpo_jax.runs.output_paths import free_directory
 from trpo_jax.runs.presets import DEFAULT, preset_of
-from trpo_jax.validation import COUNT, COUNT_OR_ZERO, FLAG, NON_NEGATIVE, STEPS, check, one_of
+from trpo_jax.validation import FLAG, check
 
-OnCheckpointError = Literal["continue", "stop"]
-REPORTS = 25  # to the host in a run, or more in a long one
-SHORT_RUN = 500_000  # environment steps of all seeds of a core together
-LONGEST_CHUNK = 100  # iterations between two of them
-RULES = {
-    "total_steps": STEPS,
-    "seeds": COUNT,
-    "seed": COUNT_OR_ZERO,
-    "evaluation_episodes": COUNT,
-    "checkpoint_every": COUNT_OR_ZERO,
-    "keep": COUNT,
-    "on_checkpoint_error": one_of(OnCheckpointError),
-    "simulator_timeout": NON_NEGATIVE,
-}
+FORMAT = 2  # of config.json; that of trpo_jax 0.1 had no such number
+REPORTS = 25  # to the host during a run; a long run makes more
+SHORT_RUN = 500_000  # environment steps of all seeds that share a core
+LONGEST_CHUNK = 100  # iterations between two reports
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A run, fully specified.
+    """The complete specification of a run.
 
     Attributes:
-        environment: its name, with the simulator.
-        on_host: the simulator is stepped by the host.
-        total_steps: asked for, a seed; the run does the whole iterations that fit.
-        seeds: K.
-        seed: of the first run.
-        evaluation_episodes: an agent.
-        config: of the algorithm.
-        network: of the standard agent.
-        output_dir: where results go, or None.
-        checkpoint_every: iterations between two checkpoints; 0 for one a minute, and
-            one at the end either way.
-        keep: newest checkpoints that stay.
-        on_checkpoint_error: what happens when one cannot be written.
-        simulator_timeout: seconds that a call of a simulator on the host may take; 0
-            for as long as it likes.
-        compile_briefly: spend less time on compiling than the fastest program would
-            take; known from the length of the run, and kept when it is made longer.
+        environment: the name of the environment, with its simulator.
+        on_host: whether Python steps the simulator, outside compiled programs.
+        run: the options of the run; `total_steps` is a number here.
+        config: the hyper-parameters of the algorithm.
+        network: the shape of the standard agent.
+        compile_briefly: whether to spend less time on compilation than the fastest
+            program would take. It follows from the length of the run, and stays as it
+            is when a run is resumed for longer.
     """
 
     environment: str
     on_host: bool
-    total_steps: int
-    seeds: int
-    seed: int
-    evaluation_episodes: int
+    run: RunConfig
     config: Config
     network: NetworkConfig
-    output_dir: pathlib.Path | None
-    checkpoint_every: int = 0
-    keep: int = 2
-    on_checkpoint_error: OnCheckpointError = "continue"
-    simulator_timeout: float = 0.0
     compile_briefly: bool = False
 
     @property
     def iterations(self) -> int:
-        """Whole iterations within `total_steps`."""
-        return self.total_steps // self.config.steps_per_iteration
+        """The number of whole iterations within `run.total_steps`."""
+        assert self.run.total_steps is not None
+        return self.run.total_steps // self.config.steps_per_iteration
 
     @property
     def chunk(self) -> int:
-        """Iterations between two reports to the host."""
+        """The largest number of iterations between two reports to the host."""
         return min(LONGEST_CHUNK, max(1, self.iterations // REPORTS))
 
+    @property
+    def output_dir(self) -> pathlib.Path | None:
+        """The directory of the results, or None if nothing is written."""
+        directory = self.run.output_dir
+        return None if directory is None else pathlib.Path(directory)
+
+    @property
+    def directory(self) -> pathlib.Path:
+        """The directory of the results, for where it is known that there is one."""
+        assert self.output_dir is not None
+        return self.output_dir
+
+    def with_run(self, **changes: Any) -> "Plan":
+        """Return a plan with other values of fields of `RunConfig`.
+
+        >>> make_plan("CartPole-v1").with_run(seeds=3).run.seeds
+        3
+        """
+        return dataclasses.replace(self, run=dataclasses.replace(self.run, **changes))
+
     def as_json(self) -> dict[str, Any]:
-        """Return what `config.json` holds: enough to repeat the run."""
-        content = dataclasses.asdict(self)
-        del content["output_dir"]
+        """Return the content of `config.json`, which suffices to repeat the run.
+
+        The output directory is left out.
+
+        >>> make_plan("CartPole-v1", seeds=3).as_json()["run"]["seeds"]
+        3
+        """
+        content = {"format": FORMAT, **dataclasses.asdict(self)}
+        del content["run"]["output_dir"]
         return content
 
 
@@ -91,25 +93,25 @@ def make_plan(
     *,
     known_environment: bool = True,
     on_host: bool = False,
-    total_steps: int | None = None,
-    seeds: int = 1,
-    seed: int = 0,
-    output_dir: str | os.PathLike | None = None,
-    evaluation_episodes: int = 100,
-    checkpoint_every: int = 0,
-    keep: int = 2,
-    on_checkpoint_error: OnCheckpointError = "continue",
-    simulator_timeout: float = 0.0,
     compile_briefly: bool | None = None,
-    **hyper_parameters: Any,
+    **options: Any,
 ) -> Plan:
-    """Check everything that can be known in advance, presets filled in.
+    """Fill in the preset and check everything that can be known in advance.
 
-    Args: as in `train`; `known_environment` is False for one that has no name to look
-    up, and `on_host` then says who steps it.
+    Args:
+        environment: the name of the environment.
+        known_environment: False for an environment of the user's own, whose name is
+            not looked up and which has no preset.
+        on_host: whether Python steps the simulator, for such an environment.
+        compile_briefly: see `Plan`; it follows from the length of the run when None.
+        **options: fields of `RunConfig`, `Config` and `NetworkConfig`.
 
     Raises:
-        ValueError: with name, rule, value and a way out.
+        ValueError: for a bad value, with its name, the rule, the value and a way out.
+
+    Example:
+        >>> make_plan("CartPole-v1", total_steps=4096).iterations
+        4
     """
     preset = DEFAULT
     if known_environment:
@@ -117,105 +119,85 @@ def make_plan(
         environment = f"{simulator}:{task}"
         on_host = SIMULATORS[simulator].on_host
         preset = preset_of(environment)
-    algorithm, network = split_hyper_parameters(hyper_parameters)
-    for name, value in algorithm.items():
-        if np.ndim(value):
-            raise ValueError(
-                f"{name} must be one value; got {value!r}: for a sweep, jax.vmap over "
-                "Config, see examples/sweep.py"
-            )
-        if hasattr(value, "item"):  # a scalar of numpy or JAX
-            algorithm[name] = value.item()  # which JSON can hold
-    config = dataclasses.replace(preset.config, **algorithm)
-    config = dataclasses.replace(  # what depends on the size, in numbers
-        config,
-        fisher_fraction=config.fraction_in_products(config.batch_size),
-        critic_minibatch_size=config.minibatch_of(config.batch_size),
+    given, algorithm, network = split_options(options)
+    sweep = ": for a sweep, jax.vmap over Config, see examples/sweep.py"
+    config = _with_sizes(
+        replace_options(preset.config, **_single_values(algorithm, sweep))
     )
-    network_config = dataclasses.replace(preset.network, **network)
-    if on_host and config.action_repeat > 1:
+    network_config = replace_options(preset.network, **network)
+    run = RunConfig(**_single_values(given))
+    total_steps = run.total_steps or preset.total_steps
+    run = dataclasses.replace(run, total_steps=total_steps)
+    if compile_briefly is None:
+        seeds_of_a_core = -(-run.seeds // min(run.seeds, cores()))
+        compile_briefly = seeds_of_a_core * total_steps <= SHORT_RUN
+    check("compile_briefly", compile_briefly, FLAG)
+    plan = Plan(environment, on_host, run, config, network_config, compile_briefly)
+    _check_together(plan)
+    if plan.output_dir is not None:
+        free_directory(plan.output_dir)
+    return plan
+
+
+def _single_values(values: dict[str, Any], advice: str = "") -> dict[str, Any]:
+    """Return values that JSON can hold, in place of scalars of numpy or JAX."""
+    for name, value in values.items():
+        if np.ndim(value):
+            raise ValueError(f"{name} must be one value; got {value!r}{advice}")
+    return {
+        name: value.item() if hasattr(value, "item") else value
+        for name, value in values.items()
+    }
+
+
+def _with_sizes(config: Config) -> Config:
+    """Return a config in which values that follow from the batch size are numbers."""
+    sizes: dict[str, Any] = {
+        "fisher_fraction": config.fraction_in_products(config.batch_size),
+        "critic_minibatch_size": config.minibatch_of(config.batch_size),
+    }
+    for field in unused_fields(config):
+        sizes.pop(field.name, None)
+    return dataclasses.replace(config, **sizes)
+
+
+def _check_together(plan: Plan) -> None:
+    """Refuse values that are fine alone and wrong together."""
+    run, config = plan.run, plan.config
+    if plan.on_host and config.action_repeat > 1:
         raise ValueError(
             f"action_repeat must be 1 for a simulator on the host; got "
-            f"{config.action_repeat}: its own frame_skip may do it"
+            f"{config.action_repeat}: use the frame_skip of the simulator"
         )
-    total_steps = preset.total_steps if total_steps is None else total_steps
-    check_values(
-        total_steps=total_steps,
-        seeds=seeds,
-        seed=seed,
-        evaluation_episodes=evaluation_episodes,
-        checkpoint_every=checkpoint_every,
-        keep=keep,
-        on_checkpoint_error=on_checkpoint_error,
-        simulator_timeout=simulator_timeout,
-    )
-    if simulator_timeout and not on_host:
+    if run.simulator_timeout and not plan.on_host:
         raise ValueError(
             "simulator_timeout must be 0 for a simulator inside the compiled program; "
-            f"got {simulator_timeout!r}"
+            f"got {run.simulator_timeout!r}"
         )
-    if compile_briefly is None:
-        of_a_core = -(-seeds // min(seeds, cores()))
-        compile_briefly = of_a_core * total_steps <= SHORT_RUN
-    check("compile_briefly", compile_briefly, FLAG)
-    total_steps, seeds, seed, evaluation_episodes = map(
-        int, (total_steps, seeds, seed, evaluation_episodes)
-    )
-    if seed + seeds > 2**31:
-        raise ValueError(f"seed + seeds must be <= 2147483648; got {seed} + {seeds}")
-    if config.sampling == "single_path":  # otherwise when the actions are known
-        _require_one_batch(total_steps, config)
-    if total_steps // config.steps_per_iteration >= 2**31:
+    if run.seed + run.seeds > 2**31:
+        raise ValueError(
+            f"seed + seeds must be <= 2147483648; got {run.seed} + {run.seeds}"
+        )
+    if config.sampling == "single_path":  # a vine's actions are not yet known
+        _require_one_batch(plan)
+    if plan.iterations >= 2**31:
         raise ValueError(
             "total_steps must be < 2**31 iterations of num_envs x num_steps x "
-            f"action_repeat = {config.steps_per_iteration}; got {total_steps}"
+            f"action_repeat = {config.steps_per_iteration}; got {run.total_steps}"
         )
-    return Plan(
-        environment=environment,
-        on_host=on_host,
-        total_steps=total_steps,
-        seeds=seeds,
-        seed=seed,
-        evaluation_episodes=evaluation_episodes,
-        config=config,
-        network=network_config,
-        output_dir=None if output_dir is None else free_directory(output_dir),
-        checkpoint_every=int(checkpoint_every),
-        keep=int(keep),
-        on_checkpoint_error=on_checkpoint_error,
-        simulator_timeout=float(simulator_timeout),
-        compile_briefly=compile_briefly,
-    )
 
 
-def check_values(**values: Any) -> None:
-    """Refuse values of a run, by name, that break their rules.
-
-    Raises:
-        ValueError: with the name, the rule and the value.
-    """
-    for name, value in values.items():
-        if name == "output_dir":
-            free_directory(value)
-        else:
-            check(name, value, RULES[name])
-
-
-def _require_one_batch(total_steps: int, config: Config) -> None:
-    """Refuse a budget that not even one iteration fits in.
-
-    Raises:
-        ValueError: with what an iteration is made of.
-    """
-    if total_steps < config.steps_per_iteration:
+def _require_one_batch(plan: Plan) -> None:
+    """Refuse a run that is shorter than one iteration."""
+    if plan.iterations == 0:
         raise ValueError(
-            f"total_steps must be >= one batch, {_batch_in_words(config)} = "
-            f"{config.steps_per_iteration}; got {total_steps}"
+            f"total_steps must be >= one batch, {_batch_in_words(plan.config)} = "
+            f"{plan.config.steps_per_iteration}; got {plan.run.total_steps}"
         )
 
 
 def _batch_in_words(config: Config) -> str:
-    """Return what makes up the steps of an iteration, in names and in numbers."""
+    """Return how the steps of an iteration are computed, in names and in numbers."""
     names, numbers = "num_envs x num_steps", f"{config.num_envs} x {config.num_steps}"
     if config.sampling == "vine":
         names = "num_envs x (num_steps + vine_states x vine_actions x vine_steps)"
@@ -227,15 +209,18 @@ def _batch_in_words(config: Config) -> str:
 
 
 def complete(plan: Plan, environment: Any) -> Plan:
-    """Return the plan with what could only be known once the environment was made.
+    """Return the plan with the values that follow from the environment's spaces.
 
-    A vine tries no more actions than there are, and schedules have the length of the
-    run.
+    A vine tries no more actions than there are, and schedules last as long as the run
+    unless `schedule_iterations` says otherwise. Raise `ValueError` for a vine in an
+    environment on the host that gives no snapshots, for uniform proposals of continuous
+    actions, and for `log_std_init` with discrete actions.
 
-    Raises:
-        ValueError: for uniform proposals of actions that are not discrete, a spread of
-            actions that are, and for a vine in an environment on the host that gives no
-            snapshots.
+    >>> from trpo_jax import make_environment
+    >>> plan = make_plan("CartPole-v1", final_max_kl=0.001)
+    >>> plan = complete(plan, make_environment("CartPole-v1"))
+    >>> plan.config.schedule_iterations == plan.iterations
+    True
     """
     config, action_space = plan.config, environment.action_space
     discrete = isinstance(action_space, Discrete)
@@ -243,32 +228,38 @@ def complete(plan: Plan, environment: Any) -> Plan:
     if config.sampling == "vine" and not branches:
         raise ValueError(
             f"sampling must be single_path in {environment.name}; got vine, which "
-            "branches from snapshots: those of gymnax, brax, Playground and "
-            "gymnasium:ALE can be had"
+            "needs snapshots: gymnax, brax, Playground and gymnasium:ALE give them"
         )
     if config.sampling == "vine" and not discrete and config.vine_proposal == "uniform":
         raise ValueError(
             "vine_proposal must be policy for continuous actions; got uniform"
         )
-    spread = plan.network.log_std_init
-    if discrete and spread != NetworkConfig().log_std_init:
+    log_std_init = plan.network.log_std_init
+    if discrete and log_std_init != NetworkConfig().log_std_init:
         raise ValueError(
             f"log_std_init must be left out for the discrete actions of "
-            f"{environment.name}; got {spread}"
+            f"{environment.name}; got {log_std_init}"
         )
     if config.sampling == "vine" and discrete:
         tried = min(config.vine_actions, action_space.n)
         config = dataclasses.replace(config, vine_actions=tried)
         plan = dataclasses.replace(plan, config=config)
-    _require_one_batch(plan.total_steps, config)
-    if not config.max_kl_final == config.critic_learning_rate_final == 1:
-        length = config.schedule_iterations or plan.iterations
-        config = dataclasses.replace(config, schedule_iterations=length)
+    _require_one_batch(plan)
+    if config.schedule_iterations is None and _has_schedule(config):
+        config = dataclasses.replace(config, schedule_iterations=plan.iterations)
     return dataclasses.replace(plan, config=config)
 
 
+def _has_schedule(config: Config) -> bool:
+    return any(
+        getattr(config, field.name) is not None
+        for field in dataclasses.fields(config)
+        if field.name.startswith("final_")
+    )
+
+
 def cores() -> int:
-    """Return how many CPU cores this process may use."""
+    """Return the number of CPU cores that this process may use, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -5,19 +5,39 @@ import importlib
 import pathlib
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 
-def interquartile_mean(x: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Return the mean of the scores left when a quarter is cut off at each end.
+def figure_style() -> AbstractContextManager:
+    """Return a context in which matplotlib draws as all figures of this library look.
 
-    Where a quarter is not a whole number of scores it is rounded down, as rliable does.
+    A figure must be made, drawn and saved inside of it.
+
+    >>> import matplotlib
+    >>> with figure_style():
+    ...     matplotlib.rcParams["axes.spines.top"]
+    False
+    """
+    import matplotlib.style
+
+    path = pathlib.Path(__file__).with_name("trpo_jax.mplstyle")
+    return matplotlib.style.context(path)
+
+
+def interquartile_mean(x: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Return the mean of the scores without the lowest and the highest quarter.
+
+    If a quarter is not a whole number of scores, it is rounded down, as in rliable.
 
     Args:
-        x: scores.
-        axis: over which.
+        x: the scores.
+        axis: the axis of the scores that are averaged.
+
+    Returns:
+        The means, without that axis.
 
     Example:
         >>> float(interquartile_mean(np.array([0.0, 1.0, 3.0, 100.0])))
@@ -35,13 +55,18 @@ def bootstrap_interval(
     """Return the percentile bootstrap interval of the interquartile mean over axis 0.
 
     Args:
-        x: `[K, ...]`, K seeds.
-        confidence: of the interval.
-        resamples: of the seeds, with replacement.
-        seed: of the resampling.
+        x: `[K, ...]`, the scores of K seeds.
+        confidence: the confidence level of the interval.
+        resamples: the number of times that the seeds are drawn with replacement.
+        seed: the seed of the resampling.
 
     Returns:
-        Lower and upper ends, `[...]`.
+        The lower and the upper ends, `[...]`.
+
+    Example:
+        >>> low, high = bootstrap_interval(np.array([1.0, 2.0, 3.0, 4.0]))
+        >>> bool(1 <= low <= 2.5 <= high <= 4)
+        True
     """
     x = np.asarray(x, float)
     index = np.random.default_rng(seed).integers(0, len(x), (resamples, len(x)))
@@ -52,14 +77,14 @@ def bootstrap_interval(
 
 
 class Run(NamedTuple):
-    """Learning curves to be drawn.
+    """The learning curves of one run.
 
     Attributes:
-        name: for the legend.
-        environment: its name.
-        environment_steps: `[I]`.
-        episode_return: `[K, I]`; NaN where no episode ended, which carries the last
-            known return forward.
+        name: the name in the legend.
+        environment: the name of the environment.
+        environment_steps: `[I]`, the steps of each seed after every iteration.
+        episode_return: `[K, I]`, the mean return of the episodes that ended in every
+            iteration. It is NaN if none ended; the last known return is drawn then.
     """
 
     name: str
@@ -76,35 +101,42 @@ def draw_learning_curve(
     label: str | None = None,
     color: str = "C0",
 ) -> None:
-    """Draw the interquartile mean over seeds and its 95 % bootstrap band.
+    """Draw the interquartile mean over seeds and its 95 % bootstrap interval.
 
-    Args:
-        axes: of matplotlib.
-        environment_steps: `[I]`.
-        episode_return: `[K, I]`, as in `Run`.
-        label: for the legend; what is drawn, in words, when None.
-        color: of matplotlib.
+    The axes of matplotlib are made within `figure_style`; if there is nothing to draw,
+    they say why. The arrays are those of `Run`. Without a label, the legend describes
+    what is drawn.
     """
     returns = _fill_forward(episode_return)
     known = ~np.isnan(returns).any(axis=0)
     steps, returns = np.asarray(environment_steps)[known], returns[:, known]
-    if returns.size:
-        what = "return of training episodes"
-        if len(returns) > 1:
-            what = f"interquartile mean of {len(returns)} seeds, 95 % interval"
-            shown = np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))
-            low, high = bootstrap_interval(returns[:, shown], resamples=500)
-            axes.fill_between(steps[shown], low, high, color=color, alpha=0.25, lw=0)
-        middle = interquartile_mean(returns)
-        axes.plot(steps, middle, color=color, label=what if label is None else label)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    if not returns.size:
+        if not axes.lines and not axes.texts:
+            axes.text(0.5, 0.5, _why_empty(episode_return), transform=axes.transAxes,
+                      ha="center", va="center")  # fmt: skip
+        return
+    description = "return of training episodes"
+    if len(returns) > 1:
+        description = f"interquartile mean of {len(returns)} seeds, 95 % interval"
+        shown = np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))
+        low, high = bootstrap_interval(returns[:, shown], resamples=500)
+        axes.fill_between(steps[shown], low, high, color=color, alpha=0.25, lw=0)
+    middle = interquartile_mean(returns)
+    label = description if label is None else label
+    axes.plot(steps, middle, color=color, label=label)
+
+
+def _why_empty(episode_return: np.ndarray) -> str:
+    """Return why no iteration has a known return of every seed."""
+    if np.isnan(episode_return).all():
+        return "no training episode has ended"
+    return "no training episode of some seeds has ended"
 
 
 def import_early() -> None:
-    """Import what the first figure needs, beside other work.
+    """Import matplotlib in a thread, so that the first figure does not wait for it.
 
-    Where it cannot be imported, drawing will say so.
+    If it cannot be imported, drawing will raise the error.
     """
 
     def load() -> None:
@@ -120,60 +152,68 @@ def plot_learning_curve(
     episode_return: np.ndarray,
     title: str,
 ) -> None:
-    """Write the learning curve of a run as a PNG.
-
-    Args:
-        path: of the file.
-        environment_steps: `[I]`.
-        episode_return: `[K, I]`, as in `draw_learning_curve`.
-        title: of the figure.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    draw_learning_curve(axes, environment_steps, episode_return)
-    axes.set(title=title, xlabel="environment steps", ylabel="episode return")
-    if axes.lines:
-        axes.legend(frameon=False, loc="lower right")
-    figure.savefig(path)
+    """Write the learning curve of a run, the arrays of a `Run`, as a PNG file."""
+    with figure_style():
+        figure = _new_figure()
+        axes = figure.subplots()
+        draw_learning_curve(axes, environment_steps, episode_return)
+        _label(axes, title)
+        figure.savefig(path)
 
 
 def plot_runs(path: pathlib.Path, runs: Sequence[Run]) -> None:
-    """Write the learning curves of several runs as one PNG, a panel an environment.
+    """Write the learning curves of several runs as one PNG file.
+
+    Every environment has a panel, every run in it a colour.
 
     Args:
-        path: of the file.
-        runs: in the order of the legend.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+        path: the file to write.
+        runs: the runs, in the order of the legend; see `read_run`.
 
+    Example:
+        ::
+
+            plot_runs("runs.png", [read_run("runs/one"), read_run("runs/two")])
+    """
     environments = list(dict.fromkeys(run.environment for run in runs))
     columns = min(len(environments), 3)
     rows = -(-len(environments) // columns)
-    figure = Figure(figsize=(6.4 * columns, 4 * rows), dpi=120, layout="constrained")
+    width, height = (6.4, 4) if columns == 1 else (4.2, 3.2)
+    with figure_style():
+        figure = _new_figure(figsize=(width * columns, height * rows))
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, environment in zip(panels, environments):
+            shown = [run for run in runs if run.environment == environment]
+            for i, run in enumerate(shown):
+                seeds = len(run.episode_return)
+                draw_learning_curve(
+                    axes,
+                    run.environment_steps,
+                    run.episode_return,
+                    label=run.name if seeds == 1 else f"{run.name} ({seeds} seeds)",
+                    color=f"C{i % 8}",
+                )
+            _label(axes, environment)
+        for axes in panels[len(environments) :]:
+            axes.set_visible(False)
+        figure.savefig(path, format="png")
+
+
+def _new_figure(**options: Any) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(**options)
     FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, environment in zip(panels, environments):
-        shown = [run for run in runs if run.environment == environment]
-        for i, run in enumerate(shown):
-            seeds = len(run.episode_return)
-            draw_learning_curve(
-                axes,
-                run.environment_steps,
-                run.episode_return,
-                label=run.name if seeds == 1 else f"{run.name} ({seeds} seeds)",
-                color=f"C{i % 10}",
-            )
-        axes.set(title=environment, xlabel="environment steps", ylabel="episode return")
-        if axes.lines:
-            axes.legend(frameon=False, loc="lower right")
-    for axes in panels[len(environments) :]:
-        axes.set_visible(False)
-    figure.savefig(path, format="png")
+    return figure
+
+
+def _label(axes: Any, title: str) -> None:
+    axes.set(title=title, xlabel="environment steps", ylabel="episode return")
+    if axes.lines:
+        for text in axes.texts:  # some runs can be drawn, so the panel is not empty
+            text.set_visible(False)
+        axes.legend(loc="lower right")
 
 
 def _fill_forward(x: np.ndarray) -> np.ndarray:

@@ -11,8 +11,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from trpo_jax.agent.networks import Agent, mlp_agent
+from trpo_jax.agent.normalization import (
+    Normalizer,
+    init_moments,
+    normalize_observation,
+)
+from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import NetworkConfig
-from trpo_jax.runs.self_check import require_device
 from trpo_jax.environments import (
     full_name,
     make_environment,
@@ -22,22 +28,22 @@ from trpo_jax.environments import (
 )
 from trpo_jax.environments.base import Environment, observation_shapes
 from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.runs.self_check import require_device
 from trpo_jax.storage.atomic_files import open_file, write_whole
 from trpo_jax.storage.pytree_arrays import name_of, named
-from trpo_jax.agent.networks import Agent, mlp_agent
-from trpo_jax.agent.normalization import Normalizer, init_moments, normalize_observation
-from trpo_jax.algorithm.state import TrainState
 
 PyTree = Any
+FORMAT = 2  # of policy files; those of trpo_jax 0.1 had no such number
 
 
 class SavedPolicy(NamedTuple):
-    """What a policy file holds; every array leads with the seed.
+    """The content of a policy file; every array leads with the seed.
 
     Attributes:
-        environment: made from the name in the file, actions held as in training. When
-            its simulator runs on the host it is closed, and tells name and spaces.
-        agent: rebuilt from the description in the file.
+        environment: the environment that the file names, with actions held as in
+            training. If its simulator runs on the host it is closed, and only its name
+            and spaces can be used.
+        agent: the standard agent that the file describes.
         policy_params: pytree of `[K, ...]`.
         normalizer: pytree of `[K, ...]`.
     """
@@ -51,11 +57,17 @@ class SavedPolicy(NamedTuple):
         """Return the greedy action of one of the agents.
 
         Args:
-            observation: with any leading axes, as the environment gives it.
-            seed: which agent, counted from 0.
+            observation: an observation of the environment, with any leading axes.
+            seed: the index of the agent, counted from 0.
 
         Returns:
-            As `environment.step` takes it: in a bounded box, ±1 is at the bounds.
+            The action that `environment.step` takes; in a bounded box, ±1 is at the
+            bounds.
+
+        Example:
+            ::
+
+                action = load_policy("runs/eight").act(observation, seed=3)
         """
         params, normalizer = jax.tree.map(
             lambda leaf: leaf[seed], (self.policy_params, self.normalizer)
@@ -72,15 +84,20 @@ def save_policy(
     *,
     action_repeat: int = 1,
 ) -> None:
-    """Write weights and normaliser of every seed as safetensors.
+    """Write the weights and normalisers of all seeds as a safetensors file.
 
     Args:
-        path: of the file.
-        state: every array leads with the seed.
-        environment: its name.
-        network: of the standard agent; None when agent or environment are the user's
-            own, which no file can describe: `load_policy` then says so.
-        action_repeat: steps of the simulator that each action was held.
+        path: the file to write.
+        state: the last state, whose arrays lead with the seed.
+        environment: the name of the environment.
+        network: the shape of the standard agent; None if the agent or the environment
+            is the user's own, which no file can describe and `load_policy` refuses.
+        action_repeat: the simulator steps for which each action was held.
+
+    Example:
+        ::
+
+            save_policy(path, result.state, "CartPole-v1", result.plan.network)
     """
     tree = {
         "policy": state.policy_params,
@@ -88,6 +105,7 @@ def save_policy(
     }
     arrays = {name: np.asarray(leaf) for name, leaf in named(tree).items()}
     description = {
+        "format": FORMAT,
         "environment": environment,
         "action_repeat": action_repeat,
         "network": None if network is None else dataclasses.asdict(network),
@@ -97,23 +115,23 @@ def save_policy(
 
 
 def load_policy(run: str | pathlib.Path, environment: str | None = None) -> SavedPolicy:
-    """Read a policy back from a run's directory or from the file itself.
+    """Read a policy from the directory of a run, or from the policy file itself.
 
     Args:
         run: the directory that training wrote, or its `policy.safetensors`.
-        environment: the name of its environment, for one that imports a module that is
-            not installed.
+        environment: the name of the environment, required if it imports a module that
+            is not an installed package.
 
     Returns:
         A `SavedPolicy`; `evaluate` takes its parts.
 
     Raises:
-        FileNotFoundError: when there is none.
-        ValueError: when the file does not hold a policy for its environment, or JAX has
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file does not hold a policy for its environment, or JAX has
             no device to run it on.
 
     Example:
-        Ask the agent of the first seed, or let it play whole episodes::
+        Ask the agent of the first seed for an action, and evaluate it::
 
             saved = load_policy("runs/eight")
             action = saved.act(observation)
@@ -134,22 +152,28 @@ def load_policy(run: str | pathlib.Path, environment: str | None = None) -> Save
         if environment is None:
             require_installed_module(metadata["environment"])
         elif full_name(environment) != metadata["environment"]:
-            found = metadata["environment"]
-            raise ValueError(f"its environment is {found}, not {environment}")
+            name = metadata["environment"]
+            raise ValueError(f"its environment is {name}, not {environment}")
         return _rebuild(metadata, arrays)
     except bad_content as error:
         raise ValueError(f"the policy in {path} cannot be used: {error}") from error
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    open_file(path).close()  # it is one
+    open_file(path).close()  # refuses pipes and directories
     with safe_open(path, framework="numpy") as file:
         metadata = json.loads((file.metadata() or {}).get("trpo_jax", "{}"))
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if not {"environment", "action_repeat", "network", "sha256"} <= metadata.keys():
-        raise ValueError("it was not written by trpo_jax, no description in it")
+        raise ValueError("it was not written by trpo_jax: it has no description")
     if metadata.pop("sha256") != _checksum(arrays, metadata):
-        raise ValueError("its checksum is wrong, the content has changed")
+        raise ValueError("its checksum is wrong: the content has changed")
+    if "format" not in metadata:
+        raise ValueError(
+            "it was written by trpo_jax 0.1; install that version to read it"
+        )
+    if metadata["format"] != FORMAT:
+        raise ValueError(f"its format is {metadata['format']}, not {FORMAT}")
     return metadata, arrays
 
 
@@ -157,11 +181,12 @@ def _rebuild(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPo
     if metadata["network"] is None:
         raise ValueError(
             "it was trained with an agent or an environment of your own; read the "
-            "arrays with safetensors and rebuild the pytree with your code"
+            "arrays with safetensors and rebuild the pytree in your code"
         )
+    environment: Environment | HostEnvironment
     if runs_on_host(metadata["environment"]):
         environment = make_host_environment(metadata["environment"])
-        environment.close()  # wanted for its spaces
+        environment.close()  # only its spaces are needed
     else:
         environment = make_environment(
             metadata["environment"], action_repeat=metadata["action_repeat"]

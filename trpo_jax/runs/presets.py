@@ -1,19 +1,20 @@
-"""Hyper-parameters by environment, and where they come from; plain data."""
+"""Presets: the hyper-parameters of environments, and where they come from."""
 
 import dataclasses
 from typing import Any
 
-from trpo_jax.config import Config, NetworkConfig, split_hyper_parameters
+from trpo_jax.config import Config, NetworkConfig
+from trpo_jax.config.options import split_options
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """What an environment is trained with unless told otherwise.
+    """The values that an environment is trained with by default.
 
     Attributes:
-        total_steps: environment steps a seed.
-        config: of the algorithm.
-        network: of the agent.
+        total_steps: environment steps for each seed.
+        config: the hyper-parameters of the algorithm.
+        network: the shape of the agent's networks.
         source: where the values come from.
     """
 
@@ -24,7 +25,7 @@ class Preset:
 
 
 def _preset(total_steps: int, source: str, **values: Any) -> Preset:
-    algorithm, network = split_hyper_parameters(values)
+    _, algorithm, network = split_options(values)
     return Preset(total_steps, Config(**algorithm), NetworkConfig(**network), source)
 
 
@@ -47,7 +48,7 @@ def _brax(source: str, **values: Any) -> Preset:
         "num_envs": 64,
         "num_steps": 32,
         "max_kl": 0.03,
-        "max_kl_final": 0.1,
+        "final_max_kl": 0.003,
         "log_std_init": -0.5,
     }
     return _preset(1_000_000, source, **(shared | values))
@@ -59,7 +60,7 @@ def _lander(total_steps: int, source: str, **values: Any) -> Preset:
         "num_steps": 128,
         "stagger_starts": True,
         "max_kl": 0.02,
-        "max_kl_final": 0.1,
+        "final_max_kl": 0.002,
         "discount": 0.995,
         "gae_lambda": 0.98,
         "critic_learning_rate": 3e-3,
@@ -74,14 +75,13 @@ def _mujoco(source: str, **values: Any) -> Preset:
     return _preset(1_000_000, source, **(shared | values))
 
 
-_TUNED = "tuned here on other seeds than those reported; "
-
+_TUNED = "tuned for this library on other seeds than those reported; "
 _EVIDENCE = "runs in benchmarks/results/tuning.jsonl; "
-_SPRING = _EVIDENCE + "one run with the spring backend: steps that shrink"
+_SPRING = _EVIDENCE + "one run with the spring backend: decreasing δ"
 PRESETS: dict[str, Preset] = {
     "CartPole-v1": _preset(
         100_000,
-        _TUNED + "a fast critic is what removes the collapses",
+        _TUNED + "a large critic step size prevents collapses",
         num_envs=16,
         num_steps=64,
         gae_lambda=0.98,
@@ -93,7 +93,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "Acrobot-v1": _preset(
         100_000,
-        _TUNED + "a well-fitted critic and a short horizon; actions held twice",
+        _TUNED + "a well-fitted critic, a short horizon, actions held for two steps",
         num_envs=8,
         num_steps=64,
         action_repeat=2,
@@ -106,7 +106,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "Pendulum-v1": _preset(
         100_000,
-        _TUNED + "γ 0.9 as in rl-zoo3; whole episodes in every batch",
+        _TUNED + "γ 0.9 as in rl-zoo3, and whole episodes in every batch",
         num_envs=6,
         num_steps=67,
         action_repeat=3,
@@ -119,7 +119,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "MountainCar-v0": _preset(
         100_000,
-        _TUNED + "held actions find the goal, which independent ones never do; little "
+        _TUNED + "held actions reach the goal, which independent ones never do; little "
         "damping",
         num_envs=6,
         num_steps=20,
@@ -134,7 +134,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "MountainCarContinuous-v0": _preset(
         50_000,
-        _TUNED + "held actions find the goal, which independent ones never do",
+        _TUNED + "held actions reach the goal, which independent ones never do",
         num_envs=8,
         num_steps=64,
         action_repeat=4,
@@ -145,38 +145,38 @@ PRESETS: dict[str, Preset] = {
         critic_epochs=8,
     ),
     "Asterix-MinAtar": _minatar(
-        _TUNED + "short traces, whose targets the critic can explain",
+        _TUNED + "a small λ, whose value targets the critic can explain",
         max_kl=0.02,
         gae_lambda=0.5,
     ),
     "Breakout-MinAtar": _minatar(
-        _TUNED + "pixels that are not normalised end in a local optimum; so do small "
-        "batches in the long run",
+        _TUNED + "without normalised observations, or with small batches in a long "
+        "run, training ends in a local optimum",
         num_envs=64,
         critic_epochs=2,
         critic_minibatch_size=1024,
     ),
     "Freeway-MinAtar": _minatar(
-        "those of Breakout; with small batches the policy turned deterministic early",
+        "values of Breakout; with small batches the policy became deterministic early",
         num_envs=64,
         critic_epochs=2,
         critic_minibatch_size=1024,
     ),
-    "Seaquest-MinAtar": _minatar("those of SpaceInvaders, not tuned", gae_lambda=0.8),
+    "Seaquest-MinAtar": _minatar("values of SpaceInvaders, not tuned", gae_lambda=0.8),
     "HalfCheetah-v*": _mujoco(
-        _EVIDENCE + "short traces, a well-fitted critic, little noise to begin with, "
-        "and large steps that shrink; with more noise some seeds stayed below 2000",
+        _EVIDENCE + "a small λ, a well-fitted critic, little initial noise, and a "
+        "large, decreasing δ; with more noise some seeds stayed below 2000",
         num_envs=32,
         num_steps=64,
         max_kl=0.06,
-        max_kl_final=0.1,
+        final_max_kl=0.006,
         gae_lambda=0.9,
         fisher_fraction=0.25,
         critic_epochs=20,
         critic_minibatch_size=128,
     ),
     "Ant-v*": _mujoco(
-        _EVIDENCE + "short traces, a well-fitted critic, and steps and noise that stay",
+        _EVIDENCE + "a small λ, a well-fitted critic, and a constant δ",
         max_kl=0.04,
         gae_lambda=0.9,
         log_std_init=-0.5,
@@ -184,56 +184,55 @@ PRESETS: dict[str, Preset] = {
         critic_minibatch_size=128,
     ),
     "Hopper-v*": _mujoco(
-        _EVIDENCE + "a longer horizon, a well-fitted critic, staggered starts and "
-        "small steps; with less noise to begin with some seeds only learn to stand",
+        _EVIDENCE + "a longer horizon, a well-fitted critic, staggered starts and a "
+        "small δ; with less initial noise some seeds only learn to stand",
         stagger_starts=True,
         max_kl=0.02,
-        max_kl_final=0.25,
+        final_max_kl=0.005,
         discount=0.995,
         log_std_init=0.0,
         critic_epochs=20,
         critic_minibatch_size=128,
     ),
     "Walker2d-v*": _mujoco(
-        _EVIDENCE + "short traces, noise that lasts, a well-fitted critic, and large "
-        "steps that shrink a little; seeds differ widely",
+        _EVIDENCE + "a small λ, much initial noise, a well-fitted critic, and a large "
+        "δ that decreases a little; seeds differ widely",
         max_kl=0.05,
-        max_kl_final=0.3,
+        final_max_kl=0.015,
         gae_lambda=0.9,
         log_std_init=-0.5,
         critic_epochs=20,
         critic_minibatch_size=128,
     ),
     "BipedalWalker-v*": _mujoco(
-        _EVIDENCE + "steps that shrink",
+        _EVIDENCE + "decreasing δ",
         max_kl=0.04,
-        max_kl_final=0.1,
+        final_max_kl=0.004,
         log_std_init=-0.5,
     ),
-    "Reacher-v*": _mujoco(
-        _EVIDENCE + "steps that shrink", max_kl=0.03, max_kl_final=0.1
-    ),
+    "Reacher-v*": _mujoco(_EVIDENCE + "decreasing δ", max_kl=0.03, final_max_kl=0.003),
     "brax:ant": _brax(_SPRING, discount=0.97, gae_lambda=0.9),
     "brax:halfcheetah": _brax(_SPRING, discount=0.97, gae_lambda=0.9),
     "brax:hopper": _brax(_SPRING),
     "InvertedPendulum-v*": _mujoco(
         _EVIDENCE
-        + "steps that shrink, and observations as they are: once it balances, "
-        "their running standard deviations shrink, and some seeds fell again",
+        + "decreasing δ, and observations that are not normalised: once the pole "
+        "balances, their running standard deviations shrink, and some seeds failed "
+        "again",
         max_kl=0.03,
-        max_kl_final=0.1,
+        final_max_kl=0.003,
         normalize_observation=False,
     ),
     "InvertedDoublePendulum-v*": _mujoco(
-        _EVIDENCE + "short episodes: once it balances, long ones hardly ever show the "
-        "start, and there it falls",
+        _EVIDENCE + "short episodes: once the pole balances, long ones rarely contain "
+        "the start, which is where the policy then fails",
         training_time_limit=100,
         max_kl=0.03,
-        max_kl_final=0.1,
+        final_max_kl=0.003,
     ),
     "Swimmer-v*": _mujoco(
-        "as in rl-zoo3, which learns the fast stroke more often than larger steps, "
-        "longer traces or more environments do; benchmarks/results/tuning.jsonl",
+        "values of rl-zoo3, with which more seeds learn the fast stroke than with a "
+        "larger δ, a larger λ or more environments; benchmarks/results/tuning.jsonl",
         num_envs=2,
         num_steps=1024,
         max_kl=0.01,
@@ -245,28 +244,28 @@ PRESETS: dict[str, Preset] = {
         critic_minibatch_size=128,
     ),
     "Humanoid-v*": _mujoco(
-        _EVIDENCE + "many short slices, short traces, a well-fitted critic and large "
-        "steps; a quarter of the rows in the products for speed",
+        _EVIDENCE + "many short trajectories, a small λ, a well-fitted critic and a "
+        "large δ; a quarter of the rows in the Fisher products for speed",
         num_envs=32,
         num_steps=64,
         fisher_fraction=0.25,
         max_kl=0.05,
-        max_kl_final=0.5,
+        final_max_kl=0.025,
         gae_lambda=0.9,
         critic_epochs=20,
         critic_minibatch_size=128,
     ),
     "LunarLander-v*": _lander(
         200_000,
-        _EVIDENCE + "those of LunarLanderContinuous, where small batches and "
-        "a fast critic did best",
+        _EVIDENCE + "values of LunarLanderContinuous, where small batches and a large "
+        "critic step size did best",
         log_std_init=0.0,
     ),
     "LunarLanderContinuous-v*": _lander(
-        100_000, _EVIDENCE + "small batches and a fast critic", log_std_init=-0.5
+        100_000, _EVIDENCE + "small batches, a fast critic", log_std_init=-0.5
     ),
     "SpaceInvaders-MinAtar": _minatar(
-        _TUNED + "many small iterations and shorter traces", gae_lambda=0.8
+        _TUNED + "many small iterations and a smaller λ", gae_lambda=0.8
     ),
 }
 
@@ -274,17 +273,24 @@ DEFAULT = _preset(1_000_000, "defaults: common values of public TRPO implementat
 
 
 def preset_of(environment: str) -> Preset:
-    """Return the preset of an environment, or the default.
+    """Return the preset of an environment, or the default preset.
 
     Args:
-        environment: a full name, as `gymnax:CartPole-v1`.
+        environment: a full name, such as `gymnax:CartPole-v1`.
+
+    Returns:
+        A `Preset`.
+
+    Example:
+        >>> preset_of("gymnax:CartPole-v1").total_steps
+        100000
     """
     simulator, _, task = environment.partition(":")
     if simulator in ("envpool", "gymnasium"):  # the same tasks, in several versions
-        same = PRESETS.get(task, DEFAULT)  # gymnax has it too
+        same = PRESETS.get(task, DEFAULT)  # the preset of the task in gymnax
         if same.config.action_repeat == 1 and same is not DEFAULT:
             return same
         task = f"{task.rpartition('-v')[0]}-v*"
     elif simulator != "gymnax":
-        task = environment.partition("@")[0]  # whatever the backend
+        task = environment.partition("@")[0]  # without the backend
     return PRESETS.get(task, DEFAULT)

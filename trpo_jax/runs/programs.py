@@ -1,85 +1,196 @@
-"""The programs of a run, compiled before the clock of training starts."""
+"""The programs of a run, compiled before training starts."""
 
-import contextlib
-import functools
-import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.environments.base import Environment
-from trpo_jax.algorithm.evaluation import Evaluation, evaluate
-from trpo_jax.algorithm.metrics import Metrics
 from trpo_jax.agent.networks import Agent
-from trpo_jax.runs.plan import Plan, cores
+from trpo_jax.algorithm.evaluation import Evaluation, evaluate
+from trpo_jax.algorithm.initialization import init
+from trpo_jax.algorithm.metrics import Metrics
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.trpo import init, train_step
+from trpo_jax.algorithm.trpo import train_step
+from trpo_jax.environments.base import Environment
+from trpo_jax.runs.compilation import (
+    BRIEFLY,
+    FOR_LONG,
+    ONCE,
+    compile_for,
+    require_memory,
+)
+from trpo_jax.runs.keys import KeyPurpose, run_key
+from trpo_jax.runs.plan import Plan, cores
 
 PyTree = Any
 
-# On CPU most of the wait is for the compiler. All three programs at LLVM's level 1 take
-# two thirds of the time of its default level, and train no slower. Without fusion
-# emitters they take half, and training a third longer: right for what runs for a
-# second or two. At level 0 they take a quarter, and training three times as long: for
-# what runs once. Numbers in `benchmarks/results/timing.json`.
-FOR_LONG = {"xla_backend_optimization_level": 1}
-BRIEFLY = FOR_LONG | {"xla_cpu_use_fusion_emitters": False}
-ONCE = BRIEFLY | {"xla_backend_optimization_level": 0}
-
-
-LARGEST_GROUP = 16  # of seeds, on CPU: larger ones leave its caches, and gain nothing
+LARGEST_GROUP = 16  # seeds, on CPU: a larger group leaves the caches and gains nothing
 
 Groups = tuple[TrainState, ...]
+"""The states of all agents: one pytree for each group of seeds that share a program."""
 
 
-class Programs(NamedTuple):
-    """The functions that a run consists of.
+class Programs(Protocol):
+    """The functions that a run consists of, wherever the simulator runs.
 
-    Agents are trained in groups of equal size, as many at a time as there are cores,
-    each group in one program. The last one is filled up with repetitions of the last
-    seed.
-
-    Attributes:
-        init: seeds `[K]` → states, a pytree a group, whose arrays lead with the seed;
-            on the host, a pytree a seed. What simulators there were are closed.
-        chunk: states and a number of iterations, at most `plan.chunk`, → states and a
-            log `[plan.chunk, K, M]` of the `Metrics`, of which that many rows are set.
-            The states put in are used up.
-        evaluate: seeds `[K]` and states → an `Evaluation` of arrays `[K, 2, E]`, greedy
-            first and then sampled.
-        gather: states → one pytree, whose arrays lead with the K seeds.
-        scatter: seeds `[K]`, such a pytree and what `simulators` gave, or None, →
-            states. Without it simulators on the host start new episodes.
-        template: such a pytree of shapes.
-        simulators: → state of each environment on the host, seed by seed, or None where
-            it cannot be had or is part of the states.
-        close: let go of threads and simulators.
+    `template` has the shapes and types of the states of all agents in one pytree, whose
+    arrays lead with the K seeds. Seeds are `[K]`, uint32.
     """
 
-    init: Callable[[np.ndarray], Groups]
-    chunk: Callable[[Groups, np.int32], tuple[Groups, np.ndarray]]
-    evaluate: Callable[[np.ndarray, Groups], Evaluation]
-    gather: Callable[[Groups], TrainState]
-    scatter: Callable[[np.ndarray, TrainState, list[bytes] | None], Groups]
     template: TrainState
-    simulators: Callable[[], list[bytes] | None]
-    close: Callable[[], None]
+
+    def init(self, seeds: np.ndarray) -> Groups:
+        """Return the states of new agents.
+
+        Simulators on the host that were in use before are closed.
+        """
+
+    def chunk(self, states: Groups, iterations: np.int32) -> tuple[Groups, np.ndarray]:
+        """Train all agents for at most `plan.chunk` iterations; consume their states.
+
+        Return the new states, and a log `[plan.chunk, K, M]` of the `Metrics`, whose
+        first `iterations` rows are set.
+        """
+
+    def evaluate(self, seeds: np.ndarray, states: Groups) -> Evaluation:
+        """Play whole episodes with every agent, greedily and sampled.
+
+        Return an `Evaluation` of arrays `[K, 2, E]`: the greedy episodes come first.
+        """
+
+    def gather(self, states: Groups) -> TrainState:
+        """Return the states as one pytree, whose arrays lead with the K seeds."""
+
+    def scatter(
+        self, seeds: np.ndarray, tree: TrainState, saved: list[bytes] | None
+    ) -> Groups:
+        """Return the states of agents that were gathered, perhaps in another process.
+
+        `tree` is what `gather` returned, and `saved` what `simulator_states` returned
+        then; with None, simulators on the host start new episodes. Raise `ValueError`
+        if the simulators do not accept the saved states.
+        """
+
+    def simulator_states(self) -> list[bytes] | None:
+        """Return the state of every environment on the host, seed by seed.
+
+        Return None if the simulators cannot save it, or if it is part of the states.
+        """
+
+    def close(self) -> None:
+        """Release threads and simulators."""
 
 
-def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Programs:
-    """Compile the programs of a run, two at a time."""
-    config = plan.config
-    on_cpu = jax.default_backend() == "cpu"
-    at_once = cores() if on_cpu else 1
-    size = -(-plan.seeds // min(plan.seeds, at_once))  # of a group
-    if on_cpu:
-        size = -(-size // -(-size // LARGEST_GROUP))
-    groups = -(-plan.seeds // size)
-    at_once = min(at_once, groups)
+class CompiledPrograms:
+    """The `Programs` of a run whose simulator is part of the compiled program.
+
+    Agents are trained in groups of equal size: one program for each group, and as many
+    groups at a time as there are cores. The last group is filled up with repetitions of
+    the last seed. Programs that need more memory than is free are refused with a
+    `ValueError`.
+    """
+
+    def __init__(self, plan: Plan, environment: Environment, agent: Agent) -> None:
+        self._seeds = seeds = plan.run.seeds
+        on_cpu = jax.default_backend() == "cpu"
+        at_once = cores() if on_cpu else 1
+        size = -(-seeds // min(seeds, at_once))
+        if on_cpu:
+            size = -(-size // -(-size // LARGEST_GROUP))
+        self._size, self._groups = size, -(-seeds // size)
+        at_once = min(at_once, self._groups)
+        group = self._compile(plan, environment, agent, at_once)
+        self.template = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape[1:]), leaf.dtype),
+            group,
+        )
+        self._pool = ThreadPoolExecutor(at_once)
+
+    def _compile(
+        self, plan: Plan, environment: Environment, agent: Agent, at_once: int
+    ) -> TrainState:
+        """Compile the programs of one group, two at a time; return its shapes."""
+        size = self._size
+        begin, chunk, play = _functions(plan, environment, agent, size)
+        seeds = jax.ShapeDtypeStruct((size,), jnp.uint32)
+        states = jax.eval_shape(begin, seeds)
+        training = BRIEFLY if plan.compile_briefly else FOR_LONG
+        evaluated = (seeds, states.policy_params, states.normalizer)
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [
+                pool.submit(compile_for, ONCE, begin, seeds),
+                pool.submit(compile_for, training, chunk, states, np.int32(0)),
+                pool.submit(compile_for, BRIEFLY, play, *evaluated),
+            ]
+            if self._groups > 1:
+                together = (states,) * self._groups
+                jobs.append(pool.submit(compile_for, ONCE, self._concatenate, together))
+        compiled = [job.result() for job in jobs]
+        require_memory(compiled[:3], at_once)
+        require_memory(compiled[3:])
+        self._init, self._chunk, self._evaluate, *self._gather = compiled
+        return states
+
+    def _concatenate(self, states: Groups) -> TrainState:
+        return jax.tree.map(lambda *x: jnp.concatenate(x)[: self._seeds], *states)
+
+    def _divide(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return one entry of each seed `[K]` by groups, the last one filled up."""
+        filled = np.minimum(np.arange(self._groups * self._size), self._seeds - 1)
+        return np.split(rows[filled], self._groups)
+
+    def init(self, seeds: np.ndarray) -> Groups:
+        """Return the states of new agents; see `Programs`."""
+        return tuple(self._pool.map(self._init, self._divide(seeds)))
+
+    def chunk(self, states: Groups, iterations: np.int32) -> tuple[Groups, np.ndarray]:
+        """Train all agents for some iterations; see `Programs`."""
+
+        def one(state: TrainState) -> tuple[TrainState, np.ndarray]:
+            state, log = self._chunk(state, iterations)
+            return state, np.asarray(log)
+
+        states, logs = zip(*self._pool.map(one, states), strict=True)
+        return states, np.concatenate(logs, axis=1)[:, : self._seeds]
+
+    def evaluate(self, seeds: np.ndarray, states: Groups) -> Evaluation:
+        """Play whole episodes with every agent; see `Programs`."""
+
+        def one(group: np.ndarray, state: TrainState) -> Evaluation:
+            result = self._evaluate(group, state.policy_params, state.normalizer)
+            return jax.tree.map(np.asarray, result)
+
+        results = self._pool.map(one, self._divide(seeds), states)
+        return jax.tree.map(lambda *x: np.concatenate(x)[: self._seeds], *results)
+
+    def gather(self, states: Groups) -> TrainState:
+        """Return the states as one pytree; see `Programs`."""
+        return self._gather[0](states) if self._gather else states[0]
+
+    def scatter(
+        self, seeds: np.ndarray, tree: TrainState, saved: list[bytes] | None = None
+    ) -> Groups:
+        """Return the states of agents that were gathered; see `Programs`."""
+        return tuple(
+            jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), tree)
+            for rows in self._divide(np.arange(len(seeds)))
+        )
+
+    def simulator_states(self) -> None:
+        """Return None: the simulators are part of the states."""
+
+    def close(self) -> None:
+        """Release the threads."""
+        self._pool.shutdown(wait=False)
+
+
+def _functions(
+    plan: Plan, environment: Environment, agent: Agent, size: int
+) -> tuple[Callable, Callable, Callable]:
+    """Return how a group of seeds begins, trains and is evaluated, not yet compiled."""
 
     def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
         if size > 1:
@@ -93,11 +204,11 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
 
     @over_seeds
     def begin(seed: jax.Array) -> TrainState:
-        return init(stream(seed, 0), environment, agent, config)
+        return init(run_key(seed, KeyPurpose.TRAINING), environment, agent, plan.config)
 
     @over_seeds
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
-        return train_step(state, environment, agent, config)
+        return train_step(state, environment, agent, plan.config)
 
     def chunk(
         states: TrainState, iterations: jax.Array
@@ -111,180 +222,18 @@ def compile_programs(plan: Plan, environment: Environment, agent: Agent) -> Prog
         return jax.lax.fori_loop(0, iterations, iterate, (states, log))
 
     @over_seeds
-    def judge(seed: jax.Array, policy_params: PyTree, normalizer: PyTree) -> Evaluation:
-        def play(greedy: jax.Array) -> Evaluation:
+    def play(seed: jax.Array, policy_params: PyTree, normalizer: PyTree) -> Evaluation:
+        def episodes(greedy: jax.Array) -> Evaluation:
             return evaluate(
-                stream(seed, 1),
+                run_key(seed, KeyPurpose.FINAL_EVALUATION),
                 environment,
                 agent,
                 policy_params,
                 normalizer,
-                episodes=plan.evaluation_episodes,
+                episodes=plan.run.evaluation_episodes,
                 greedy=greedy,
             )
 
-        return jax.vmap(play)(jnp.array([True, False]))
+        return jax.vmap(episodes)(jnp.array([True, False]))
 
-    def gather(states: Groups) -> TrainState:
-        return jax.tree.map(lambda *x: jnp.concatenate(x)[: plan.seeds], *states)
-
-    seeds = jax.ShapeDtypeStruct((size,), jnp.uint32)
-    states = jax.eval_shape(begin, seeds)
-    judged = (seeds, states.policy_params, states.normalizer)
-    with ThreadPoolExecutor(2) as pool:
-        jobs = [
-            pool.submit(compile_for, ONCE, begin, seeds),
-            pool.submit(
-                compile_for,
-                BRIEFLY if plan.compile_briefly else FOR_LONG,
-                jax.jit(chunk, donate_argnums=0),
-                states,
-                np.int32(0),
-            ),
-            pool.submit(compile_for, BRIEFLY, judge, *judged),
-        ]
-        if groups > 1:
-            together = ((states,) * groups,)
-            jobs.append(pool.submit(compile_for, ONCE, gather, *together))
-    compiled = [job.result() for job in jobs]
-    require_memory(compiled[:3], at_once)
-    require_memory(compiled[3:])
-    return _side_by_side(plan.seeds, size, groups, at_once, compiled, states)
-
-
-def _side_by_side(
-    seeds: int,
-    size: int,
-    groups: int,
-    at_once: int,
-    compiled: list,
-    of_group: TrainState,
-) -> Programs:
-    """Run programs of one group for all groups, so many at a time, a thread each."""
-    init, chunk, evaluate, *gather = compiled
-    pool = ThreadPoolExecutor(at_once)
-
-    def divide(all_seeds: np.ndarray) -> list[np.ndarray]:
-        filled = np.minimum(np.arange(groups * size), seeds - 1)
-        return np.split(all_seeds[filled], groups)
-
-    def init_all(all_seeds: np.ndarray) -> Groups:
-        return tuple(pool.map(init, divide(all_seeds)))
-
-    def chunk_all(states: Groups, iterations: np.int32) -> tuple[Groups, np.ndarray]:
-        def one(state: TrainState) -> tuple[TrainState, np.ndarray]:
-            state, log = chunk(state, iterations)
-            return state, np.asarray(log)
-
-        states, logs = zip(*pool.map(one, states), strict=True)
-        return states, np.concatenate(logs, axis=1)[:, :seeds]
-
-    def evaluate_all(all_seeds: np.ndarray, states: Groups) -> Evaluation:
-        def one(of_group: np.ndarray, state: TrainState) -> Evaluation:
-            judged = evaluate(of_group, state.policy_params, state.normalizer)
-            return jax.tree.map(np.asarray, judged)
-
-        judged = pool.map(one, divide(all_seeds), states)
-        return jax.tree.map(lambda *x: np.concatenate(x)[:seeds], *judged)
-
-    def gather_all(states: Groups) -> TrainState:
-        return gather[0](states) if gather else states[0]
-
-    def scatter_all(all_seeds: np.ndarray, tree: TrainState, _: None = None) -> Groups:
-        rows = divide(np.arange(len(all_seeds)))
-        return tuple(
-            jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), tree)
-            for rows in rows
-        )
-
-    template = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape[1:]), leaf.dtype),
-        of_group,
-    )
-    return Programs(
-        init_all, chunk_all, evaluate_all, gather_all, scatter_all, template,
-        lambda: None, functools.partial(pool.shutdown, wait=False),
-    )  # fmt: skip
-
-
-def stream(seed: int | jax.Array, number: int) -> jax.Array:
-    """Return the key of a run for one purpose.
-
-    0 for training, 1 for its judgement, 2 for later ones, 3 for films.
-    """
-    return jax.random.fold_in(jax.random.key(seed), number)
-
-
-def require_memory(compiled: Sequence[Any], at_once: int = 1) -> None:
-    """Refuse programs that need more memory than there is, before one of them runs.
-
-    Args:
-        compiled: of which one runs at a time.
-        at_once: times, side by side.
-
-    Raises:
-        ValueError: with what is needed and what there is.
-    """
-    needed = at_once * max(map(_bytes_of, compiled), default=0)
-    free = free_memory()
-    if free is not None and needed > free:
-        raise ValueError(
-            f"this run needs about {needed / 2**30:.1f} GiB of memory, "
-            f"{free / 2**30:.1f} GiB are free: take smaller num_envs, num_steps, "
-            "hidden_sizes, or fewer seeds or evaluation_episodes"
-        )
-
-
-def _bytes_of(compiled: Any) -> int:
-    """Return what a program holds at most, as its compiler says."""
-    found = compiled.memory_analysis()
-    if found is None:
-        return 0
-    return (
-        found.argument_size_in_bytes
-        + found.output_size_in_bytes
-        + found.temp_size_in_bytes
-        - found.alias_size_in_bytes
-    )
-
-
-def free_memory() -> int | None:
-    """Return the bytes free where programs run, or None where nobody tells."""
-    device = jax.devices()[0]
-    if device.platform != "cpu":
-        stats = device.memory_stats() or {}
-        if "bytes_limit" not in stats:
-            return None
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    found = []
-    with contextlib.suppress(OSError, KeyError, ValueError):
-        lines = dict(
-            line.split(":", 1)
-            for line in pathlib.Path("/proc/meminfo").read_text("ascii").splitlines()
-        )
-        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # of a container
-        limit, used = (
-            int(pathlib.Path("/sys/fs/cgroup", name).read_text("ascii"))
-            for name in ("memory.max", "memory.current")
-        )
-        found.append(max(limit - used, 0))
-    return min(found, default=None)
-
-
-def compile_for(options: dict[str, Any], function: Any, *args: Any) -> Any:
-    """Compile a function, jitted or not, for arguments of these shapes and types.
-
-    Args:
-        options: of the compiler on CPU, as `FOR_LONG`.
-        function: to compile.
-        args: pytrees of arrays or of `jax.ShapeDtypeStruct`.
-    """
-    jitted = function if hasattr(function, "lower") else jax.jit(function)
-    lowered = jitted.lower(*args)
-    if jax.default_backend() == "cpu":
-        try:
-            return lowered.compile(compiler_options=options)
-        except jax.errors.JaxRuntimeError:
-            pass  # another version of the compiler may not know an option
-    return lowered.compile()
+    return begin, jax.jit(chunk, donate_argnums=0), play

@@ -1,4 +1,4 @@
-"""What a run leaves in its directory, beside the policy."""
+"""The files that a run leaves in its directory, besides the policy."""
 
 import bisect
 import dataclasses
@@ -9,35 +9,40 @@ from typing import Any
 
 import numpy as np
 
-from trpo_jax.runs import logging
-from trpo_jax.runs.self_check import describe
+from trpo_jax.algorithm.metrics import INTEGER_COLUMNS, Metrics
 from trpo_jax.environments import (
     SIMULATORS,
     full_name,
     require_installed_module,
 )
+from trpo_jax.runs import logging
+from trpo_jax.runs.plan import FORMAT, Plan, make_plan
+from trpo_jax.runs.plotting import (
+    Run,
+    bootstrap_interval,
+    interquartile_mean,
+    plot_learning_curve,
+)
+from trpo_jax.runs.self_check import describe
 from trpo_jax.storage.atomic_files import flush, read_text, write_whole
-from trpo_jax.algorithm.metrics import Metrics
-from trpo_jax.runs.plan import Plan, make_plan
-from trpo_jax.runs.plotting import Run, bootstrap_interval, interquartile_mean, plot_learning_curve
 
-_LARGEST, _LONGEST = 2**20, 2**31  # bytes of a description, and of metrics
+_LARGEST_CONFIG, _LARGEST_METRICS = 2**20, 2**31  # bytes
 
 
 def open_files(plan: Plan, log: np.ndarray | None = None) -> list[logging.Sink]:
-    """Open what is written while a run trains; a new run claims its directory.
+    """Open the files of metrics, and write `config.json`; return a sink for each file.
 
-    Args:
-        plan: of the run.
-        log: `[I, K, M]`, of a run that goes on: what is in the files beyond is cut off.
-
-    Raises:
-        ValueError: when another run has taken the directory since it was checked.
+    A new run, without a log, claims its directory; raise `ValueError` if another run
+    has taken it since it was checked. The files of a resumed run are cut back to its
+    log `[I, K, M]`, the metrics of the iterations that are done.
     """
-    plan.output_dir.mkdir(parents=True, exist_ok=True)
-    path = plan.output_dir / "config.json"
+    plan.directory.mkdir(parents=True, exist_ok=True)
+    path = plan.directory / "config.json"
     content = _json(plan.as_json() | {"versions": describe()})
-    kinds = {"metrics.jsonl": logging.JsonLines, "metrics.csv": logging.Csv}
+    kinds: dict[str, Any] = {
+        "metrics.jsonl": logging.JsonLines,
+        "metrics.csv": logging.Csv,
+    }
     if log is None:
         try:
             path.open("x").close()
@@ -47,99 +52,111 @@ def open_files(plan: Plan, log: np.ndarray | None = None) -> list[logging.Sink]:
                 "been taken by another run: name another one"
             ) from error
         write_whole(path, content)
-        return [kind(plan.output_dir / name) for name, kind in kinds.items()]
+        return [kind(plan.directory / name) for name, kind in kinds.items()]
     write_whole(path, content)
-    (plan.output_dir / "evaluation.json").unlink(missing_ok=True)
+    (plan.directory / "evaluation.json").unlink(missing_ok=True)
     rows = rows_of(plan, 0, log)
-    sinks = []
+    sinks: list[logging.Sink] = []
     for name, kind in kinds.items():
-        path, unfinished = plan.output_dir / name, plan.output_dir / f"{name}.tmp"
-        kept = kind(unfinished)
-        kept.write(rows)
-        kept.close()
+        path, unfinished = plan.directory / name, plan.directory / f"{name}.tmp"
+        before = kind(unfinished)
+        before.write(rows)
+        before.close()
         flush(unfinished)
         unfinished.replace(path)
         sinks.append(kind(path, append=True))
     return sinks
 
 
-def read_plan(run: str | os.PathLike, environment: Any = None) -> Plan:
-    """Read back what a run was to do, checked like anything a user types.
+def read_plan(run: str | os.PathLike[str], environment: Any = None) -> Plan:
+    """Read the plan of a run, and check it like the options that a user types.
 
-    Args:
-        run: its directory.
-        environment: that the user has named or brought, if so: a name in a file imports
-            nothing but what is installed.
-
-    Raises:
-        ValueError: when the directory holds no run, or one that is not sound.
+    The environment, or its name, is given if the user has given it: the name in the
+    file alone imports installed packages only. Raise `ValueError` if the directory
+    holds no run, or one that cannot be read.
     """
     path = pathlib.Path(run) / "config.json"
     if not path.exists():
         raise ValueError(f"{run} holds no run: there is no {path.name}")
     try:
-        found = json.loads(read_text(path, _LARGEST))
-        parts = ("environment", "on_host", "config", "network")
-        missing = [name for name in parts if name not in found]
-        if missing or not isinstance(found, dict):
-            raise ValueError(f"{', '.join(missing)} missing")
-        found.pop("versions", None)
-        on_host, config, network = (
-            found.pop(name) for name in ("on_host", "config", "network")
-        )
-        name = found["environment"]
-        known = name.partition(":")[0] in SIMULATORS
-        if isinstance(environment, str):
-            if full_name(environment) != name:
-                raise ValueError(f"its environment is {name}, not {environment}")
-        elif environment is not None:
-            known = False
-        elif known:
-            require_installed_module(name)
-        values = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in {**config, **network}.items()
-        }
-        plan = make_plan(known_environment=known, on_host=on_host, **found, **values)
+        content = json.loads(read_text(path, _LARGEST_CONFIG))
+        old = "config" in content and "format" not in content
+        plan = None if old else _plan_of(content, environment)
     except (
         OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError,
     ) as error:  # fmt: skip
         raise ValueError(f"{path} does not describe a run: {error}") from error
-    return dataclasses.replace(plan, output_dir=pathlib.Path(run))
+    if plan is None:
+        raise ValueError(
+            f"{path} was written by trpo_jax 0.1; install that version to read it"
+        )
+    return plan.with_run(output_dir=pathlib.Path(run))
+
+
+def _plan_of(content: dict[str, Any], environment: Any) -> Plan:
+    """Return the plan that the content of a `config.json` describes."""
+    names = {"format", *(field.name for field in dataclasses.fields(Plan))}
+    if missing := names - content.keys():
+        raise ValueError(f"{', '.join(sorted(missing))} missing")
+    if content["format"] != FORMAT:
+        raise ValueError(f"its format is {content['format']}, not {FORMAT}")
+    if unknown := content.keys() - names - {"versions"}:
+        raise ValueError(f"unknown name {min(unknown)!r}")
+    name = content["environment"]
+    known = name.partition(":")[0] in SIMULATORS
+    if isinstance(environment, str):
+        if full_name(environment) != name:
+            raise ValueError(f"its environment is {name}, not {environment}")
+    elif environment is not None:
+        known = False
+    elif known:
+        require_installed_module(name)
+    options = {**content["run"], **content["config"], **content["network"]}
+    return make_plan(
+        name,
+        known_environment=known,
+        on_host=content["on_host"],
+        compile_briefly=content["compile_briefly"],
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()},
+    )
 
 
 def write_results(
     plan: Plan, episode_return: np.ndarray, evaluation: dict[str, Any]
 ) -> None:
-    """Write what is there only after training: learning curve and evaluation."""
+    """Write the files that exist only after training: learning curve and evaluation.
+
+    `episode_return` is `[K, I]` as in `Run`.
+    """
     plot_learning_curve(
-        plan.output_dir / "learning_curve.png",
+        plan.directory / "learning_curve.png",
         plan.config.steps_per_iteration * np.arange(1, plan.iterations + 1),
         episode_return,
         plan.environment,
     )
-    write_whole(plan.output_dir / "evaluation.json", _json(evaluation))
+    write_whole(plan.directory / "evaluation.json", _json(evaluation))
 
 
 def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
-    """Turn a log `[I, K, M]` of `Metrics` into rows: integers as such, None for NaN."""
-    whole = {
-        "episodes",
-        "status",
-        "backtracks",
-        "cg_iterations",
-        "fault_step",
-        "fault_environment",
-    }
+    """Return one row for each iteration and seed of a log `[i, K, M]` of `Metrics`.
+
+    Before the log there were `first` iterations. Columns of counts are integers, and a
+    value that is not finite is None.
+
+    >>> plan = make_plan("CartPole-v1", seed=7)
+    >>> (row,) = rows_of(plan, 0, np.zeros((1, 1, len(Metrics._fields))))
+    >>> row["seed"], row["environment_steps"], row["status"], row["kl"]
+    (7, 1024, 0, 0.0)
+    """
 
     def convert(name: str, x: float) -> float | int | None:
         if not np.isfinite(x):
             return None
-        return int(x) if name in whole else float(x)
+        return int(x) if name in INTEGER_COLUMNS else float(x)
 
     return [
         {
-            "seed": plan.seed + k,
+            "seed": plan.run.seed + k,
             "iteration": first + i + 1,
             "environment_steps": (first + i + 1) * plan.config.steps_per_iteration,
             **{
@@ -148,50 +165,48 @@ def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
             },
         }
         for i in range(len(log))
-        for k in range(plan.seeds)
+        for k in range(plan.run.seeds)
     ]
 
 
-def read_run(directory: pathlib.Path) -> Run:
-    """Read back the learning curves that training wrote.
+def read_run(directory: str | os.PathLike[str]) -> Run:
+    """Read the learning curves that training wrote into a directory.
 
-    Raises:
-        ValueError: when they are not there or damaged.
+    Raise `ValueError` if the files are missing or damaged.
     """
+    directory = pathlib.Path(directory)
     try:
-        plan = json.loads(read_text(directory / "config.json", _LARGEST))
-        lines = read_text(directory / "metrics.jsonl", _LONGEST).splitlines()
+        config = json.loads(read_text(directory / "config.json", _LARGEST_CONFIG))
+        lines = read_text(directory / "metrics.jsonl", _LARGEST_METRICS).splitlines()
         rows = [json.loads(line) for line in lines]
         seeds = sorted({row["seed"] for row in rows})
         steps = sorted({row["environment_steps"] for row in rows})
         returns = np.full((len(seeds), len(steps)), np.nan)
         for row in rows:
             if row["episode_return"] is not None:
-                k, i = (
-                    seeds.index(row["seed"]),
-                    bisect.bisect(steps, row["environment_steps"]) - 1,
-                )
+                k = seeds.index(row["seed"])
+                i = bisect.bisect(steps, row["environment_steps"]) - 1
                 returns[k, i] = row["episode_return"]
-        return Run(directory.name, plan["environment"], np.array(steps), returns)
+        return Run(directory.name, config["environment"], np.array(steps), returns)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{directory} does not hold a run: {error}") from error
 
 
 def summarize_returns(returns: np.ndarray) -> dict[str, Any]:
-    """Return mean a seed, interquartile mean over seeds and its 95 % interval.
+    """Return each seed's mean, their interquartile mean, and its 95 % interval.
 
-    None stands for what is not finite, which JSON cannot say.
+    The returns are `[K, E]`, those of each episode; None stands for what is not finite.
 
-    Args:
-        returns: `[K, E]`, one an episode.
+    >>> summarize_returns(np.array([[1.0, 3.0]]))
+    {'mean_per_seed': [2.0], 'iqm': 2.0, 'ci95': [2.0, 2.0]}
     """
     means = returns.mean(axis=1)
     finite = bool(np.all(np.isfinite(means)))
-    low, high = bootstrap_interval(means) if finite else (None, None)
+    interval = map(float, bootstrap_interval(means)) if finite else (None, None)
     return {
         "mean_per_seed": [float(x) if np.isfinite(x) else None for x in means],
         "iqm": float(interquartile_mean(means)) if finite else None,
-        "ci95": [float(low), float(high)] if finite else [None, None],
+        "ci95": list(interval),
     }
 
 

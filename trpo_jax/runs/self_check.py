@@ -1,4 +1,4 @@
-"""Is this installation able to compute? Some compilers are silently wrong."""
+"""A check of the compiler, since some compute wrong numbers without an error."""
 
 import contextlib
 from typing import NamedTuple
@@ -13,7 +13,7 @@ PACKAGES = LIBRARIES + SIMULATORS
 
 
 class Check(NamedTuple):
-    """One numerical check: what was computed, what came out, what is right."""
+    """A numerical check: what was computed, its result here, and the right one."""
 
     name: str
     result: float
@@ -21,18 +21,19 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the result is right, exactly."""
+        """Whether the result is exactly right."""
         return self.result == self.expected
 
 
 def self_check() -> list[Check]:
-    """Run two small programs that jaxlib 0.10.2 gets wrong on CPU (jax issue 39103).
+    """Run two small programs that jaxlib 0.10.2 computes wrongly on CPU.
 
-    Both results are exact in float32 on a compiler that works, on any device. Products
-    are asked for in full precision: a GPU's default rounds their factors to ten bits.
+    Both results are exact in float32 on any device if the compiler is sound. Products
+    are computed in full precision, since a GPU rounds their factors to ten bits by
+    default. The fault is number 39103 on the tracker of JAX.
 
     Returns:
-        A `Check` each.
+        A `Check` for each program.
 
     Example:
         >>> all(check.passed for check in self_check())
@@ -55,30 +56,28 @@ def self_check() -> list[Check]:
 
 
 def require_device() -> None:
-    """Refuse to go on where JAX finds none of the devices that it is to use.
+    """Refuse to continue if JAX cannot use any device.
 
-    Raises:
-        ValueError: with the devices that the user's environment asks for.
+    The `ValueError` names the devices that the variable JAX_PLATFORMS asks for.
     """
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter from JAX 0.10
-        asked = jax.config.jax_platforms
+    except (RuntimeError, AssertionError) as error:  # the latter since JAX 0.10
+        asked = jax.config.read("jax_platforms")
         if asked is None:
             raise ValueError(f"JAX finds no device to run on: {error}") from error
         raise ValueError(
-            f"JAX_PLATFORMS={asked} asks for a device that JAX cannot use here: leave "
-            "it out and JAX takes what there is, or install a JAX that can, such as "
-            "pip install 'jax[cuda13]'"
+            f"JAX_PLATFORMS={asked} asks for a device that JAX cannot use here: unset "
+            "it to use what there is, or install a JAX that supports the device, such "
+            "as pip install 'jax[cuda13]'"
         ) from error
 
 
 def require_sound_compiler() -> None:
-    """Refuse to go on with a compiler that fails the self-check.
+    """Refuse to continue with a compiler that fails the self-check.
 
-    Raises:
-        ValueError: see `require_device`.
-        RuntimeError: naming the check, both numbers and the versions.
+    The `RuntimeError` holds both numbers and the versions. Without a device, raise
+    `ValueError` as `require_device` does.
     """
     require_device()
     for check in self_check():
@@ -94,10 +93,12 @@ def require_sound_compiler() -> None:
 
 
 def describe() -> dict[str, str]:
-    """Return versions and devices, for `trpo-jax doctor` and for result files.
+    """Return versions by package, and "device", for `trpo-jax doctor` and for results.
 
-    Raises:
-        ValueError: see `require_device`.
+    Raise `ValueError` as `require_device` does.
+
+    >>> describe()["jax"] == jax.__version__
+    True
     """
     require_device()
     import platform

@@ -1,4 +1,4 @@
-"""Signals that ask for the end of a run."""
+"""Signals that end a run."""
 
 import contextlib
 import os
@@ -15,30 +15,29 @@ ENDING = [
 
 
 class Terminated(SystemExit):
-    """SIGTERM, or a terminal that closes, has asked for the end; the status is 143."""
+    """The exit after SIGTERM, or after SIGHUP from a closed terminal; status 143."""
 
-    def __init__(self, *said: str) -> None:
+    def __init__(self, *message: str) -> None:
         super().__init__(143)
-        self.said = said
+        self.message = message
 
     def __str__(self) -> str:
-        return " ".join(self.said)
+        return " ".join(self.message)
 
 
 def raise_terminated(signum: int, frame: Any) -> None:
-    """Raise `Terminated`; a handler of signals."""
+    """Raise `Terminated`; a signal handler."""
     raise Terminated
 
 
 @contextlib.contextmanager
 def note_signals() -> Iterator[Callable[[], BaseException | None]]:
-    """Note SIGINT, SIGTERM and SIGHUP instead of raising in mid-chunk.
+    """Note SIGINT, SIGTERM and SIGHUP instead of raising an exception within a chunk.
 
-    A chunk uses up the states put in: whoever is interrupted within one has none.
-
-    Yields:
-        A function that returns what was asked for: a `KeyboardInterrupt`, a
-        `Terminated`, or None.
+    A chunk consumes the states that it is given, so that an exception within one would
+    lose them. Yield a function that returns the exception that was asked for, a
+    `KeyboardInterrupt` or a `Terminated`, or None. A second signal raises its exception
+    at once.
     """
     asked: list[BaseException] = []
     usual = [signal.default_int_handler, signal.SIG_DFL, raise_terminated]
@@ -48,13 +47,13 @@ def note_signals() -> Iterator[Callable[[], BaseException | None]]:
         if asked:
             raise kind("stopped at once")
         asked.append(kind())
-        with contextlib.suppress(OSError):  # nobody may be reading
-            os.write(2, b"\nending after this chunk; once more ends at once\n")
+        with contextlib.suppress(OSError):  # standard error may be closed
+            os.write(2, b"\nstopping after this chunk; again stops at once\n")
 
     before = {}
     if threading.current_thread() is threading.main_thread():
         for signum in ENDING:
-            if signal.getsignal(signum) in usual:  # others go on doing what they do
+            if signal.getsignal(signum) in usual:  # leave handlers of the user alone
                 before[signum] = signal.signal(signum, ask)
     try:
         yield lambda: asked[0] if asked else None
@@ -65,7 +64,7 @@ def note_signals() -> Iterator[Callable[[], BaseException | None]]:
 
 @contextlib.contextmanager
 def ignored() -> Iterator[None]:
-    """Be deaf to SIGINT for a moment."""
+    """Ignore SIGINT inside the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

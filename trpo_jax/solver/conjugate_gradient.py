@@ -7,23 +7,24 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from trpo_jax.solver.flat import overwritten
+from trpo_jax.solver.flat import ravel_into
 from trpo_jax.validation import COUNT_OR_ZERO, check
 
 PyTree = Any
 
 
 class CGInfo(NamedTuple):
-    """What happened in a solve; every field is a scalar array.
+    """What happened in a solve; every field is a scalar.
 
     Attributes:
-        iterations: int32, products that contributed to the solution.
+        iterations: int32, the number of products that contributed to the solution.
         residual: ‖b − A x‖ / ‖b‖ as carried by the recursion; 0 when b is 0. Below the
-            rounding of the arithmetic (1e-7 in float32) it goes on falling where the
-            true one does not.
-        curvature: xᵀ A x of the solution returned.
-        breakdown: bool, the solve stopped at a direction with pᵀ A p ≤ 0 or not finite.
-        finite: bool, every product met was finite.
+            rounding error (1e-7 in float32) it keeps falling where the true one does
+            not.
+        curvature: xᵀ A x of the solution.
+        breakdown: bool, whether the solve stopped because pᵀ A p was not positive or
+            not finite.
+        finite: bool, whether every product was finite.
     """
 
     iterations: jax.Array
@@ -45,20 +46,23 @@ def cg_solve(
     αₖ = rₖᵀrₖ / pₖᵀApₖ,  xₖ₊₁ = xₖ + αₖpₖ,  rₖ₊₁ = rₖ − αₖApₖ
     (Hestenes & Stiefel 1952)
 
-    The work is done on one flat vector: a handful of operations an iteration, whatever
-    the number of leaves. It starts from zero, so that the same b gives the same x, and
-    every iterate is a direction of ascent. Unlike `jax.scipy.sparse.linalg.cg` it
-    reports its residual, and at a direction of non-positive or non-finite curvature it
-    stops and returns the last sound iterate (zero, if that was the first).
+    The solve starts from zero, so that the same b gives the same x and every iterate is
+    a direction of ascent. It works on one flat vector: an iteration is a handful of
+    operations, however many leaves there are. Unlike `jax.scipy.sparse.linalg.cg` it
+    reports its residual, and where the curvature is not positive or not finite it stops
+    and returns the last good iterate (zero, if that was the first).
 
     Args:
-        matvec: the product with A.
+        matvec: v ↦ A v, from a pytree like `b` to a pytree like `b`.
         b: any pytree of floating-point arrays.
         iterations: static, the largest number of products.
-        tolerance: stop when ‖r‖ ≤ tolerance · ‖b‖.
+        tolerance: the solve stops when ‖r‖ ≤ tolerance · ‖b‖.
 
     Returns:
-        x like `b`, and a `CGInfo`.
+        x, like `b`, and a `CGInfo`.
+
+    Raises:
+        ValueError: when `iterations` is not a whole number ≥ 0.
 
     Example:
         >>> x, info = cg_solve(lambda v: 2.0 * v, jnp.array([2.0, 4.0]))
@@ -70,13 +74,13 @@ def cg_solve(
     rr_start = jnp.vdot(flat_b, flat_b)
     target = jnp.asarray(tolerance, rr_start.dtype) ** 2 * rr_start
 
-    def unfinished(carry: tuple) -> jax.Array:
+    def unfinished(carry: Any) -> jax.Array:
         k, _, _, _, rr, breakdown, _ = carry
         return (k < iterations) & (rr > target) & ~breakdown
 
-    def iterate(carry: tuple) -> tuple:
+    def iterate(carry: Any) -> Any:
         k, x, r, p, rr, _, _ = carry
-        product = overwritten(p, matvec(unflatten(p)))
+        product = ravel_into(p, matvec(unflatten(p)))
         curvature = jnp.vdot(p, product)
         alpha = rr / curvature
         next_r = r - alpha * product
@@ -109,17 +113,4 @@ def cg_solve(
         curvature=jnp.vdot(x, flat_b - r),  # A x = b − r, no further product
         breakdown=breakdown,
         finite=finite,
-    )
-
-
-def no_solve(matvec: Callable[[PyTree], PyTree], b: PyTree) -> CGInfo:
-    """Return the `CGInfo` of b itself, taken as it is for a solution of A x = b."""
-    flat, image = ravel_pytree(b)[0], ravel_pytree(matvec(b))[0]
-    norm = jnp.linalg.norm(flat)
-    return CGInfo(
-        iterations=jnp.int32(0),
-        residual=jnp.linalg.norm(flat - image) / jnp.where(norm > 0, norm, 1),
-        curvature=flat @ image,
-        breakdown=jnp.bool_(False),
-        finite=jnp.all(jnp.isfinite(image)),
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 PyTree = Any
 
@@ -25,18 +26,19 @@ def fisher_vector_product(
     symmetric positive semi-definite by construction, and needs no second derivatives.
 
     Args:
-        apply: maps parameters to the distribution of all rows at once, rows on the
-            leading axis; observations are closed over. The distribution is any pytree
-            with a `fisher_product(tangent)`.
+        apply: parameters → the distribution of all rows at once, rows on the leading
+            axis; observations are closed over. The distribution is any pytree with a
+            `fisher_product(tangent)`.
         params: the point at which F is taken; any pytree of floating-point arrays.
         damping: ≥ 0, added to the diagonal.
-        weight: `[N]` ≥ 0, one a row; all rows count the same without it.
+        weight: `[N]` ≥ 0, one for each row; all rows count the same without it.
 
     Returns:
         A function from a pytree like `params` to a pytree like `params`.
 
     Raises:
-        ValueError: when the arrays of the distribution differ in their rows.
+        ValueError: when the arrays of the distribution do not have the same number of
+            rows.
 
     Example:
         >>> from trpo_jax import DiagonalGaussian
@@ -71,22 +73,77 @@ def fisher_vector_product(
     return product
 
 
-def row_curvature(
+def empirical_fisher_vector_product(
+    log_prob: Callable[[PyTree], jax.Array],
+    params: PyTree,
+    *,
+    action_weight: jax.Array,
+    damping: float | jax.Array = 0.0,
+    weight: jax.Array | None = None,
+) -> Callable[[PyTree], PyTree]:
+    """Return v ↦ (F̂ + damping·I) v, F̂ the covariance of the scores of sampled actions.
+
+    F̂ = Σᵢ wᵢ Σₖ uᵢₖ ∇log π(aᵢₖ|sᵢ) ∇log π(aᵢₖ|sᵢ)ᵀ / Σᵢ wᵢ is the empirical Fisher
+    matrix, which Schulman et al. 2015 (appendix C) compare with the analytic one of
+    `fisher_vector_product`.
+
+    Args:
+        log_prob: parameters → log-probabilities of the sampled actions, `[N]` or
+            `[N, K]`.
+        params: the point at which F̂ is taken; any pytree of floating-point arrays.
+        action_weight: u ≥ 0, like the log-probabilities: 1 for the only action of a
+            row, or what each of several contributes to the sum of its row.
+        damping: ≥ 0, added to the diagonal.
+        weight: `[N]` ≥ 0, one for each row; all rows count the same without it.
+
+    Returns:
+        A function from a pytree like `params` to a pytree like `params`.
+
+    Example:
+        >>> slopes = jnp.array([1.0, 3.0])
+        >>> product = empirical_fisher_vector_product(
+        ...     lambda x: slopes * x, jnp.float32(0.0), action_weight=jnp.ones(2))
+        >>> float(product(jnp.float32(1.0)))  # (1² + 3²) / 2
+        5.0
+    """
+
+    def scores(params: PyTree) -> _Scores:
+        return _Scores(log_prob(params), jax.lax.stop_gradient(action_weight))
+
+    return fisher_vector_product(scores, params, damping=damping, weight=weight)
+
+
+class _Scores(struct.PyTreeNode):
+    """Log-probabilities of sampled actions, standing in for a distribution."""
+
+    log_prob: jax.Array
+    action_weight: jax.Array
+
+    def fisher_product(self, tangent: "_Scores") -> "_Scores":
+        return _Scores(
+            self.action_weight * tangent.log_prob, jnp.zeros_like(self.action_weight)
+        )
+
+
+def fisher_quadratic_form(
     apply: Callable[[PyTree], Any], params: PyTree, vector: PyTree
 ) -> jax.Array:
-    """Return vᵀ Fᵢ v = (Jᵢ v)ᵀ Mᵢ (Jᵢ v) of every row i, `[N]`.
+    """Return vᵀ Fᵢ v = (Jᵢ v)ᵀ Mᵢ (Jᵢ v) for every row i.
 
     Half of it is KL(π_θ ‖ π_{θ+v}) in that row, to second order.
 
     Args:
-        apply: as in `fisher_vector_product`.
-        params: the point at which F is taken.
+        apply: parameters → distribution of all rows, as in `fisher_vector_product`.
+        params: the point at which F is taken; any pytree of floating-point arrays.
         vector: v, like `params`.
+
+    Returns:
+        `[N]`, in nats where v is a step.
 
     Example:
         >>> from trpo_jax import DiagonalGaussian
         >>> apply = lambda m: DiagonalGaussian(m[:, None], jnp.zeros((2, 1)))
-        >>> row_curvature(apply, jnp.zeros(2), jnp.array([1.0, 3.0])).tolist()
+        >>> fisher_quadratic_form(apply, jnp.zeros(2), jnp.array([1.0, 3.0])).tolist()
         [1.0, 9.0]
     """
     distribution, tangent = jax.jvp(apply, (params,), (vector,))
@@ -94,4 +151,4 @@ def row_curvature(
     products = jax.tree.map(
         lambda t, c: jnp.sum(t * c, axis=range(1, t.ndim)), tangent, cotangent
     )
-    return sum(jax.tree.leaves(products))
+    return jax.tree.reduce(jnp.add, products)

@@ -1,9 +1,9 @@
-"""Parameters as one vector: a handful of operations, whatever the number of arrays.
+"""Pytrees as flat vectors: a handful of operations, however many arrays there are.
 
-XLA for CPUs (jaxlib 0.10.1) puts arrays together at 10 ns a number where the result has
-2¹⁶ numbers or more, which is longer than a minibatch takes that they are gradients of.
-Large vectors are therefore written piece by piece over another one, and nothing is
-differentiated through the way back, whose transpose would put arrays together again.
+XLA on CPU (jaxlib 0.10.1) takes 10 ns a number to concatenate arrays whose result has
+2¹⁶ numbers or more, which is longer than it takes to compute a minibatch's gradient. A
+large tree is therefore written piece by piece into an existing vector (`ravel_into`),
+and nothing is differentiated through the way back, whose transpose would concatenate.
 """
 
 from collections.abc import Callable
@@ -11,23 +11,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.flatten_util import ravel_pytree
 
 PyTree = Any
 
-_LARGE = 2**16
+_LARGE = 2**16  # numbers
 
 
-def as_vector(tree: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
-    """Return a pytree as one vector if it is small, and the way back.
-
-    A large one comes back as it is, so that what takes it can be differentiated.
+def ravel_if_small(tree: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
+    """Ravel a pytree of fewer than 2¹⁶ numbers; leave a larger one as it is.
 
     Args:
-        tree: of arrays.
+        tree: any pytree of arrays.
+
+    Returns:
+        The vector (or the tree itself), and the function that turns it, or anything
+        like it, back into a pytree. Functions of the result can be differentiated at
+        no extra cost, whatever its size.
 
     Example:
-        >>> as_vector({"w": jnp.zeros((2, 3))})[0].shape
+        >>> ravel_if_small({"w": jnp.zeros((2, 3))})[0].shape
         (6,)
     """
     if sum(leaf.size for leaf in jax.tree.leaves(tree)) < _LARGE:
@@ -35,29 +39,76 @@ def as_vector(tree: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
     return tree, lambda same: same
 
 
-def overwritten(vector: jax.Array, tree: PyTree) -> jax.Array:
-    """Return a pytree's numbers as one vector.
+def ravel_into(vector: jax.Array, tree: PyTree) -> jax.Array:
+    """Return the numbers of a pytree as one vector, written over an existing one.
 
     Args:
-        vector: any of that size and type.
-        tree: of arrays.
+        vector: `[P]`, any vector of that size and dtype; its numbers do not matter.
+        tree: any pytree of arrays with P numbers together.
+
+    Returns:
+        `[P]`, in the order of `jax.flatten_util.ravel_pytree`.
 
     Example:
         >>> tree = {"b": jnp.ones(2), "w": jnp.zeros((1, 2))}
-        >>> overwritten(jnp.zeros(4), tree).tolist()
+        >>> ravel_into(jnp.zeros(4), tree).tolist()
         [1.0, 1.0, 0.0, 0.0]
     """
     if vector.size < _LARGE:
         return ravel_pytree(tree)[0]
-    at = 0
+    offset = 0
     for leaf in jax.tree.leaves(tree):
         piece = jnp.ravel(leaf).astype(vector.dtype)
-        vector = jax.lax.dynamic_update_slice(vector, piece, (at,))
-        at += piece.size
+        vector = jax.lax.dynamic_update_slice(vector, piece, (offset,))
+        offset += piece.size
     return vector
 
 
+def flatten(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Wrap an optax transformation so that it works on one flat vector.
+
+    Its state then holds a few vectors instead of a few arrays for each parameter, and
+    an update is a few operations. Transformations that treat parameters by name or by
+    shape must not be wrapped.
+
+    Args:
+        inner: any element-wise transformation, such as `optax.scale_by_adam()`.
+
+    Returns:
+        A transformation with the same updates. Wrapping it again changes nothing.
+
+    Example:
+        >>> params = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}
+        >>> flatten(optax.scale_by_adam()).init(params).mu.shape
+        (9,)
+    """
+
+    def init(params: PyTree) -> PyTree:
+        return inner.init(ravel_pytree(params)[0])
+
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree | None = None
+    ) -> tuple[PyTree, PyTree]:
+        vector, unravel = ravel_pytree(updates)
+        flat_params = None if params is None else ravel_pytree(params)[0]
+        vector, state = inner.update(vector, state, flat_params)
+        return unravel(vector), state
+
+    return optax.GradientTransformation(init, update)
+
+
 def all_finite(tree: PyTree) -> jax.Array:
-    """Return whether every number in a pytree is finite, a bool scalar."""
+    """Return whether every number in a pytree is finite, as a bool scalar.
+
+    Args:
+        tree: any pytree of arrays.
+
+    Returns:
+        A bool scalar.
+
+    Example:
+        >>> bool(all_finite({"a": jnp.zeros(2), "b": jnp.array(jnp.nan)}))
+        False
+    """
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
     return jnp.all(jnp.stack(leaves))

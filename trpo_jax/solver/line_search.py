@@ -13,26 +13,26 @@ from trpo_jax.validation import COUNT_OR_ZERO, OPEN_UNIT, check
 PyTree = Any
 
 
-class Verdict(enum.IntEnum):
-    """Why a try of the line search ended as it did."""
+class LineSearchOutcome(enum.IntEnum):
+    """Why a candidate of the line search was accepted or rejected."""
 
-    UNTRIED = 0
+    NOT_TRIED = 0
     ACCEPTED = 1
     NO_IMPROVEMENT = 2
-    TOO_FAR = 3
+    CONSTRAINT_VIOLATED = 3
     NON_FINITE = 4
 
 
 class LineSearchInfo(NamedTuple):
-    """What happened in a search.
+    """What happened in a line search.
 
     Attributes:
-        accepted: bool scalar.
-        backtracks: int32 scalar, tries rejected before the one accepted.
+        accepted: bool scalar, whether a step was taken.
+        backtracks: int32 scalar, the number of candidates rejected before the last one.
         step_size: scalar, the factor αʲ of the step taken; 0 when none was.
-        improvement: scalar, objective gained by the step taken; 0 when none was.
-        divergence: scalar, divergence of the step taken; 0 when none was.
-        verdict: `[max_steps + 1]` int32, a `Verdict` a try.
+        improvement: scalar, the objective gained by the step taken; 0 when none was.
+        divergence: scalar, the divergence of the step taken; 0 when none was.
+        outcome: `[max_backtracks + 1]` int32, a `LineSearchOutcome` for each candidate.
     """
 
     accepted: jax.Array
@@ -40,7 +40,7 @@ class LineSearchInfo(NamedTuple):
     step_size: jax.Array
     improvement: jax.Array
     divergence: jax.Array
-    verdict: jax.Array
+    outcome: jax.Array
 
 
 def line_search(
@@ -50,137 +50,111 @@ def line_search(
     step: PyTree,
     *,
     max_divergence: float | jax.Array,
-    shrink: float | jax.Array = 0.8,
-    max_steps: int = 10,
+    backtrack_coefficient: float | jax.Array = 0.8,
+    max_backtracks: int = 10,
+    require_improvement: bool = True,
 ) -> tuple[PyTree, LineSearchInfo]:
-    """Take the first of θ + αʲ s, j = 0 … max_steps, that improves and stays close.
+    """Take the first of θ + αʲ s, j = 0, 1, …, that improves and stays close.
 
-    A try is accepted when objective(θ + αʲ s) > objective(θ), strictly, and
+    A candidate is accepted when objective(θ + αʲ s) > objective(θ), strictly, and
     divergence(θ + αʲ s) ≤ max_divergence, both finite (Schulman et al. 2015, app. C).
-    Unlike most public implementations both conditions are tested at every try, and when
-    none passes the parameters come back bit for bit.
+    Unlike most public implementations it tests both conditions on every candidate, and
+    when none passes, the parameters come back bit for bit.
+
+    With `max_divergence=jnp.inf`, `max_backtracks=0` and `require_improvement=False` it
+    takes the full step, unless that is not finite or does not change the parameters.
 
     Args:
-        objective: to be maximised, parameters → scalar.
-        divergence: distance from `params`, parameters → scalar.
-        params: θ, any pytree.
+        objective: the function to maximise, parameters → scalar.
+        divergence: the distance from `params`, parameters → scalar ≥ 0.
+        params: θ, any pytree of floating-point arrays.
         step: s, the full step, like `params`.
-        max_divergence: the radius of the trust region.
-        shrink: α in (0, 1).
-        max_steps: static, the number of backtracks allowed after the full step.
+        max_divergence: the radius of the trust region, in units of `divergence`.
+        backtrack_coefficient: α in (0, 1).
+        max_backtracks: static, the number of shorter steps tried after the full one.
+        require_improvement: static; when False, the objective need not rise.
 
     Returns:
-        The parameters taken, and a `LineSearchInfo`.
+        The new parameters, and a `LineSearchInfo`.
+
+    Raises:
+        ValueError: when α or the number of backtracks is out of range.
 
     Example:
         >>> theta, info = line_search(
         ...     lambda x: -((x - 1.0) ** 2), jnp.abs,
         ...     jnp.float32(0.0), jnp.float32(4.0),
-        ...     max_divergence=1.5, shrink=0.5)
+        ...     max_divergence=1.5, backtrack_coefficient=0.5)
         >>> float(theta), int(info.backtracks)
         (1.0, 2)
     """
-    check("max_steps", max_steps, COUNT_OR_ZERO)
-    check("shrink", shrink, OPEN_UNIT)
+    check("max_backtracks", max_backtracks, COUNT_OR_ZERO)
+    check("backtrack_coefficient", backtrack_coefficient, OPEN_UNIT)
     before = objective(params)
 
-    def unfinished(carry: tuple) -> jax.Array:
+    def unfinished(carry: Any) -> jax.Array:
         j, _, _, info = carry
-        return (j <= max_steps) & ~info.accepted
+        return (j <= max_backtracks) & ~info.accepted
 
-    def attempt(carry: tuple) -> tuple:
+    def attempt(carry: Any) -> Any:
         j, scale, _, info = carry
         candidate = jax.tree.map(
             lambda p, s: p + scale.astype(p.dtype) * s, params, step
         )
-        # Rounding must not pass for a gain: a step of nothing improves nothing.
-        moved = jnp.any(
-            jnp.stack(
-                [
-                    jnp.any(new != old)
-                    for new, old in zip(
-                        jax.tree.leaves(candidate), jax.tree.leaves(params)
-                    )
-                ]
-            )
-        )
+        # If rounding leaves θ unchanged, the improvement is zero.
+        moved = _differs(candidate, params)
         improvement = jnp.where(moved, objective(candidate) - before, 0)
         distance = divergence(candidate)
-        verdict = jnp.select(
-            [
-                ~(jnp.isfinite(improvement) & jnp.isfinite(distance)),
-                distance > jnp.asarray(max_divergence, distance.dtype),
-                improvement <= 0,
-            ],
-            [Verdict.NON_FINITE, Verdict.TOO_FAR, Verdict.NO_IMPROVEMENT],
-            Verdict.ACCEPTED,
-        ).astype(jnp.int32)
+        outcome = _outcome(
+            all_finite((improvement, distance, candidate)),
+            distance <= jnp.asarray(max_divergence, distance.dtype),
+            improvement > 0 if require_improvement else moved,
+        )
         info = LineSearchInfo(
-            accepted=verdict == Verdict.ACCEPTED,
+            accepted=outcome == LineSearchOutcome.ACCEPTED,
             backtracks=j,
             step_size=scale,
             improvement=improvement,
             divergence=distance,
-            verdict=info.verdict.at[j].set(verdict),
+            outcome=info.outcome.at[j].set(outcome),
         )
-        return j + 1, scale * jnp.asarray(shrink, scale.dtype), candidate, info
+        shorter = scale * jnp.asarray(backtrack_coefficient, scale.dtype)
+        return j + 1, shorter, candidate, info
 
-    nothing = jnp.zeros_like(before)
+    zero = jnp.zeros_like(before)
     start = LineSearchInfo(
         accepted=jnp.bool_(False),
         backtracks=jnp.int32(0),
-        step_size=nothing,
-        improvement=nothing,
-        divergence=jax.eval_shape(divergence, params),
-        verdict=jnp.full(max_steps + 1, Verdict.UNTRIED, jnp.int32),
+        step_size=zero,
+        improvement=zero,
+        divergence=jnp.zeros((), jax.eval_shape(divergence, params).dtype),
+        outcome=jnp.full(max_backtracks + 1, LineSearchOutcome.NOT_TRIED, jnp.int32),
     )
-    start = start._replace(divergence=jnp.zeros((), start.divergence.dtype))
-    _, _, candidate, info = jax.lax.while_loop(
+    *_, candidate, info = jax.lax.while_loop(
         unfinished, attempt, (jnp.int32(0), jnp.ones_like(before), params, start)
     )
-    taken = info.accepted
-    return (
-        jax.tree.map(lambda new, old: jnp.where(taken, new, old), candidate, params),
-        info._replace(
-            step_size=jnp.where(taken, info.step_size, 0),
-            improvement=jnp.where(taken, info.improvement, 0),
-            divergence=jnp.where(taken, info.divergence, 0),
-        ),
+
+    def if_accepted(new: PyTree, old: PyTree) -> PyTree:
+        return jax.tree.map(lambda n, o: jnp.where(info.accepted, n, o), new, old)
+
+    return if_accepted(candidate, params), info._replace(
+        step_size=if_accepted(info.step_size, zero),
+        improvement=if_accepted(info.improvement, zero),
+        divergence=if_accepted(info.divergence, jnp.zeros_like(info.divergence)),
     )
 
 
-def full_step(
-    objective: Callable[[PyTree], jax.Array],
-    divergence: Callable[[PyTree], jax.Array],
-    params: PyTree,
-    step: PyTree,
-) -> tuple[PyTree, LineSearchInfo]:
-    """Take θ + s without a search, unless it is not finite or does not move.
+def _differs(left: PyTree, right: PyTree) -> jax.Array:
+    """Return whether any number differs between two pytrees, as a bool scalar."""
+    different = jax.tree.map(lambda a, b: jnp.any(a != b), left, right)
+    return jnp.any(jnp.stack(jax.tree.leaves(different)))
 
-    Args: as of `line_search`.
 
-    Returns:
-        As of `line_search`, for one try.
-    """
-    candidate = jax.tree.map(jnp.add, params, step)
-    pairs = zip(jax.tree.leaves(candidate), jax.tree.leaves(params))
-    moved = jnp.any(jnp.stack([jnp.any(new != old) for new, old in pairs]))
-    improvement = objective(candidate) - objective(params)
-    distance = divergence(candidate)
-    finite = jnp.isfinite(improvement) & jnp.isfinite(distance)
-    finite = finite & all_finite(candidate)
-    taken = finite & moved
-    verdict = jnp.select(
-        [taken, ~finite], [Verdict.ACCEPTED, Verdict.NON_FINITE], Verdict.NO_IMPROVEMENT
-    )
-    return (
-        jax.tree.map(lambda new, old: jnp.where(taken, new, old), candidate, params),
-        LineSearchInfo(
-            accepted=taken,
-            backtracks=jnp.int32(0),
-            step_size=taken.astype(improvement.dtype),
-            improvement=jnp.where(taken, improvement, 0),
-            divergence=jnp.where(taken, distance, 0),
-            verdict=verdict.astype(jnp.int32)[None],
-        ),
-    )
+def _outcome(finite: jax.Array, close: jax.Array, improved: jax.Array) -> jax.Array:
+    failures = {
+        LineSearchOutcome.NON_FINITE: ~finite,
+        LineSearchOutcome.CONSTRAINT_VIOLATED: ~close,
+        LineSearchOutcome.NO_IMPROVEMENT: ~improved,
+    }
+    outcome = jnp.select([*failures.values()], [*failures], LineSearchOutcome.ACCEPTED)
+    return outcome.astype(jnp.int32)

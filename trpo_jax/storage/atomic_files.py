@@ -1,4 +1,4 @@
-"""Files of a run: written whole or not at all, read only where they are files."""
+"""Files that are written completely or not at all, and read only if they are files."""
 
 import contextlib
 import os
@@ -9,15 +9,10 @@ from typing import Any, BinaryIO
 
 
 def open_file(path: pathlib.Path, *, links: bool = True) -> BinaryIO:
-    """Open a file that is one: no directory, no pipe that nobody writes to.
+    """Open a regular file for reading; refuse directories, pipes and devices.
 
-    Args:
-        path: of it.
-        links: follow symbolic ones.
-
-    Raises:
-        OSError: when it cannot be opened.
-        ValueError: when it is something else.
+    Symbolic links are followed unless `links` is False. Raise `OSError` if the file
+    cannot be opened, and `ValueError` if it is not a regular file.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     if not links:
@@ -30,15 +25,10 @@ def open_file(path: pathlib.Path, *, links: bool = True) -> BinaryIO:
 
 
 def read_text(path: pathlib.Path, largest: int) -> str:
-    """Return what a file holds, if it is text and not too much.
+    """Read a UTF-8 text file of at most `largest` bytes.
 
-    Args:
-        path: of it.
-        largest: number of bytes.
-
-    Raises:
-        OSError: when it cannot be read.
-        ValueError: when it is something else, larger, or not in UTF-8.
+    Raise `OSError` if it cannot be read, and `ValueError` if it is not a regular file,
+    is larger, or is not in UTF-8.
     """
     with open_file(path) as file:
         content = file.read(largest + 1)
@@ -48,10 +38,16 @@ def read_text(path: pathlib.Path, largest: int) -> str:
 
 
 def write_whole(path: pathlib.Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or as it was, power cuts included.
+    """Write a file so that even a power cut leaves the old or the new content.
 
-    Raises:
-        OSError: when it cannot be written.
+    Text is written in UTF-8. Raise `OSError` if the file cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "a.txt")
+    ...     write_whole(path, "content")
+    ...     path.read_text()
+    'content'
     """
     unfinished = path.with_name(f"{path.name}.tmp")
     data = content.encode("utf-8") if isinstance(content, str) else content
@@ -63,14 +59,13 @@ def write_whole(path: pathlib.Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def claimed(directory: pathlib.Path) -> Iterator[None]:
-    """Keep other processes from writing into a run as long as this one lives.
+    """Lock the directory of a run against other processes inside the block.
 
-    Raises:
-        ValueError: when another process has claimed it.
+    Raise `ValueError` if another process has locked it.
     """
     try:
         import fcntl
-    except ImportError:  # not everywhere
+    except ImportError:  # not on Windows
         yield
         return
     descriptor = os.open(directory, os.O_RDONLY)
@@ -78,8 +73,9 @@ def claimed(directory: pathlib.Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            said = f"{directory} is in use: another process writes into it"
-            raise ValueError(said) from error
+            raise ValueError(
+                f"{directory} is in use: another process writes into it"
+            ) from error
         except OSError:  # a file system without locks
             pass
         yield
@@ -88,7 +84,7 @@ def claimed(directory: pathlib.Path) -> Iterator[None]:
 
 
 def flush(path: pathlib.Path) -> None:
-    """Have the disk hold what was written into a file or a directory."""
+    """Wait until what was written into a file or a directory is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -97,12 +93,14 @@ def flush(path: pathlib.Path) -> None:
 
 
 def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; for `json.loads`.
+    """Return a JSON object; an `object_pairs_hook` for `json.loads`.
 
-    Raises:
-        ValueError: when it holds a name twice.
+    Raise `ValueError` if a name occurs twice.
+
+    >>> without_repetition([("a", 1)])
+    {'a': 1}
     """
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("it holds a name twice")
-    return found
+    return values

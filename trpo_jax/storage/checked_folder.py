@@ -1,8 +1,8 @@
 """A folder of two files that holds a pytree: numbers and names, no code.
 
-`arrays.safetensors` has the leaves; `manifest.json` says what they are, whatever else
-belongs to them, and the sha256 of both files. Reading trusts nothing: sizes and
-checksums come first, names are never paths, links and pipes are refused.
+`arrays.safetensors` holds the leaves. `manifest.json` holds their types and shapes,
+other facts, and the sha256 of both files. Reading trusts nothing: sizes and checksums
+are checked first, names are never used as paths, and links and pipes are refused.
 """
 
 import hashlib
@@ -34,32 +34,31 @@ _BLOCK = 2**20
 def write_folder(folder: pathlib.Path, tree: PyTree, facts: dict[str, Any]) -> None:
     """Write a pytree and facts about it into a new folder, and flush them to the disk.
 
-    Raises:
-        OSError: when they cannot be written.
-        ValueError: when two leaves share a name.
+    The leaves are arrays and typed keys; the facts are other entries of the manifest,
+    which JSON can hold. Raise `OSError` if they cannot be written, and `ValueError` if
+    two leaves have the same name.
     """
     leaves = named(tree)
     folder.mkdir()
     arrays = {name: numbers_of(leaf) for name, leaf in leaves.items()}
     try:
         save_file(arrays, folder / ARRAYS)
-    except SafetensorError as error:  # of a full disk
+    except SafetensorError as error:  # the disk may be full
         raise OSError(str(error)) from error
     manifest = facts | {
         "leaves": {name: entry_of(leaf) for name, leaf in leaves.items()},
         "arrays": _fingerprint(folder / ARRAYS),
     }
     (folder / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
-    shutil.copymode(folder / MANIFEST, folder / ARRAYS)  # otherwise for us alone
+    shutil.copymode(folder / MANIFEST, folder / ARRAYS)  # which only its owner can read
     for path in (folder / ARRAYS, folder / MANIFEST, folder):
         flush(path)
 
 
 def read_manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
-    """Read what a folder says of itself.
+    """Return the entries of the manifest of a folder, which must name this step.
 
-    Raises:
-        One of `DAMAGE`: when it has changed since it was written.
+    Raise one of `DAMAGE` if the manifest has changed since it was written.
     """
     if folder.is_symlink():
         raise ValueError("it is a symbolic link")
@@ -72,7 +71,7 @@ def read_manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
     if content != sealed(manifest).encode() or seal != _seal(manifest):
         raise ValueError(f"{MANIFEST} has changed since it was written")
     if manifest["step"] != step:
-        raise ValueError(f"{MANIFEST} is that of step {manifest['step']}")
+        raise ValueError(f"{MANIFEST} belongs to step {manifest['step']}")
     return {
         "format": manifest["format"],
         "trpo_jax": manifest["trpo_jax"],
@@ -92,7 +91,7 @@ def read_manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
 
 
 def is_as_written(folder: pathlib.Path, manifest: dict[str, Any]) -> bool:
-    """Return whether the arrays are those that a manifest was written for."""
+    """Return whether the arrays of a folder exist with the checksum in its manifest."""
     try:
         with open_file(folder / ARRAYS, links=False) as file:
             size = os.fstat(file.fileno()).st_size
@@ -107,10 +106,10 @@ def is_as_written(folder: pathlib.Path, manifest: dict[str, Any]) -> bool:
 def read_arrays(
     folder: pathlib.Path, manifest: dict[str, Any], template: PyTree
 ) -> dict[str, np.ndarray]:
-    """Read the leaves by name, as `rebuilt` takes them; no more than there is room for.
+    """Read the leaves by name, as `rebuilt` takes them.
 
-    Raises:
-        One of `DAMAGE`: when they are not what manifest and template say.
+    No more is read than the template, a pytree of arrays or shapes, has room for. Raise
+    one of `DAMAGE` if the arrays are not what manifest and template say.
     """
     path = folder / ARRAYS
     expected = {name: stored(leaf) for name, leaf in named(template).items()}
@@ -123,7 +122,7 @@ def read_arrays(
             )
         header = int.from_bytes(file.read(8), "little")
         if size > most or header > _LARGEST:
-            raise ValueError(f"{ARRAYS} is larger than what it is to hold")
+            raise ValueError(f"{ARRAYS} is larger than the expected arrays")
     if _fingerprint(path) != manifest["arrays"]:
         raise ValueError(f"{ARRAYS} has changed since it was written")
     with open_file(path, links=False) as file:
@@ -158,7 +157,7 @@ def _seal(manifest: dict[str, Any]) -> str:
 
 
 def sealed(manifest: dict[str, Any]) -> str:
-    """Return the text of a manifest, with its own sha256 in it."""
+    """Return the JSON text of a manifest, which contains its own sha256."""
     return (
         json.dumps(manifest | {"sha256": _seal(manifest)}, indent=1, sort_keys=True)
         + "\n"

@@ -1,7 +1,7 @@
 """Checkpoints: the whole state of a run on disk, numbers and names, no code.
 
-A checkpoint is a folder `<directory>/<step>`, see `sealed`. It appears by being
-renamed, complete and flushed, so that there is never half of one.
+A checkpoint is a folder `<directory>/<step>`, see `checked_folder`. It is renamed to
+that name when it is complete and on the disk, so that there is never half of one.
 """
 
 import contextlib
@@ -23,13 +23,14 @@ from trpo_jax.storage.checked_folder import (
     read_manifest,
     write_folder,
 )
+from trpo_jax.storage.differences import differences, shortened
 from trpo_jax.storage.pytree_arrays import entry_of, named, rebuilt
 from trpo_jax.validation import COUNT, COUNT_OR_ZERO, check
 
 PyTree = Any
 Shapes = dict[str, tuple[int, ...]]
 
-FORMAT = 1
+FORMAT = 2
 _UNFINISHED, _REPLACED = ".unfinished-", ".replaced-"
 _STEP = re.compile(rf"(?:{re.escape(_REPLACED)})?(\d{{12}})")
 
@@ -39,12 +40,10 @@ class CheckpointError(ValueError):
 
 
 class Restored(NamedTuple):
-    """What `restore` found.
+    """The result of `restore`.
 
-    Attributes:
-        tree: like the template; numpy arrays and typed keys.
-        step: of the checkpoint.
-        skipped: a line for each newer checkpoint that is damaged.
+    `tree` is a pytree like the template, of numpy arrays and typed keys; `step` is the
+    step of the checkpoint; `skipped` has a line for each newer one that is damaged.
     """
 
     tree: PyTree
@@ -53,33 +52,33 @@ class Restored(NamedTuple):
 
 
 def save(
-    directory: str | os.PathLike,
+    directory: str | os.PathLike[str],
     tree: PyTree,
     *,
     step: int,
     description: dict[str, Any] | None = None,
     keep: int | None = None,
 ) -> pathlib.Path:
-    """Write a pytree, so that it is wholly there or not at all.
+    """Write a checkpoint, completely or not at all.
 
-    What earlier crashes left half-written is removed. A checkpoint of the same step is
-    replaced, and stays until the new one is there.
+    Unfinished checkpoints of earlier crashes are removed. A checkpoint of the same step
+    is replaced once the new one is complete.
 
     Args:
-        directory: of the checkpoints of one run; made if need be.
-        tree: any pytree of arrays, typed keys among them.
-        step: numbers the checkpoint, ≥ 0; the newest has the largest.
-        description: JSON that has to be the same when this is restored.
-        keep: newest checkpoints that stay, up to this step; later ones, of a run that
-            went back, are removed. All stay when None.
+        directory: the directory of the checkpoints of one run; made if necessary.
+        tree: a pytree of arrays and typed keys.
+        step: the number of the checkpoint, ≥ 0; the newest has the largest.
+        description: facts that JSON can hold, which must be equal at `restore`.
+        keep: the number of newest checkpoints to keep, up to this step; those of later
+            steps, from a run that was resumed earlier, are removed. None keeps all.
 
     Returns:
-        The checkpoint's folder.
+        The folder of the checkpoint.
 
     Raises:
-        OSError: when the disk is full, or the directory gone or closed to us; the
-            checkpoints that were there are as they were.
-        ValueError: for a bad step, or leaves that share a name.
+        OSError: if the disk is full, or the directory cannot be written; the existing
+            checkpoints are unchanged.
+        ValueError: for a bad step, or leaves that have the same name.
 
     Example:
         >>> import tempfile
@@ -128,29 +127,28 @@ def save(
 
 
 def restore(
-    directory: str | os.PathLike,
+    directory: str | os.PathLike[str],
     like: PyTree | Callable[[int, Shapes], PyTree],
     *,
     description: dict[str, Any] | None = None,
 ) -> Restored:
-    """Read the newest checkpoint that is intact, everything checked beforehand.
+    """Read the newest intact checkpoint, after checking everything in it.
 
-    Nothing in a checkpoint is ever run, names of files are not taken from it, and no
-    more is read than what `like` has room for.
+    Nothing in a checkpoint is executed, no file name is taken from it, and no more is
+    read than the template has room for.
 
     Args:
-        directory: where `save` wrote.
-        like: a pytree of arrays or of `jax.ShapeDtypeStruct`, or a function from the
-            step and the shapes that the leaves have there, by name, to one.
-        description: what the checkpoint has to describe; anything when None.
+        directory: the directory that was given to `save`.
+        like: a pytree of arrays or of `jax.ShapeDtypeStruct`; or a function that
+            returns one, given the step and the shapes of the leaves by name.
+        description: the description that the checkpoint must have; None accepts any.
 
     Returns:
         A `Restored`.
 
     Raises:
-        CheckpointError: when there is none, when all are damaged (each is named), or
-            when the newest intact one is of another format, version, description or
-            structure: what differs is listed, with both values.
+        CheckpointError: if there is no intact checkpoint, or the newest intact one has
+            another format, version, description or structure.
     """
     directory = pathlib.Path(directory)
     skipped: list[str] = []
@@ -173,13 +171,17 @@ def restore(
     raise CheckpointError(f"there is no checkpoint in {directory}")
 
 
-def steps_in(directory: str | os.PathLike) -> list[int]:
-    """Return the steps of the checkpoints in a directory, ascending."""
+def steps_in(directory: str | os.PathLike[str]) -> list[int]:
+    """Return the steps of the checkpoints in a directory, in ascending order.
+
+    >>> steps_in("no/such/directory")
+    []
+    """
     return [step for step, _ in _folders(pathlib.Path(directory))]
 
 
-def newest_intact(directory: str | os.PathLike) -> int | None:
-    """Return the step of the newest checkpoint whose files are as they were written."""
+def newest_intact(directory: str | os.PathLike[str]) -> int | None:
+    """Return the step of the newest checkpoint whose checksums are right, or None."""
     for step, folder in reversed(_folders(pathlib.Path(directory))):
         try:
             manifest = read_manifest(folder, step)
@@ -191,7 +193,7 @@ def newest_intact(directory: str | os.PathLike) -> int | None:
 
 
 def remove_litter(directory: pathlib.Path) -> None:
-    """Remove what a crash has left half-written, and finish what it interrupted."""
+    """Remove unfinished checkpoints, and undo replacements that were interrupted."""
     for path in directory.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(path, ignore_errors=True)
     for path in directory.glob(f"{_REPLACED}*"):
@@ -207,56 +209,26 @@ def _place(directory: pathlib.Path, step: int, prefix: str = "") -> pathlib.Path
 
 
 def _folders(directory: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
-    """Return step and folder of each checkpoint, ascending by the step.
+    """Return the step and the folder of each checkpoint, in ascending order.
 
-    A replaced one counts as long as the one that was to replace it is not there.
+    A checkpoint that was being replaced counts if its replacement is missing.
     """
     try:
-        names = sorted(os.listdir(directory))  # what was replaced comes first
+        names = sorted(os.listdir(directory))  # replaced ones come first
     except (FileNotFoundError, NotADirectoryError):
         return []
-    found = {
+    folders = {
         int(m[1]): directory / name for name in names if (m := _STEP.fullmatch(name))
     }
-    return sorted(found.items())
+    return sorted(folders.items())
 
 
 def _remove(folder: pathlib.Path) -> None:
-    """Remove a checkpoint; whatever interrupts it leaves litter, not half of one."""
+    """Remove a checkpoint, so that an interruption does not leave half of it."""
     litter = folder.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
     with contextlib.suppress(OSError):
         folder.rename(litter)
         shutil.rmtree(litter, ignore_errors=True)
-
-
-def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
-    """Return a line for each value that differs between two JSON documents.
-
-    Example:
-        >>> differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
-        ['a.b: 1 in the checkpoint, 3 now']
-    """
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        return [
-            line
-            for key in sorted(found.keys() | wanted.keys())
-            for line in differences(
-                found.get(key, _ABSENT),
-                wanted.get(key, _ABSENT),
-                f"{name}.{key}" if name else key,
-            )
-        ]
-    if type(found) is type(wanted) and found == wanted:
-        return []
-    return [f"{name}: {_short(found)} in the checkpoint, {_short(wanted)} now"]
-
-
-class _Absent:
-    def __repr__(self) -> str:
-        return "nothing"
-
-
-_ABSENT = _Absent()
 
 
 def _require_same(
@@ -265,8 +237,14 @@ def _require_same(
     template: PyTree,
     description: dict[str, Any] | None,
 ) -> None:
-    wanted = {"format": FORMAT, "trpo_jax": __version__}
-    differing = differences({name: manifest[name] for name in wanted}, wanted)
+    if (manifest["format"], manifest["trpo_jax"]) != (FORMAT, __version__):
+        version = str(manifest["trpo_jax"])[:40]
+        raise CheckpointError(
+            f"{folder} was written by trpo_jax {version}, format "
+            f"{shortened(manifest['format'])}; install that version to read it: this "
+            f"is trpo_jax {__version__}, format {FORMAT}"
+        )
+    differing: list[str] = []
     if description is not None:
         written = json.loads(json.dumps(description))
         differing += differences(manifest["description"], written)
@@ -288,8 +266,3 @@ def _line(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"{error} is missing"
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,4 +1,4 @@
-"""A pytree as arrays with names, as a file of numbers can hold them."""
+"""Pytrees as arrays with names, which a file of numbers can hold."""
 
 from typing import Any
 
@@ -9,27 +9,28 @@ PyTree = Any
 
 _PLAIN = frozenset(
     ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
-)  # what numpy and a file both know; the others travel as unsigned integers
+)  # types that files know; arrays of other types are stored as unsigned integers
 _RESERVED = "__metadata__"
 _KEY_KINDS = ("threefry2x32", "rbg", "unsafe_rbg")
 
 
 def name_of(key_path: tuple) -> str:
-    """Return the name of a leaf, from its path in the tree.
+    """Return the name of a leaf: the keys of its path, joined by slashes.
 
-    Example:
-        >>> [name_of(path) for path, _ in jax.tree.leaves_with_path({"a": [1, 2]})]
-        ['a/0', 'a/1']
+    >>> [name_of(path) for path, _ in jax.tree.leaves_with_path({"a": [1, 2]})]
+    ['a/0', 'a/1']
     """
     return jax.tree_util.keystr(key_path, simple=True, separator="/")
 
 
 def named(tree: PyTree) -> dict[str, Any]:
-    """Return the leaves by name: arrays, keys, or shapes of these.
+    """Return the leaves of a tree of arrays, typed keys, or their shapes, by name.
 
-    Raises:
-        ValueError: when two have the same name, or one has what the file keeps for
-            itself.
+    Raise `ValueError` if two leaves have the same name, or one has a name that the file
+    format reserves.
+
+    >>> named({"a": [np.zeros(2), np.ones(3)]}).keys()
+    dict_keys(['a/0', 'a/1'])
     """
     pairs = [
         (name_of(path), leaf if hasattr(leaf, "dtype") else np.asarray(leaf))
@@ -44,25 +45,46 @@ def named(tree: PyTree) -> dict[str, Any]:
 
 
 def entry_of(leaf: Any) -> dict[str, Any]:
-    """Return type and shape of a leaf, for a reader."""
+    """Return the type and the shape of a leaf, as JSON can hold them.
+
+    >>> entry_of(np.zeros((2, 3), np.float32))
+    {'dtype': 'float32', 'shape': [2, 3]}
+    """
     return {"dtype": str(leaf.dtype), "shape": list(leaf.shape)}
 
 
 def numbers_of(leaf: Any) -> np.ndarray:
-    """Return a leaf as the file holds it: keys as their numbers."""
+    """Return a leaf as a numpy array that a file can hold.
+
+    It holds the data of typed keys, and other arrays bit for bit. Raise `ValueError` if
+    the leaf is neither of numbers nor of keys.
+
+    >>> numbers_of(jax.random.key(3)).tolist()
+    [0, 3]
+    """
     array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
     return array.view(_plain(array.dtype))
 
 
 def stored(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Return shape and type of `numbers_of` a leaf, or of one of this shape."""
+    """Return the shape and the type of what `numbers_of` returns for a leaf.
+
+    >>> stored(jax.random.key(3)).shape
+    (2,)
+    """
     if _is_key(leaf):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return jax.ShapeDtypeStruct(leaf.shape, _plain(np.dtype(leaf.dtype)))
 
 
 def rebuilt(template: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
-    """Return a tree like the template, of what `numbers_of` has made of its leaves."""
+    """Return a tree like the template from the arrays of `numbers_of` by name.
+
+    Its leaves are numpy arrays and typed keys.
+
+    >>> rebuilt({"a": np.float32(0)}, {"a": np.float32(3)})
+    {'a': np.float32(3.0)}
+    """
     leaves = [
         _wrapped(arrays[name], leaf.dtype)
         if _is_key(leaf)
@@ -77,15 +99,15 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(kind: np.dtype) -> np.dtype:
-    if kind.kind not in "biufV":  # V: what numpy itself does not know, as bfloat16
-        raise ValueError(f"a leaf of type {kind} cannot be kept: only numbers and keys")
+    if kind.kind not in "biufV":  # V: types that numpy does not know, such as bfloat16
+        raise ValueError(f"a leaf of type {kind} is neither of numbers nor of keys")
     return kind if kind.str[1:] in _PLAIN else np.dtype(f"u{kind.itemsize}")
 
 
 def _wrapped(numbers: np.ndarray, kind: Any) -> jax.Array:
-    """Return keys of a kind from their numbers."""
+    """Return typed keys from their data."""
     for name in _KEY_KINDS:
         key = jax.eval_shape(lambda name=name: jax.random.key(0, impl=name))
         if key.dtype == kind:
-            return jax.random.wrap_key_data(numbers, impl=name)
+            return jax.random.wrap_key_data(jax.numpy.asarray(numbers), impl=name)
     raise ValueError(f"keys of the kind {kind} are not known")

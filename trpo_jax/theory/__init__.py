@@ -1,5 +1,17 @@
 """Sections 2 and 3 of the paper, computed exactly on finite decision processes."""
 
+from trpo_jax.theory.bounds import (
+    guaranteed_gain,
+    kl,
+    local_gain,
+    local_return,
+    lower_bound,
+    mixture_bound,
+    mixture_coefficient,
+    penalty_coefficient,
+    total_variation,
+    total_variation_bound,
+)
 from trpo_jax.theory.mdp import (
     MDP,
     action_value,
@@ -13,18 +25,10 @@ from trpo_jax.theory.monotonic_improvement import (
     Improvement,
     algorithm_1,
     conservative_policy_iteration,
-    kl,
-    local_gain,
-    local_return,
-    lower_bound,
-    mixture_bound,
-    mixture_coefficient,
-    penalty_coefficient,
-    total_variation,
-    total_variation_bound,
     trust_region,
 )
 
+# fmt: off
 __all__ = [
     "MDP",
     "Improvement",
@@ -33,6 +37,7 @@ __all__ = [
     "algorithm_1",
     "conservative_policy_iteration",
     "expected_return",
+    "guaranteed_gain",
     "kl",
     "local_gain",
     "local_return",
@@ -47,3 +52,4 @@ __all__ = [
     "trust_region",
     "visitation",
 ]
+# fmt: on

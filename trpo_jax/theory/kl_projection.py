@@ -1,13 +1,14 @@
-"""The policy of largest advantage within a KL of another, one state at a time.
+"""The policy with the largest advantage within a KL of another, state by state.
 
-It is a rational tilt q(a) = μ p(a) / (ν − A(a)), derived in `tabular.algorithm_1`, here
-in two variables that stay exact where ν is huge: the gap g(a) = maxₐ A − A(a) and the
-tilt s = 1 / (ν − maxₐ A), so that q ∝ p / (1 + s g).
+It is the rational tilt q(a) = μ p(a) / (ν − A(a)) that `algorithm_1` derives, in two
+variables that stay exact where ν is huge: the gap g(a) = maxₐ A − A(a) and the tilt
+s = 1 / (ν − maxₐ A), so that q ∝ p / (1 + s g).
 
 Shapes: `S` states, `A` actions.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,10 @@ def tilt_of_multiplier(
 
 
 def bisect(
-    holds: Callable, low: jax.Array, high: float, halvings: int = _HALVINGS
+    holds: Callable[[jax.Array], jax.Array],
+    low: jax.Array,
+    high: float,
+    halvings: int = _HALVINGS,
 ) -> jax.Array:
     """Return where a predicate that holds below and fails above stops holding.
 
@@ -76,7 +80,7 @@ def bisect(
         Like `low`: numbers at which it holds, or `low`.
     """
 
-    def halve(_: int, interval: tuple) -> tuple:
+    def halve(_: int, interval: tuple) -> Any:
         low, high = interval
         middle = (low + high) / 2
         below = holds(middle)

@@ -1,4 +1,4 @@
-"""What the scripts for Gymnasium's peers share: 100 greedy episodes, side by side."""
+"""Greedy episodes, for the scripts whose agents act in Gymnasium environments."""
 
 import gymnasium
 import numpy as np
@@ -7,11 +7,14 @@ EPISODES = 100
 
 
 def greedy_return(name, act):
-    """Return the mean over one episode of each environment.
+    """Return the mean return of 100 episodes, played side by side.
 
     Args:
-        name: as registered with Gymnasium.
-        act: observations `[100, ...]` → actions.
+        name: the name of a registered Gymnasium environment.
+        act: the policy, a function from observations `[100, ...]` to actions.
+
+    Returns:
+        A number.
     """
     environments = gymnasium.make_vec(
         name, EPISODES, vectorization_mode="sync",

@@ -1,0 +1,97 @@
+"""Checking an agent against an environment by shapes alone."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from trpo_jax.agent.distributions import Categorical
+from trpo_jax.agent.networks import Agent, Network
+from trpo_jax.environments.base import Environment, observation_shapes
+from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.environments.spaces import Box, Discrete
+
+PyTree = Any
+
+_ROWS = 1009  # a number of observations that no other axis is likely to have
+
+
+def check_agent(agent: Agent, environment: Environment | HostEnvironment) -> None:
+    """Refuse an agent that does not fit an environment, before anything is compiled.
+
+    The outputs of policy and critic are traced for a batch of observations and compared
+    with the environment's spaces. `train` does this with an agent of your own.
+
+    Args:
+        agent: policy and critic.
+        environment: the environment to act in.
+
+    Raises:
+        ValueError: for the first mismatch that is found.
+
+    Example:
+        >>> from trpo_jax import Discrete, make_environment, mlp_agent
+        >>> environment = make_environment("CartPole-v1")
+        >>> three = mlp_agent(environment.observation_space, Discrete(3))
+        >>> check_agent(three, environment)
+        Traceback (most recent call last):
+        ValueError: the policy must choose among 2 actions; it has 3 logits
+    """
+    if not isinstance(agent, Agent):
+        raise ValueError(f"agent must be a trpo_jax.Agent; got {agent!r}")
+    observation = observation_shapes(environment)
+    _check_critic(agent, observation)
+    policy = _outcome(agent.policy, observation)
+    methods = ("sample", "log_prob", "entropy", "mode", "kl", "fisher_product")
+    for name in methods:
+        if not hasattr(policy, name):
+            raise ValueError(
+                f"the policy must return a distribution with {', '.join(methods)}, as "
+                f"trpo_jax.Categorical has; got {type(policy).__name__} without {name}"
+            )
+    ragged = [x.shape for x in jax.tree.leaves(policy) if x.shape[:1] != (_ROWS,)]
+    if ragged:
+        raise ValueError(
+            f"every array of the policy's distribution must lead with the {_ROWS} rows "
+            f"of {_ROWS} observations: broadcast the smaller ones; got {ragged[0]}"
+        )
+    space = environment.action_space
+    choices = policy.logits.shape[-1] if isinstance(policy, Categorical) else None
+    if isinstance(space, Discrete) and choices not in (None, space.n):
+        raise ValueError(
+            f"the policy must choose among {space.n} actions; it has {choices} logits"
+        )
+    numbers = math.prod(space.shape) if isinstance(space, Box) else 1
+    action = _outcome(
+        agent.policy, observation, lambda policy: policy.sample(jax.random.key(0))
+    )
+    shape = getattr(action, "shape", None)
+    if isinstance(space, Box | Discrete) and (
+        shape is None or math.prod(shape) != _ROWS * numbers
+    ):
+        raise ValueError(
+            f"the policy's actions must have {numbers} numbers, as the action space; "
+            f"for {_ROWS} observations they have shape {shape}"
+        )
+
+
+def _check_critic(agent: Agent, observation: PyTree) -> None:
+    value = _outcome(agent.critic, observation)
+    shape = getattr(value, "shape", value)
+    if shape != (_ROWS,):
+        raise ValueError(
+            f"the critic must return one value for each observation, shape ({_ROWS},) "
+            f"for {_ROWS} of them; got {shape}"
+        )
+
+
+def _outcome(
+    network: Network, observation: PyTree, of: Callable[[Any], Any] = lambda x: x
+) -> Any:
+    """Return the shapes of a network's output for `_ROWS` observations."""
+    rows = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((_ROWS, *leaf.shape), leaf.dtype), observation
+    )
+    params = jax.eval_shape(network.init, jax.random.key(0), observation)
+    return jax.eval_shape(lambda p, x: of(network.apply(p, x)), params, rows)

@@ -1,0 +1,91 @@
+"""The state before the first iteration."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from trpo_jax.agent.networks import Agent
+from trpo_jax.agent.normalization import init_normalizer
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.config import Config
+from trpo_jax.environments.base import Environment
+from trpo_jax.environments.spaces import Box, Space
+from trpo_jax.solver.flat import flatten
+
+PyTree = Any
+
+
+def init(
+    key: jax.Array, environment: Environment, agent: Agent, config: Config
+) -> TrainState:
+    """Return the state before the first iteration.
+
+    Args:
+        key: consumed; all randomness of the run follows from it.
+        environment: a single environment, reset `config.num_envs` times.
+        agent: its networks are initialised.
+        config: the hyper-parameters.
+
+    Returns:
+        A `TrainState`.
+
+    Example:
+        >>> from trpo_jax import make_environment, mlp_agent
+        >>> environment = make_environment("CartPole-v1")
+        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> make = lambda key: init(key, environment, agent, Config(num_envs=8))
+        >>> jax.eval_shape(make, jax.random.key(0)).observation.shape
+        (8, 4)
+    """
+    env_key, *keys = jax.random.split(key, 4)
+    env_state, observation = jax.vmap(environment.reset)(
+        jax.random.split(env_key, config.num_envs)
+    )
+    return first_state(
+        keys, env_state, observation, environment.observation_space, agent, config
+    )
+
+
+def first_state(
+    keys: Sequence[jax.Array],
+    env_state: PyTree,
+    observation: PyTree,
+    observation_space: Space,
+    agent: Agent,
+    config: Config,
+) -> TrainState:
+    """Return the state of a run whose environments have just been reset.
+
+    Args:
+        keys: three, for the policy, for the critic, and for everything that follows.
+        env_state: pytree of `[B, ...]`; empty when the simulator keeps its state.
+        observation: pytree of `[B, ...]`.
+        observation_space: observations in a `Box` are normalised, others are not.
+        agent: its networks are initialised.
+        config: the hyper-parameters.
+
+    Returns:
+        A `TrainState`.
+    """
+    policy_key, critic_key, key = keys
+    one = jax.tree.map(lambda leaf: leaf[0], observation)
+    critic_params = agent.critic.init(critic_key, one)
+    return TrainState(
+        policy_params=agent.policy.init(policy_key, one),
+        critic_params=critic_params,
+        critic_optimizer_state=flatten(agent.critic_optimizer).init(critic_params),
+        normalizer=init_normalizer(
+            observation,
+            with_observation=config.normalize_observation
+            and isinstance(observation_space, Box),
+            with_reward=config.scale_reward,
+        ),
+        env_state=env_state,
+        observation=observation,
+        episode_return=jnp.zeros(config.num_envs),
+        episode_length=jnp.zeros(config.num_envs, jnp.int32),
+        key=key,
+        iteration=jnp.int32(0),
+    )

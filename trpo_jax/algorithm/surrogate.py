@@ -1,0 +1,52 @@
+"""The surrogate objective of a single path (Schulman et al. 2015, eq. 14)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from trpo_jax.algorithm.masking import mean_over
+
+Distribution = Any
+
+
+def single_path_surrogate(
+    log_prob: Callable[[Distribution], jax.Array],
+    old: Distribution,
+    advantage: jax.Array,
+    weight: jax.Array,
+) -> Callable[[Distribution], jax.Array]:
+    """Return L(π) = Σᵢ wᵢ π(aᵢ|sᵢ)/π_old(aᵢ|sᵢ) Âᵢ / Σᵢ wᵢ (eq. 14).
+
+    The ratio is exactly 1 at π_old, since both sides are computed alike. An action of
+    probability 0 under π_old, as off-policy data may hold, contributes nothing.
+
+    Args:
+        log_prob: distribution of all rows → log-probabilities of the actions `[N]`.
+        old: π_old for every row.
+        advantage: Â `[N]`; when another policy acted, times π_old over its probability.
+        weight: w `[N]` ≥ 0.
+
+    Returns:
+        L, a function from a distribution of all rows to a scalar, in units of Â.
+
+    Example:
+        >>> from trpo_jax import Categorical
+        >>> coin = Categorical(jnp.zeros((2, 2)))
+        >>> action, advantage = jnp.array([0, 1]), jnp.array([1.0, 3.0])
+        >>> surrogate = single_path_surrogate(
+        ...     lambda policy: policy.log_prob(action), coin, advantage, jnp.ones(2))
+        >>> float(surrogate(coin))  # the mean advantage, as every ratio is 1
+        2.0
+    """
+    old_log_prob = log_prob(old)
+    possible = jnp.isfinite(old_log_prob)
+    mean = mean_over(weight)
+
+    def surrogate(policy: Distribution) -> jax.Array:
+        new_log_prob = jnp.where(possible, log_prob(policy), 0)
+        ratio = jnp.exp(new_log_prob - jnp.where(possible, old_log_prob, 0))
+        return mean(jnp.where(possible, ratio, 0) * advantage)
+
+    return surrogate

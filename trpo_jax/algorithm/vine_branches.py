@@ -1,0 +1,163 @@
+"""Branches of a vine: short rollouts from snapshots, and what they are worth.
+
+Shapes: `M` snapshots of each of `B` environments make N = M·B states; `K` actions are
+tried in each; R = N·K branches of `H` steps.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from trpo_jax.agent.networks import Agent, act, predict_value
+from trpo_jax.agent.normalization import scale_reward
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.config import Config
+from trpo_jax.environments.base import Environment, shaped
+
+PyTree = Any
+
+
+class Snapshots(struct.PyTreeNode):
+    """States of the environment that simulation can return to.
+
+    Attributes:
+        env_state: pytree of `[M, B, ...]`.
+        observation: pytree of `[M, B, ...]`, of those states; not normalised.
+    """
+
+    env_state: PyTree
+    observation: PyTree
+
+
+class Branches(struct.PyTreeNode):
+    """What happened along branches; nothing after the end of an episode counts.
+
+    Attributes:
+        reward: `[H, M, B, K]`, 0 after the end.
+        length: `[M, B, K]` int32, steps until the end; H where the episode went on.
+        terminated: `[M, B, K]` bool, whether the episode terminated.
+        truncated: `[M, B, K]` bool, whether it was truncated.
+        observation: pytree of `[M, B, K, ...]`, the last one; not normalised.
+    """
+
+    reward: jax.Array
+    length: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    observation: PyTree
+
+
+def follow_branches(
+    key: jax.Array,
+    state: TrainState,
+    environment: Environment,
+    agent: Agent,
+    snapshots: Snapshots,
+    action: PyTree,
+    config: Config,
+) -> Branches:
+    """Follow one branch for each action, from its state.
+
+    Args:
+        key: consumed.
+        state: its policy and normaliser act.
+        environment: a single environment.
+        agent: its policy acts.
+        snapshots: `[M, B, ...]`.
+        action: pytree of `[M, B, K, ...]`, the first action of each branch.
+        config: `vine_steps` and `vine_common_random_numbers` are used.
+
+    Returns:
+        `Branches`.
+    """
+    *states, num_actions = jax.tree.leaves(action)[0].shape[:3]
+    num_states = states[0] * states[1]
+    rows = num_states * num_actions
+
+    def repeat(leaf: jax.Array) -> jax.Array:  # [M, B, ...] -> [N K, ...]
+        flat = leaf.reshape(num_states, *leaf.shape[2:])
+        return jnp.repeat(flat, num_actions, axis=0)
+
+    env_state, observation = jax.tree.map(
+        repeat, (snapshots.env_state, snapshots.observation)
+    )
+    first = jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[3:]), action)
+    shared = config.vine_common_random_numbers
+    keys = jax.random.split(key, (config.vine_steps, num_states if shared else rows, 2))
+    if shared:
+        keys = jnp.repeat(keys, num_actions, axis=1)
+    policy_of = functools.partial(act, agent, state.policy_params, state.normalizer)
+
+    def step(carry: Any, now: Any) -> tuple[Any, jax.Array]:
+        (t, keys), (env_state, observation, length, terminated, truncated) = now, carry
+        playing = ~(terminated | truncated)
+        sample = jax.vmap(lambda policy, key: policy.sample(key))(
+            policy_of(observation), keys[:, 0]
+        )
+        chosen = jax.tree.map(lambda a, b: jnp.where(t == 0, a, b), first, sample)
+        chosen = jax.vmap(functools.partial(shaped, environment))(chosen)
+        after = jax.vmap(environment.step)(keys[:, 1], env_state, chosen)
+        observation = jax.tree.map(
+            lambda new, old: jnp.where(
+                jax.lax.expand_dims(playing, range(1, new.ndim)), new, old
+            ),
+            after.observation,
+            observation,
+        )
+        carry = (
+            after.env_state,
+            observation,
+            length + playing.astype(jnp.int32),
+            terminated | (playing & after.terminated),
+            truncated | (playing & after.truncated),
+        )
+        return carry, jnp.where(playing, after.reward, 0)
+
+    never = jnp.zeros(rows, bool)
+    start = env_state, observation, jnp.zeros(rows, jnp.int32), never, never
+    carry, reward = jax.lax.scan(step, start, (jnp.arange(config.vine_steps), keys))
+    _, observation, length, terminated, truncated = jax.tree.map(
+        lambda leaf: leaf.reshape(*states, num_actions, *leaf.shape[1:]), carry
+    )
+    reward = reward.reshape(-1, *states, num_actions)
+    return Branches(reward, length, terminated, truncated, observation)
+
+
+def branch_values(
+    state: TrainState, agent: Agent, branches: Branches, config: Config
+) -> jax.Array:
+    """Estimate the value of the first action of each branch.
+
+    Q̂ = Σₜ γᵗ rₜ, t < H, plus γᴴ V(s_H) where the episode goes on, if
+    `config.vine_bootstrap`; or plus γᵗ V where a time limit truncated it before.
+
+    Args:
+        state: its critic and normaliser are used.
+        agent: its critic computes the values.
+        branches: what `follow_branches` returned.
+        config: `discount`, `vine_bootstrap` and `bootstrap_truncated` are used.
+
+    Returns:
+        Q̂ `[M, B, K]`, in units of the scaled reward.
+    """
+    weights = _power(config.discount, jnp.arange(config.vine_steps))
+    reward = scale_reward(state.normalizer, branches.reward)
+    total = jnp.tensordot(weights, reward, axes=1)
+    if not config.vine_bootstrap:
+        return total
+    value = predict_value(
+        agent, state.critic_params, state.normalizer, branches.observation
+    )
+    over = branches.terminated
+    if not config.bootstrap_truncated:
+        over = over | branches.truncated
+    return total + jnp.where(over, 0, _power(config.discount, branches.length) * value)
+
+
+def _power(base: float | jax.Array, exponent: jax.Array) -> jax.Array:
+    """Return base ** exponent in floating point, for integer exponents."""
+    exponent = exponent.astype(jnp.result_type(float))
+    return jnp.asarray(base, exponent.dtype) ** exponent

@@ -1,0 +1,95 @@
+"""The surrogate objective of the vine (Schulman et al. 2015, eq. 15 and 16).
+
+Shapes: `N` states lead, then `K` actions tried in each.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from trpo_jax.algorithm.masking import mean_over
+
+Distribution = Any
+
+
+def vine_action_weights(
+    log_prob: jax.Array, proposal_log_prob: jax.Array, *, every_action: bool
+) -> jax.Array:
+    """Return the part of a policy's probability that each tried action stands for.
+
+    π(aₖ|s) where all actions were tried (eq. 15); otherwise the self-normalised
+    importance weight (π(aₖ|s)/q(aₖ|s)) / Σⱼ π(aⱼ|s)/q(aⱼ|s) (eq. 16).
+
+    Args:
+        log_prob: `[..., K]`, log π(aₖ|s).
+        proposal_log_prob: `[..., K]`, log q(aₖ|s) of the proposal that drew them.
+        every_action: static; the K actions are all that there are.
+
+    Returns:
+        `[..., K]` ≥ 0, with sum 1 over K either way.
+
+    Example:
+        >>> log_prob = jnp.log(jnp.array([0.2, 0.6]))
+        >>> vine_action_weights(log_prob, jnp.zeros(2), every_action=False).tolist()
+        [0.25, 0.75]
+    """
+    if every_action:
+        return jnp.exp(log_prob)
+    logits = log_prob - proposal_log_prob
+    possible = jnp.any(jnp.isfinite(logits), axis=-1, keepdims=True)
+    return jax.nn.softmax(jnp.where(possible, logits, 0), axis=-1)
+
+
+def vine_surrogate(
+    action_weight: Callable[[Distribution], jax.Array],
+    old: Distribution,
+    action_value: jax.Array,
+    weight: jax.Array,
+    *,
+    standardize: bool,
+) -> Callable[[Distribution], jax.Array]:
+    """Return L(π) = Σₙ wₙ Σₖ uₙₖ(π) (Q̂ₙₖ − V̂ₙ) / Σₙ wₙ (eq. 15 and 16).
+
+    V̂ₙ, the mean of Q̂ under π_old, keeps sums small and changes no gradient, since the
+    weights uₙₖ sum to 1 over k. As in `standardize`, values that differ by no more than
+    rounding count as equal; actions that π_old never takes do not count.
+
+    Args:
+        action_weight: distribution of all rows → u `[N, K]`, `vine_action_weights`.
+        old: π_old for every state.
+        action_value: Q̂ `[N, K]`.
+        weight: w `[N]` ≥ 0.
+        standardize: static; divide the advantages by their root mean square.
+
+    Returns:
+        L, a function from a distribution of all rows to a scalar.
+
+    Example:
+        >>> from trpo_jax import Categorical
+        >>> coin = Categorical(jnp.zeros((1, 2)))
+        >>> surrogate = vine_surrogate(
+        ...     lambda policy: jax.nn.softmax(policy.logits), coin,
+        ...     jnp.array([[1.0, 3.0]]), jnp.ones(1), standardize=False)
+        >>> better = Categorical(jnp.log(jnp.array([[0.25, 0.75]])))
+        >>> float(surrogate(coin)), float(surrogate(better))
+        (0.0, 0.5)
+    """
+    old_weight = action_weight(old)
+    action_value = jnp.where(old_weight > 0, action_value, 0)
+    value = jnp.sum(old_weight * action_value, axis=-1, keepdims=True)
+    advantage = jnp.where(old_weight > 0, action_value - value, 0)
+    square = jnp.sum(old_weight * advantage**2, axis=-1)
+    mean = mean_over(weight)
+    deviation = jnp.sqrt(mean(square))
+    largest = jnp.max(jnp.abs(action_value))
+    equal = deviation <= 32 * jnp.finfo(deviation.dtype).eps * largest
+    advantage = jnp.where(equal, 0, advantage)
+    if standardize:
+        advantage = advantage / jnp.where(equal, 1, deviation)
+
+    def surrogate(policy: Distribution) -> jax.Array:
+        return mean(jnp.sum(action_weight(policy) * advantage, axis=-1))
+
+    return surrogate

@@ -1,0 +1,288 @@
+"""The hyper-parameters of the algorithm."""
+
+import dataclasses
+from typing import Any, Literal, TypedDict
+
+from trpo_jax.config.fields import Checked, number, register_pytree, structure
+from trpo_jax.validation import (
+    COUNT,
+    COUNT_OR_ZERO,
+    FLAG,
+    FRACTION,
+    NON_NEGATIVE,
+    OPEN_UNIT,
+    POSITIVE,
+    UNIT,
+    one_of,
+    optional,
+)
+
+Sampling = Literal["single_path", "vine"]
+StepRule = Literal["trust_region", "natural_gradient", "policy_gradient"]
+KLConstraint = Literal["mean", "max"]
+Fisher = Literal["analytic", "empirical"]
+Proposal = Literal["policy", "uniform"]
+CriticMethod = Literal["adam", "gauss_newton"]
+
+_VINE = ("sampling", "vine")
+_ADAM = ("critic_method", "adam")
+_GAUSS_NEWTON = ("critic_method", "gauss_newton")
+_NO_SEARCH = ("step_rule", "natural_gradient or policy_gradient")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Checked):
+    """Hyper-parameters of the algorithm.
+
+    Numbers are pytree leaves: `jax.vmap` over them is a sweep. Structure is static:
+    another value is another compiled program. A value that the chosen mode does not use
+    is refused.
+    """
+
+    num_envs: int = structure(16, COUNT)
+    """B, the number of environments stepped in parallel."""
+    num_steps: int = structure(128, COUNT)
+    """T, the steps of each environment in an iteration; a batch has B x T
+    transitions."""
+    sampling: Sampling = structure("single_path", one_of(Sampling))
+    """How data are collected: along single trajectories (§5.1), or by branching from
+    states along them (§5.2)."""
+    action_repeat: int = structure(1, COUNT)
+    """Simulator steps for which each action is held; all of them count as environment
+    steps. `train` applies it; with the functions, wrap the environment yourself."""
+    stagger_starts: bool = structure(False, FLAG)
+    """Truncate the first episode of environment i at (i + 1)/B of the time limit, so
+    that episodes do not end in lockstep and batches contain every part of them."""
+    training_time_limit: int = structure(0, COUNT_OR_ZERO)
+    """Truncate training episodes after this many steps, so that a batch contains more
+    starts; the final state is bootstrapped as at any time limit (Pardo et al. 2018). 0
+    keeps the environment's own limit. Evaluation always plays whole episodes."""
+    discount: float = number(0.99, UNIT)
+    """γ in [0, 1]."""
+    gae_lambda: float = number(0.95, UNIT)
+    """λ in [0, 1] of generalised advantage estimation."""
+    step_rule: StepRule = structure("trust_region", one_of(StepRule))
+    """How the policy steps: along the natural gradient with a line search
+    (trust_region), along it without one (natural_gradient), or along the plain gradient
+    without one (policy_gradient)."""
+    step_size: float = number(0.0, NON_NEGATIVE, used_by=_NO_SEARCH)
+    """Fixed step size for natural_gradient (θ + β F⁻¹g) and policy_gradient (θ + β g).
+    With 0 the step is scaled so that the quadratic KL model equals max_kl."""
+    kl_constraint: KLConstraint = structure("mean", one_of(KLConstraint))
+    """What max_kl bounds: the mean of KL(π_old ‖ π) over the states of the batch (§4,
+    eq. 12), or its maximum over them (eq. 11)."""
+    max_kl: float = number(0.01, POSITIVE)
+    """δ > 0, the radius of the trust region in nats."""
+    final_max_kl: float | None = number(None, optional(POSITIVE), end_of="max_kl")
+    """δ at the end of the schedule, reached in a straight line (Engstrom et al. 2020,
+    §3, item 4); None keeps it constant."""
+    cg_iterations: int = structure(10, COUNT)
+    """The largest number of conjugate gradient iterations."""
+    cg_damping: float = number(0.1, NON_NEGATIVE)
+    """Added to the diagonal of the Fisher matrix."""
+    cg_tolerance: float = number(1e-5, NON_NEGATIVE)
+    """Conjugate gradients stop at this residual, relative to the gradient."""
+    fisher: Fisher = structure("analytic", one_of(Fisher))
+    """The Fisher matrix of the distributions (analytic), or of the scores of the
+    sampled actions (empirical); appendix C compares them."""
+    fisher_fraction: float | None = structure(None, optional(FRACTION))
+    """Fraction of the rows in the Fisher products, in (0, 1]; the paper uses 0.1. With
+    None: 8192 rows or a tenth, whichever is more, or all rows if there are fewer."""
+    backtrack_coefficient: float = number(0.8, OPEN_UNIT)
+    """α in (0, 1): the line search multiplies a rejected step by it."""
+    max_backtracks: int = structure(10, COUNT_OR_ZERO)
+    """The number of shorter steps tried after the full one."""
+    standardize_advantage: bool = structure(True, FLAG)
+    """Give the advantages of a batch mean 0 and standard deviation 1."""
+    normalize_observation: bool = structure(True, FLAG)
+    """Normalise observations by their running mean and standard deviation, clipped at
+    10 (Engstrom et al. 2020, §3, items 5 and 6)."""
+    scale_reward: bool = structure(True, FLAG)
+    """Divide rewards by the running standard deviation of the discounted return
+    (Engstrom et al. 2020, §3, item 2)."""
+    bootstrap_truncated: bool = structure(True, FLAG)
+    """Bootstrap from the state at which a time limit truncated the episode (Pardo et
+    al. 2018); otherwise a time limit counts as termination."""
+    critic_method: CriticMethod = structure("adam", one_of(CriticMethod))
+    """How the critic is fitted: in minibatches (adam), or by a few Gauss-Newton steps
+    on all rows, each in a trust region of its own, with the solver values of the policy
+    (Schulman et al. 2016, §5)."""
+    critic_learning_rate: float = number(1e-3, POSITIVE, used_by=_ADAM)
+    """Adam step size of the critic."""
+    final_critic_learning_rate: float | None = number(
+        None, optional(POSITIVE), used_by=_ADAM, end_of="critic_learning_rate"
+    )
+    """The critic's step size at the end of the schedule, reached in a straight line
+    (Engstrom et al. 2020, §3, item 4); None keeps it constant."""
+    critic_epochs: int = structure(10, COUNT_OR_ZERO, used_by=_ADAM)
+    """Passes of Adam over the batch in every iteration."""
+    critic_minibatch_size: int | None = structure(None, optional(COUNT), used_by=_ADAM)
+    """Transitions in a minibatch of Adam. With None: 256 or a 64th of the batch,
+    whichever is more, since an accelerator waits for many small steps in a row."""
+    critic_max_kl: float = number(0.1, POSITIVE, used_by=_GAUSS_NEWTON)
+    """ε > 0, the radius of the critic's trust region in nats."""
+    critic_steps: int = structure(4, COUNT, used_by=_GAUSS_NEWTON)
+    """Gauss-Newton steps of the critic in every iteration."""
+    schedule_iterations: int | None = structure(None, optional(COUNT))
+    """Iterations after which the `final_` values are reached. `train` fills in the
+    length of the run when None."""
+    vine_states: int = structure(8, COUNT, used_by=_VINE)
+    """M, the states picked from the trajectory of each environment in an iteration; the
+    rollout set has M x B."""
+    vine_actions: int = structure(4, COUNT, used_by=_VINE)
+    """K, the actions tried in each state; every action once if there are no more."""
+    vine_steps: int = structure(16, COUNT, used_by=_VINE)
+    """The length of a branch; its first step takes the action tried, the others follow
+    the policy."""
+    vine_bootstrap: bool = structure(True, FLAG, used_by=_VINE)
+    """Add the critic's value of the state in which a branch stops; the paper adds
+    nothing."""
+    vine_proposal: Proposal = structure("policy", one_of(Proposal), used_by=_VINE)
+    """Where the actions to try come from: the policy, or a uniform distribution
+    (discrete actions only)."""
+    vine_common_random_numbers: bool = structure(True, FLAG, used_by=_VINE)
+    """Let the branches of a state share their random numbers (§5.2). Simulators on the
+    host always share theirs; there this concerns the policy alone."""
+
+    def __post_init__(self) -> None:
+        register_pytree(type(self))
+        super().__post_init__()
+        _check_sizes(self)
+
+    @property
+    def batch_size(self) -> int:
+        """The transitions of the trajectories followed in an iteration."""
+        return self.num_envs * self.num_steps
+
+    def fraction_in_products(self, rows: int) -> float:
+        """Return the fraction of this many rows that enters the Fisher products.
+
+        Args:
+            rows: the number of rows of the batch.
+
+        Returns:
+            A fraction in (0, 1].
+
+        Example:
+            >>> [Config().fraction_in_products(n) for n in (2048, 16_384, 1_000_000)]
+            [1.0, 0.5, 0.1]
+        """
+        if self.fisher_fraction is not None:
+            return self.fisher_fraction
+        return min(1.0, max(0.1, 8192 / rows))
+
+    def minibatch_of(self, rows: int) -> int:
+        """Return the size of the critic's minibatches out of this many rows.
+
+        Args:
+            rows: the number of rows of the batch.
+
+        Returns:
+            A number of rows.
+
+        Example:
+            >>> [Config().minibatch_of(n) for n in (2048, 65_536)]
+            [256, 1024]
+        """
+        if self.critic_minibatch_size is not None:
+            return self.critic_minibatch_size
+        return max(256, rows // 64)
+
+    @property
+    def solver_options(self) -> dict[str, Any]:
+        """The values that `trust_region_step` takes, for policy and critic alike."""
+        names = "cg_iterations cg_tolerance backtrack_coefficient max_backtracks"
+        return {name: getattr(self, name) for name in names.split()}
+
+    @property
+    def branch_steps(self) -> int:
+        """The steps of all branches in an iteration, at most; 0 on a single path."""
+        if self.sampling == "single_path":
+            return 0
+        branches = self.num_envs * self.vine_states * self.vine_actions
+        return branches * self.vine_steps
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """The simulator steps of an iteration, at most, branches included."""
+        return (self.batch_size + self.branch_steps) * self.action_repeat
+
+
+def _check_sizes(config: Config) -> None:
+    """Refuse values that are fine alone and wrong together."""
+    if config.batch_size >= 2**31:
+        raise ValueError(
+            "num_envs x num_steps must be < 2**31; got "
+            f"{config.num_envs} x {config.num_steps}"
+        )
+    if (config.fisher_fraction or 1) * config.batch_size < 0.5:
+        raise ValueError(
+            "fisher_fraction must leave at least one of num_envs x num_steps = "
+            f"{config.batch_size} rows; got {config.fisher_fraction}"
+        )
+    if config.sampling != "vine":
+        return
+    if config.vine_states > config.num_steps:
+        raise ValueError(
+            "vine_states must be <= num_steps; got "
+            f"{config.vine_states} with num_steps {config.num_steps}"
+        )
+    if config.training_time_limit:
+        raise ValueError(
+            "training_time_limit must be 0 with sampling vine; got "
+            f"{config.training_time_limit}"
+        )
+    if config.vine_actions < 2:
+        raise ValueError(
+            "vine_actions must be >= 2, so that there is something to compare; got "
+            f"{config.vine_actions}"
+        )
+    if config.branch_steps >= 2**31:
+        raise ValueError(
+            "num_envs x vine_states x vine_actions x vine_steps must be < 2**31; "
+            f"got {config.num_envs} x {config.vine_states} x {config.vine_actions} x "
+            f"{config.vine_steps}"
+        )
+
+
+class AlgorithmOptions(TypedDict, total=False):
+    """The fields of `Config` as keyword arguments, for type checkers."""
+
+    num_envs: int
+    num_steps: int
+    sampling: Sampling
+    action_repeat: int
+    stagger_starts: bool
+    training_time_limit: int
+    discount: float
+    gae_lambda: float
+    step_rule: StepRule
+    step_size: float
+    kl_constraint: KLConstraint
+    max_kl: float
+    final_max_kl: float | None
+    cg_iterations: int
+    cg_damping: float
+    cg_tolerance: float
+    fisher: Fisher
+    fisher_fraction: float | None
+    backtrack_coefficient: float
+    max_backtracks: int
+    standardize_advantage: bool
+    normalize_observation: bool
+    scale_reward: bool
+    bootstrap_truncated: bool
+    critic_method: CriticMethod
+    critic_learning_rate: float
+    final_critic_learning_rate: float | None
+    critic_epochs: int
+    critic_minibatch_size: int | None
+    critic_max_kl: float
+    critic_steps: int
+    schedule_iterations: int | None
+    vine_states: int
+    vine_actions: int
+    vine_steps: int
+    vine_bootstrap: bool
+    vine_proposal: Proposal
+    vine_common_random_numbers: bool

@@ -1,0 +1,180 @@
+"""How the options of a run are declared: a default, a rule, and who uses the value.
+
+Nothing here imports JAX, so that help is printed and bad input refused at once.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from trpo_jax.validation import Rule, check
+
+
+def number(
+    default: Any,
+    rule: Rule,
+    *,
+    used_by: tuple[str, str] | None = None,
+    end_of: str | None = None,
+) -> Any:
+    """Declare a number that is a pytree leaf: `jax.vmap` over it is a sweep.
+
+    Args:
+        default: the value when none is given.
+        rule: what a value must satisfy.
+        used_by: option and choice without which the value has no effect, or None.
+        end_of: the option that this value is the end of a schedule of, or None.
+
+    Returns:
+        A dataclass field.
+
+    Example:
+        >>> from trpo_jax.validation import POSITIVE
+        >>> number(0.01, POSITIVE).metadata["leaf"]
+        True
+    """
+    metadata = {"rule": rule, "leaf": True, "used_by": used_by, "end_of": end_of}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def structure(
+    default: Any, rule: Rule, *, used_by: tuple[str, str] | None = None
+) -> Any:
+    """Declare a value that is static: another value is another compiled program.
+
+    Args:
+        default: the value when none is given.
+        rule: what a value must satisfy.
+        used_by: option and choice without which the value has no effect, or None.
+
+    Returns:
+        A dataclass field.
+
+    Example:
+        >>> from trpo_jax.validation import COUNT
+        >>> structure(16, COUNT).metadata["leaf"]
+        False
+    """
+    metadata = {"rule": rule, "leaf": False, "used_by": used_by}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Checked:
+    """A dataclass that checks every field against its rule when it is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            check(field.name, getattr(self, field.name), field.metadata["rule"])
+        for field in unused_fields(self):
+            value = getattr(self, field.name)
+            if not _is_default(field, value):
+                option, choice = field.metadata["used_by"]
+                raise ValueError(
+                    f"{field.name} is used with {option} {choice} only; got {value!r} "
+                    f"with {option} {getattr(self, option)}"
+                )
+
+
+def unused_fields(values: Any) -> list[dataclasses.Field]:
+    """Return the fields that the modes chosen by other fields do not use.
+
+    Args:
+        values: an instance of a dataclass whose fields are declared here.
+
+    Returns:
+        Fields of that dataclass.
+
+    Example:
+        >>> from trpo_jax.config import Config
+        >>> "vine_steps" in [field.name for field in unused_fields(Config())]
+        True
+    """
+    return [
+        field
+        for field in dataclasses.fields(values)
+        if (used_by := field.metadata["used_by"])
+        and getattr(values, used_by[0]) not in used_by[1].split(" or ")
+    ]
+
+
+def replace_options(values: Any, **changes: Any) -> Any:
+    """Return an instance with other values; what a new mode does not use is reset.
+
+    `dataclasses.replace` would keep a value that belonged to the mode before, which the
+    constructor then refuses. The end of a schedule keeps its ratio to a new start.
+
+    Args:
+        values: an instance of a dataclass whose fields are declared here.
+        **changes: values by the names of fields.
+
+    Returns:
+        A new instance.
+
+    Raises:
+        ValueError: for a value that breaks its rule, or that no chosen mode uses.
+
+    Example:
+        >>> from trpo_jax.config import Config
+        >>> config = Config(critic_epochs=20)
+        >>> replace_options(config, critic_method="gauss_newton").critic_epochs
+        10
+    """
+    kind = type(values)
+    fields = dataclasses.fields(kind)
+    kept = {field.name: getattr(values, field.name) for field in fields}
+    for field in fields:
+        start = field.metadata.get("end_of")
+        if start in changes and kept[field.name] is not None:
+            kept[field.name] *= changes[start] / kept[start]
+    draft = object.__new__(kind)
+    for name, value in (kept | changes).items():
+        object.__setattr__(draft, name, value)
+    for field in unused_fields(draft):
+        kept.pop(field.name, None)
+    return kind(**(kept | changes))
+
+
+def register_pytree(kind: type) -> None:
+    """Make a dataclass whose fields are declared here a pytree, once JAX is imported.
+
+    JAX rebuilds instances around tracers, so the checks of the constructor are left
+    out then.
+
+    Args:
+        kind: the dataclass; it is registered at most once.
+
+    Example:
+        >>> import jax
+        >>> from trpo_jax.config import Config
+        >>> len(jax.tree.leaves(Config(max_kl=0.02))) > 5
+        True
+    """
+    if kind in _REGISTERED or "jax" not in sys.modules:
+        return
+    import jax
+
+    fields = dataclasses.fields(kind)
+    leaves = [field.name for field in fields if field.metadata["leaf"]]
+    static = [field.name for field in fields if not field.metadata["leaf"]]
+
+    def flatten(values: Any) -> tuple:
+        children = [(jax.tree_util.GetAttrKey(k), getattr(values, k)) for k in leaves]
+        return children, tuple(getattr(values, name) for name in static)
+
+    def unflatten(structure: tuple, children: Iterable[Any]) -> Any:
+        values: Any = object.__new__(kind)
+        for name, value in (*zip(leaves, children), *zip(static, structure)):
+            object.__setattr__(values, name, value)
+        return values
+
+    _REGISTERED.add(kind)
+    jax.tree_util.register_pytree_with_keys(kind, flatten, unflatten)
+
+
+_REGISTERED: set[type] = set()
+
+
+def _is_default(field: dataclasses.Field, value: Any) -> bool:
+    plain = isinstance(value, bool | int | float | str | tuple | None)
+    return plain and value == field.default

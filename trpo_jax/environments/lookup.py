@@ -1,0 +1,300 @@
+"""Finding an environment by name, without importing a simulator that is not needed.
+
+To add a simulator, write its adapter `trpo_jax/environments/<simulator>.py` and add a
+line to `SIMULATORS`. The adapter has a function `names()`, which lists the simulator's
+environments, and a class `<Simulator>Environment`, which makes one of them from its
+name, or, on the host, a batch of them from a name, the batch size and a seed.
+
+A file `names/<simulator>.txt` is optional. It lists the environments, one per line,
+each followed by the package that it needs besides the simulator, if any. With this file
+a misspelt name is refused without importing the simulator; tests compare the file with
+the simulator itself.
+"""
+
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import pathlib
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Simulator(NamedTuple):
+    """A source of environments.
+
+    Attributes:
+        package: the package that the adapter imports.
+        on_host: whether Python steps the environments, outside compiled programs.
+        extra: whether `pip install 'trpo-jax[<simulator>]'` installs the package.
+        maker: the class or function of the adapter that makes an environment; by
+            default the class `<Simulator>Environment`.
+        only_by_prefix: whether a name without a simulator never means this one.
+        has_backends: whether a name may end in `@` and a physics backend.
+        imports_modules: whether a name may be `module:name`, where importing the module
+            registers the environment.
+    """
+
+    package: str
+    on_host: bool = False
+    extra: bool = False
+    maker: str = ""
+    only_by_prefix: bool = False
+    has_backends: bool = False
+    imports_modules: bool = False
+
+
+SIMULATORS = {  # a name without a simulator is looked up in this order
+    "gymnax": Simulator("gymnax"),
+    "envpool": Simulator("envpool", on_host=True, extra=True),
+    "gymnasium": Simulator("gymnasium", on_host=True, imports_modules=True),
+    "brax": Simulator("brax", extra=True, has_backends=True),
+    "playground": Simulator("mujoco_playground", extra=True),
+    "probe": Simulator("trpo_jax", maker="make_probe", only_by_prefix=True),
+}
+
+_DOWNLOADS = "MNISTBandit-bsuite"  # downloads its data when it is made
+
+
+def check_name(name: str) -> tuple[str, str]:
+    """Return the simulator and the environment that a name stands for.
+
+    Args:
+        name: the name of an environment, with or without its simulator.
+
+    Returns:
+        The name of an installed simulator and the name of an environment that it has.
+
+    Raises:
+        ValueError: if the name is unknown (the message has the nearest one that
+            exists), if the simulator is not installed, or if the environment would
+            download data.
+
+    Example:
+        >>> check_name("CartPole-v1")
+        ('gymnax', 'CartPole-v1')
+    """
+    simulator, colon, environment = name.partition(":")
+    if not (environment if colon else name):
+        raise ValueError(
+            f"the environment's name is missing in {name!r}; see `trpo-jax envs`"
+        )
+    if not colon:
+        return _find(name)
+    if simulator not in SIMULATORS:
+        near = difflib.get_close_matches(simulator, SIMULATORS, 1, 0.0)
+        raise ValueError(
+            f"unknown simulator {simulator!r} in {name!r}; nearest: {near[0]!r}, "
+            f"known: {', '.join(SIMULATORS)}"
+        )
+    _require_installed(simulator, name)
+    module, task = "", _without_backend(simulator, environment)
+    if SIMULATORS[simulator].imports_modules:
+        module, _, task = environment.rpartition(":")
+        _import_module(module, name)
+    if task not in known_names(simulator):
+        # The installed version may have more, and users may have registered their own.
+        having = adapter_of(simulator).names()
+        if task not in having:
+            prefix = f"{simulator}:{module}:" if module else f"{simulator}:"
+            raise _unknown(name, [prefix + other for other in having])
+    _refuse_downloads(environment)
+    return simulator, environment
+
+
+def module_of(name: str) -> str:
+    """Return the module of your own that a name imports.
+
+    Args:
+        name: the name of an environment, with its simulator.
+
+    Returns:
+        The module, or "" if the name imports none or one of an installed package.
+
+    Example:
+        >>> module_of("gymnasium:mine:Task-v0"), module_of("gymnasium:numpy:Task-v0")
+        ('mine', '')
+    """
+    simulator, _, environment = name.partition(":")
+    imports = simulator in SIMULATORS and SIMULATORS[simulator].imports_modules
+    module = environment.rpartition(":")[0] if imports else ""
+    installed = importlib.metadata.packages_distributions() if module else {}
+    return "" if module.partition(".")[0] in installed else module
+
+
+def require_installed_module(name: str) -> None:
+    """Refuse a name that was read from a file and imports a module of your own.
+
+    Opening somebody else's file must not run code from the working directory.
+
+    Args:
+        name: the name of an environment, with its simulator.
+
+    Raises:
+        ValueError: if the name imports a module that belongs to no installed package.
+    """
+    if module := module_of(name):
+        raise ValueError(
+            f"a name in a file must import installed packages only; got {name!r}, and "
+            f"{module!r} is not installed; to allow it, pass --environment {name}, or "
+            f"environment={name!r} in Python"
+        )
+
+
+def full_name(name: str) -> str:
+    """Return a name together with its simulator.
+
+    Args:
+        name: the name of an environment, with or without its simulator.
+
+    Returns:
+        The simulator and the environment, with a colon between them.
+
+    Raises:
+        ValueError: see `check_name`.
+
+    Example:
+        >>> full_name("CartPole-v1")
+        'gymnax:CartPole-v1'
+    """
+    return ":".join(check_name(name))
+
+
+def runs_on_host(name: str) -> bool:
+    """Return whether Python steps an environment, outside compiled programs.
+
+    Args:
+        name: the name of an environment, with or without its simulator.
+
+    Returns:
+        True for environments of `make_host_environment`, False for those of
+        `make_environment`.
+
+    Raises:
+        ValueError: see `check_name`.
+    """
+    return SIMULATORS[check_name(name)[0]].on_host
+
+
+def known_names(simulator: str) -> tuple[str, ...]:
+    """Return the environments of a simulator.
+
+    Args:
+        simulator: a key of `SIMULATORS`.
+
+    Returns:
+        The names in the simulator's file, which is read without importing the
+        simulator; without such a file, what the simulator lists if it is installed.
+    """
+    return tuple(_packages(simulator))
+
+
+def runnable_names(simulator: str) -> list[str]:
+    """Return the environments of a simulator that this installation can run.
+
+    Args:
+        simulator: a key of `SIMULATORS`.
+
+    Returns:
+        Those of `known_names` whose packages are installed.
+    """
+    return [
+        name
+        for name in known_names(simulator)
+        if _can_run(simulator, name) and name != _DOWNLOADS
+    ]
+
+
+def adapter_of(simulator: str) -> ModuleType:
+    """Import the adapter of a simulator, and with it the simulator.
+
+    Args:
+        simulator: a key of `SIMULATORS`.
+
+    Returns:
+        The module `trpo_jax.environments.<simulator>`.
+    """
+    return importlib.import_module(f"trpo_jax.environments.{simulator}")
+
+
+def _find(name: str) -> tuple[str, str]:
+    """Look up a name without a simulator; import no adapter before its turn."""
+    simulators = [key for key in SIMULATORS if not SIMULATORS[key].only_by_prefix]
+    having = []
+    for simulator in simulators:
+        task = _without_backend(simulator, name)
+        if task in known_names(simulator):
+            having.append(simulator)
+            if _can_run(simulator, task):
+                _refuse_downloads(name)
+                return simulator, name
+    if not having:
+        raise _unknown(name, [x for key in simulators for x in known_names(key)])
+    _require_installed(having[0], name)
+    return having[0], name
+
+
+def _packages(simulator: str) -> dict[str, str]:
+    """Return the environments of a simulator, each with the package that it needs."""
+    listed = _read_names(simulator)
+    if listed is not None:
+        return listed
+    package = SIMULATORS[simulator].package
+    names = adapter_of(simulator).names() if _installed(package) else ()
+    return dict.fromkeys(names, package)
+
+
+@functools.cache
+def _read_names(simulator: str) -> dict[str, str] | None:
+    path = pathlib.Path(__file__).parent / "names" / f"{simulator}.txt"
+    if not path.exists():
+        return None
+    lines = (x.partition(" ") for x in path.read_text(encoding="utf-8").splitlines())
+    return {name: more or SIMULATORS[simulator].package for name, _, more in lines}
+
+
+def _can_run(simulator: str, name: str) -> bool:
+    package = _packages(simulator)[name]
+    return _installed(SIMULATORS[simulator].package) and _installed(package)
+
+
+@functools.cache
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _require_installed(simulator: str, name: str) -> None:
+    package, extra = SIMULATORS[simulator].package, SIMULATORS[simulator].extra
+    if not _installed(package):
+        wheel = f"'trpo-jax[{simulator}]'" if extra else package
+        raise ValueError(
+            f"{name!r} needs {simulator}, which is not installed: pip install {wheel}"
+        )
+
+
+def _without_backend(simulator: str, name: str) -> str:
+    return name.partition("@")[0] if SIMULATORS[simulator].has_backends else name
+
+
+def _unknown(name: str, known: list[str]) -> ValueError:
+    lower = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), lower, 1, 0.0)
+    nearest = f"; nearest: {lower[near[0]]!r}" if near else ""
+    return ValueError(f"unknown environment {name!r}{nearest}")
+
+
+def _import_module(module: str, name: str) -> None:
+    try:
+        if module:
+            importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # the module may raise anything
+        reason = f"importing {module!r} raised {type(error).__name__}: {error}"
+        raise ValueError(f"{name!r} cannot be found: {reason}") from error
+
+
+def _refuse_downloads(environment: str) -> None:
+    if environment == _DOWNLOADS:
+        raise ValueError(
+            f"{_DOWNLOADS} downloads its data when made; try SimpleBandit-bsuite"
+        )

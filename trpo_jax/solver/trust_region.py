@@ -1,0 +1,182 @@
+"""One natural-gradient step within a trust region (Schulman et al. 2015, appendix C).
+
+Symbols: θ parameters, g gradient, F Fisher matrix, x ≈ F⁻¹g, δ `max_divergence`.
+"""
+
+import enum
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from trpo_jax.solver.conjugate_gradient import CGInfo, cg_solve
+from trpo_jax.solver.flat import all_finite
+from trpo_jax.solver.line_search import (
+    LineSearchInfo,
+    LineSearchOutcome,
+    line_search,
+)
+from trpo_jax.validation import check, one_of
+
+PyTree = Any
+StepRule = Literal["trust_region", "natural_gradient", "policy_gradient"]
+STEP_RULE = one_of(StepRule)
+
+
+class Status(enum.IntEnum):
+    """How a step ended; `advice` is a sentence on what helps.
+
+    `trust_region_step` returns all but two: that an observation or a reward is to blame
+    is only known to those who have seen the data, such as `Metrics`.
+    """
+
+    advice: str
+
+    def __new__(cls, value: int, advice: str = "") -> Self:
+        """Attach a sentence of advice to each status."""
+        member = int.__new__(cls, value)
+        member._value_, member.advice = value, advice
+        return member
+
+    ACCEPTED = 0, "There is nothing to do."
+    NON_FINITE_GRADIENT = 1, "Normalise observations, scale rewards, or lower max_kl."
+    ZERO_GRADIENT = 2, "All advantages are equal: collect more steps per iteration."
+    BAD_CURVATURE = 3, "The curvature is not positive: increase cg_damping."
+    SEARCH_FAILED = 4, "If this happens often, increase cg_damping or num_steps."
+    NON_FINITE_OBSERVATION = 5, "Look at the environment: fault_step says when it was."
+    NON_FINITE_REWARD = 6, "Look at the environment: fault_step says when it was."
+    NON_FINITE_FISHER = 7, "Bound the policy's logits or log_std, or lower max_kl."
+    NON_FINITE_STEP = 8, "Every step tried overflowed: lower max_kl."
+
+
+NON_FINITE = tuple(status for status in Status if status.name.startswith("NON_FINITE"))
+
+
+class TrustRegionInfo(NamedTuple):
+    """What happened in a step.
+
+    Attributes:
+        status: int32 scalar, a `Status`.
+        divergence: scalar, the divergence of the step taken; 0 when none was.
+        gradient_norm: scalar, ‖g‖ at the old parameters.
+        cg: the `CGInfo` of the solve.
+        search: the `LineSearchInfo` of the line search.
+    """
+
+    status: jax.Array
+    divergence: jax.Array
+    gradient_norm: jax.Array
+    cg: CGInfo
+    search: LineSearchInfo
+
+
+def trust_region_step(
+    surrogate: Callable[[PyTree], jax.Array],
+    divergence: Callable[[PyTree], jax.Array],
+    product: Callable[[PyTree], PyTree],
+    params: PyTree,
+    *,
+    max_divergence: float | jax.Array,
+    step_rule: StepRule = "trust_region",
+    step_size: float | jax.Array = 0.0,
+    max_scale: float | None = None,
+    curvature: Callable[[PyTree], jax.Array] | None = None,
+    cg_iterations: int = 10,
+    cg_tolerance: float | jax.Array = 1e-5,
+    backtrack_coefficient: float | jax.Array = 0.8,
+    max_backtracks: int = 10,
+) -> tuple[PyTree, TrustRegionInfo]:
+    """Maximise a surrogate within divergence ≤ δ by one natural-gradient step.
+
+    Conjugate gradients give x ≈ F⁻¹g; the full step is √(2δ / xᵀF x) x, whose
+    divergence is δ in the quadratic model; backtracking then makes both conditions hold
+    (Schulman et al. 2015, §6 and appendix C).
+
+    Two other rules leave the line search out: the natural gradient (Kakade 2002) steps
+    to θ + β x, the plain policy gradient to θ + β g. Nothing bounds the divergence
+    then; the step is refused only if it is not finite, moves nothing, or has no
+    positive curvature.
+
+    Args:
+        surrogate: the function to maximise, parameters → scalar.
+        divergence: the distance from `params`, parameters → scalar ≥ 0.
+        product: v ↦ F v at `params`, such as from `fisher_vector_product`.
+        params: θ_old, any pytree of floating-point arrays.
+        max_divergence: δ > 0, in units of `divergence` (nats when it is a KL).
+        step_rule: static, one of the three rules above.
+        step_size: β of the two rules without a search. With 0 the step is scaled as in
+            the trust region.
+        max_scale: static, the longest step as a multiple of x. 1 suits a quadratic
+            surrogate, whose optimum is at x; None sets no limit.
+        curvature: x ↦ xᵀF x, when the divergence has another matrix than `product`,
+            such as the largest over rows instead of their mean.
+        cg_iterations: static, the largest number of products in the solve.
+        cg_tolerance: the relative residual at which the solve stops.
+        backtrack_coefficient: α in (0, 1), see `line_search`.
+        max_backtracks: static, see `line_search`.
+
+    Returns:
+        The new parameters (bit for bit the old ones unless the status is `ACCEPTED`),
+        and a `TrustRegionInfo`.
+
+    Raises:
+        ValueError: for an unknown rule or a number out of its range.
+
+    Example:
+        Uphill along (3, 4), with |x|² / 2 as the divergence and F = I: a step of length
+        √(2δ) = 0.2 in the direction (0.6, 0.8).
+
+        >>> slope = jnp.array([3.0, 4.0])
+        >>> x, info = trust_region_step(
+        ...     lambda x: slope @ x, lambda x: x @ x / 2, lambda v: v, jnp.zeros(2),
+        ...     max_divergence=0.02,
+        ... )
+        >>> print(f"{x[0]:.2f} {x[1]:.2f}", Status(int(info.status)).name)
+        0.12 0.16 ACCEPTED
+    """
+    check("step_rule", step_rule, STEP_RULE)
+    gradient = jax.grad(surrogate)(params)
+    gradient_norm = optax.tree.norm(gradient)
+    if step_rule == "policy_gradient":  # I stands for F in the solve, not in the scale
+        direction, cg_info = cg_solve(lambda v: v, gradient, iterations=1)
+        curvature = curvature or (lambda x: optax.tree.vdot(x, product(x)))
+    else:
+        direction, cg_info = cg_solve(
+            product, gradient, iterations=cg_iterations, tolerance=cg_tolerance
+        )
+    xFx = cg_info.curvature if curvature is None else curvature(direction)
+    solved = (xFx > 0) & jnp.isfinite(xFx) & all_finite(direction)
+    radius = 2 * jnp.asarray(max_divergence, xFx.dtype)
+    scale = jnp.sqrt(radius / jnp.where(solved, xFx, 1))
+    if max_scale is not None:  # a quadratic model is exact: rounding must not decide
+        scale = jnp.minimum((1 - 1e-4) * scale, max_scale)
+    searched = step_rule == "trust_region"
+    if not searched:
+        scale = jnp.where(jnp.asarray(step_size) > 0, step_size, scale)
+    step = jax.tree.map(
+        lambda x: jnp.where(solved, scale.astype(x.dtype) * x, 0), direction
+    )
+    params, search = line_search(
+        surrogate,
+        divergence,
+        params,
+        step,
+        max_divergence=max_divergence if searched else jnp.inf,
+        backtrack_coefficient=backtrack_coefficient,
+        max_backtracks=max_backtracks if searched else 0,
+        require_improvement=searched,
+    )
+    conditions = {  # the first that holds is the status
+        Status.ACCEPTED: search.accepted,
+        Status.NON_FINITE_GRADIENT: ~jnp.isfinite(gradient_norm),
+        Status.ZERO_GRADIENT: gradient_norm == 0,
+        Status.NON_FINITE_FISHER: ~solved & ~(cg_info.finite & jnp.isfinite(xFx)),
+        Status.BAD_CURVATURE: ~solved,
+        Status.NON_FINITE_STEP: jnp.all(search.outcome == LineSearchOutcome.NON_FINITE),
+    }
+    status = jnp.select([*conditions.values()], [*conditions], Status.SEARCH_FAILED)
+    return params, TrustRegionInfo(
+        status.astype(jnp.int32), search.divergence, gradient_norm, cg_info, search
+    )
