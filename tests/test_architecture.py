@@ -3,6 +3,7 @@
 import ast
 import io
 import pathlib
+import sys
 import tokenize
 
 import pytest
@@ -42,10 +43,6 @@ ONE_ITERATION = [  # to be read with the solver
 ]
 
 
-def is_for_types_only(node):
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-
-
 def imports_of(path):
     """Yield the modules of trpo_jax that a file imports, wherever it does."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -66,6 +63,17 @@ def imports_of(path):
                 parts.pop()
             if parts and parts[0] == "trpo_jax" and len(parts) > 1:
                 yield ".".join(parts[1:])
+            elif name.startswith("trpo_jax") and name != "trpo_jax.__version__":
+                assert name in ("trpo_jax", "trpo_jax.theory"), f"{path}: {name}"
+
+
+def outside_imports_of(path):
+    """Yield the packages that a file imports from elsewhere."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.split(".")[0]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -82,6 +90,8 @@ def test_the_solver_knows_no_reinforcement_learning():
         if module.startswith("solver"):
             packages = {imported.split(".")[0] for imported in imports_of(path)}
             assert packages <= {"solver", "validation"}, module
+            outside = set(outside_imports_of(path)) - set(sys.stdlib_module_names)
+            assert outside <= {"jax", "trpo_jax"}, module
 
 
 def test_no_file_is_part_of_a_circle_of_imports():

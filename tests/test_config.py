@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from trpo_jax.algorithm.off_policy import shrink_max_kl
+from trpo_jax.algorithm.schedules import scheduled
 from trpo_jax.config import Config, NetworkConfig, RunConfig
 from trpo_jax.config.algorithm import AlgorithmOptions
 from trpo_jax.config.fields import replace_options, unused_fields
@@ -294,6 +296,26 @@ def test_an_old_name_is_refused_with_the_new_one(name):
 def test_a_value_that_the_mode_does_not_use_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Config(**values)
+
+
+def test_a_traced_config_can_be_scheduled_and_shrunk():
+    configs = jax.vmap(
+        lambda kl: Config(max_kl=kl, final_max_kl=kl / 2, schedule_iterations=2)
+    )
+    swept = configs(jnp.array([0.01, 0.02]))
+    deltas = jax.vmap(lambda config: scheduled(config, 1).max_kl)(swept)
+    np.testing.assert_allclose(deltas, [0.0075, 0.015], rtol=1e-6)
+    shrunk = jax.jit(lambda config: shrink_max_kl(config, 1).max_kl)(Config(max_kl=0.5))
+    assert float(shrunk) == 0.25
+    arrays = jax.tree.map(jnp.asarray, Config())
+    assert dataclasses.replace(arrays, num_envs=3).num_envs == 3
+
+
+@pytest.mark.parametrize("value", ["x", None, -1.0])
+def test_a_bad_start_of_a_schedule_is_refused_by_name(value):
+    config = Config(max_kl=0.02, final_max_kl=0.01)
+    with pytest.raises(ValueError, match="max_kl must be a finite number > 0"):
+        replace_options(config, max_kl=value)
 
 
 def test_replacing_a_mode_resets_what_only_the_old_one_used():

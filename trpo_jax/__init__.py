@@ -31,7 +31,6 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
         v_trace,
     )
     from trpo_jax.algorithm.policy_update import PolicyInfo, update_policy
-    from trpo_jax.algorithm.returns import rewards_to_go
     from trpo_jax.algorithm.rollout import Rollout, collect
     from trpo_jax.algorithm.state import TrainState
     from trpo_jax.algorithm.trpo import (
@@ -68,7 +67,6 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
         fisher_quadratic_form,
         fisher_vector_product,
     )
-    from trpo_jax.solver.flat import flatten
     from trpo_jax.solver.line_search import (
         LineSearchInfo,
         LineSearchOutcome,
@@ -88,10 +86,10 @@ __all__ = [
     "empirical_fisher_vector_product", "estimate_advantages",
     "estimate_off_policy_advantages", "evaluate", "explained_variance",
     "fisher_quadratic_form", "fisher_vector_product", "fit_critic",
-    "fit_critic_gauss_newton", "flatten", "init", "interquartile_mean",
+    "fit_critic_gauss_newton", "init", "interquartile_mean",
     "line_search", "list_environments", "load_policy", "make_environment",
     "make_host_environment", "mlp_agent", "normalize_observation", "plot_runs",
-    "preset_of", "record", "resume", "rewards_to_go", "save_policy", "scale_reward",
+    "preset_of", "record", "resume", "save_policy", "scale_reward",
     "self_check", "shrink_max_kl", "standardize", "train", "train_step",
     "trust_region_step", "update", "update_critic", "update_from_batch",
     "update_policy", "update_statistics", "v_trace", "write_video",
@@ -116,7 +114,6 @@ _NAMES = {  # by the module that defines them
         "concatenate_batches estimate_off_policy_advantages shrink_max_kl v_trace"
     ),
     "algorithm.policy_update": "PolicyInfo update_policy",
-    "algorithm.returns": "rewards_to_go",
     "algorithm.rollout": "Rollout collect",
     "algorithm.state": "TrainState",
     "algorithm.trpo": (
@@ -143,7 +140,6 @@ _NAMES = {  # by the module that defines them
     "solver.fisher": (
         "empirical_fisher_vector_product fisher_quadratic_form fisher_vector_product"
     ),
-    "solver.flat": "flatten",
     "solver.line_search": "LineSearchInfo LineSearchOutcome line_search",
     "solver.trust_region": "Status TrustRegionInfo trust_region_step",
     "storage.checkpoint": "CheckpointError",

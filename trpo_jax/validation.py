@@ -53,6 +53,10 @@ SIZES = Rule(
 )
 
 
+StepRule = Literal["trust_region", "natural_gradient", "policy_gradient"]
+STEP_RULE = one_of(StepRule)  # of the solver, and an option
+
+
 def optional(rule: Rule) -> Rule:
     """Return the rule for a value that may be None.
 

@@ -282,7 +282,7 @@ def test_an_agent_that_fits_passes_the_check():
                 critic=Network(lambda key, x: (), lambda p, x: x[..., :1])
             ),
             CARTPOLE,
-            r"one value for each observation.*got \(1009, 1\)",
+            r"one value for each row.*got \(1009, 1\)",
         ),
     ],
 )

@@ -20,7 +20,7 @@ from helpers import (
 from trpo_jax.algorithm import critic
 from trpo_jax.algorithm.critic import fit_critic
 from trpo_jax.algorithm.masking import explained_variance
-from trpo_jax.solver.flat import all_finite, flatten
+from trpo_jax.solver.flat import all_finite
 
 ADAM = optax.scale_by_adam()
 DESCENT = optax.identity()  # plain gradient descent
@@ -53,7 +53,7 @@ def fit(
         apply,
         params,
         optimizer,
-        flatten(optimizer).init(params),
+        optax.flatten(optimizer).init(params),
         observation,
         target,
         weight,
@@ -210,7 +210,7 @@ def test_a_fit_that_is_not_finite_is_thrown_away(poison):
     x, target, _ = linear_data()
     target = jnp.asarray(target).at[7].set(poison)
     start = LINEAR.init(None, x[0])
-    optimizer_state = flatten(ADAM).init(start)
+    optimizer_state = optax.flatten(ADAM).init(start)
     params, state, info = fit(
         jax.random.key(0),
         LINEAR.apply,
@@ -326,7 +326,7 @@ def test_all_finite():
 def test_without_a_row_of_weight_nothing_moves_not_even_by_momentum():
     target = jnp.arange(8.0)
     optimizer = optax.scale_by_adam()
-    params, state = jnp.ones(1), flatten(optimizer).init(jnp.ones(1))
+    params, state = jnp.ones(1), optax.flatten(optimizer).init(jnp.ones(1))
 
     def fitted(params, state, weight):
         return fit_critic(

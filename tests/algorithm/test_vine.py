@@ -361,17 +361,18 @@ def test_the_self_normalised_estimator_has_its_known_bias():
 
 
 def test_shares_by_hand():
-    """π/q of 1 and 3, of a sum of 4; all actions: the probabilities themselves."""
+    """π/q is ½ and 3, with sum 3½; all actions: the probabilities themselves."""
     policy = Categorical(jnp.log(jnp.array([[0.25, 0.75]])))
     batch = VineBatch(
         observation=jnp.zeros((1, 1)),
         action=jnp.array([[0, 1]]),
         action_value=jnp.array([[1.0, 5.0]]),
-        proposal_log_prob=jnp.log(jnp.array([[0.25, 0.25]])),
+        proposal_log_prob=jnp.log(jnp.array([[0.5, 0.25]])),
         weight=jnp.ones(1),
         critic_batch=None,
     )
-    np.testing.assert_allclose(batch.action_weight(policy), [[0.25, 0.75]], rtol=1e-6)
+    weight = batch.action_weight(policy)
+    np.testing.assert_allclose(weight, [[1 / 7, 6 / 7]], rtol=1e-6)
     np.testing.assert_allclose(
         batch.replace(every_action=True).action_weight(policy),
         [[0.25, 0.75]],
@@ -380,7 +381,8 @@ def test_shares_by_hand():
     other = Categorical(jnp.log(jnp.array([[0.5, 0.5]])))
     gain = batch.surrogate(policy, standardized=False)
     np.testing.assert_allclose(gain(policy), 0, atol=1e-6)
-    np.testing.assert_allclose(gain(other), 3 - 4, rtol=1e-6)  # of Q: 3, and V = 4
+    # Weights of 1/3 and 2/3 on Q of 1 and 5, and V = 1/7 + 30/7.
+    np.testing.assert_allclose(gain(other), 11 / 3 - 31 / 7, rtol=1e-5)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1, 100.0, -7e5])

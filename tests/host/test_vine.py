@@ -76,10 +76,10 @@ def collected(environments, config, seed=0):
     state = first_state(
         keys, (), observation, environment.observation_space, agent, config
     )
-    act = make_actor(agent)
-    actor = make_vine_actor(act, agent, environment.action_space, config)
+    actor = make_actor(agent)
+    vine = make_vine_actor(agent, environment.action_space, config)
     after, rollout, proposals, values = collect_vine_on_host(
-        state, environments, actor, config
+        state, environments, actor, vine, config
     )
     found = Found(*proposals[:2], values)
     return agent, state, after, rollout, found

@@ -75,7 +75,7 @@ def fitted():
         AGENT.critic.apply,
         params,
         optimizer,
-        flat.flatten(optimizer).init(params),
+        optax.flatten(optimizer).init(params),
         x,
         x.sum(-1),
         jnp.ones(64),

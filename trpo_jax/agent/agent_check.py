@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from trpo_jax.agent.distributions import Categorical
-from trpo_jax.agent.networks import Agent, Network
+from trpo_jax.agent.networks import Agent, Network, check_one_value_per_row
 from trpo_jax.environments.base import Environment, observation_shapes
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.spaces import Box, Discrete
@@ -41,7 +41,7 @@ def check_agent(agent: Agent, environment: Environment | HostEnvironment) -> Non
     if not isinstance(agent, Agent):
         raise ValueError(f"agent must be a trpo_jax.Agent; got {agent!r}")
     observation = observation_shapes(environment)
-    _check_critic(agent, observation)
+    check_one_value_per_row(_outcome(agent.critic, observation), (_ROWS,))
     policy = _outcome(agent.policy, observation)
     methods = ("sample", "log_prob", "entropy", "mode", "kl", "fisher_product")
     for name in methods:
@@ -73,16 +73,6 @@ def check_agent(agent: Agent, environment: Environment | HostEnvironment) -> Non
         raise ValueError(
             f"the policy's actions must have {numbers} numbers, as the action space; "
             f"for {_ROWS} observations they have shape {shape}"
-        )
-
-
-def _check_critic(agent: Agent, observation: PyTree) -> None:
-    value = _outcome(agent.critic, observation)
-    shape = getattr(value, "shape", value)
-    if shape != (_ROWS,):
-        raise ValueError(
-            f"the critic must return one value for each observation, shape ({_ROWS},) "
-            f"for {_ROWS} of them; got {shape}"
         )
 
 

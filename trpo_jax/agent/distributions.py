@@ -5,6 +5,7 @@ actions (categorical) or of action dimensions (Gaussian).
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -111,3 +112,8 @@ class DiagonalGaussian(struct.PyTreeNode):
         return DiagonalGaussian(
             tangent.mean * jnp.exp(-2 * self.log_std), 2 * tangent.log_std
         )
+
+
+def sample_rows(policy: Any, keys: jax.Array) -> Any:
+    """Draw one action for each row of a distribution, each with its own key `[N]`."""
+    return jax.vmap(lambda row, key: row.sample(key))(policy, keys)

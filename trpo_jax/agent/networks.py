@@ -97,6 +97,15 @@ def predict_value(
     )
 
 
+def check_one_value_per_row(value: Any, rows: tuple[int, ...]) -> None:
+    """Refuse what a critic returned, by a ValueError, unless it has this shape."""
+    shape = getattr(value, "shape", value)
+    if shape != rows:
+        raise ValueError(
+            f"the critic must return one value for each row, shape {rows}; got {shape}"
+        )
+
+
 class MLP(nn.Module):
     """A multi-layer perceptron with zero biases.
 

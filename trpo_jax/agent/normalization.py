@@ -32,8 +32,8 @@ def init_moments(shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Momen
     """Return moments that leave their argument unchanged: mean 0, variance 1, count 0.
 
     Args:
-        shape: of one observation.
-        dtype: of mean and variance.
+        shape: the shape of one observation.
+        dtype: the dtype of mean and variance.
 
     Returns:
         `Moments`.

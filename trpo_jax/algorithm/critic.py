@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
+from trpo_jax.agent.networks import check_one_value_per_row
 from trpo_jax.algorithm.masking import explained_variance
 from trpo_jax.algorithm.subsampling import golden_stride, random_start
-from trpo_jax.solver.flat import all_finite, flatten, ravel_into
+from trpo_jax.solver.flat import all_finite, ravel_into
 
 PyTree = Any
 
@@ -27,8 +27,8 @@ class CriticInfo(NamedTuple):
             `fit_critic_gauss_newton`, in squared units of the target.
         explained_variance: explained variance of the targets by the values *before* the
             fit.
-        accepted: bool; False when the fit was thrown away because a number was not
-            finite.
+        accepted: bool; False when a number was not finite: such a fit, or such a
+            Gauss-Newton step, is discarded.
     """
 
     loss: jax.Array
@@ -54,18 +54,20 @@ def fit_critic(
     """Minimise Σᵢ wᵢ (V(sᵢ) − targetᵢ)² / Σᵢ wᵢ by minibatch gradient descent.
 
     Minibatches walk through the rows in golden-ratio strides from a random start: each
-    is spread evenly over the batch, and no time goes into sorting a permutation. Rows
-    that do not fill a minibatch sit the epoch out, others in the next epoch. Gradients
-    of more than 16,384 rows are summed over equal pieces. If the result is not finite,
-    or no row has a weight, parameters and optimiser state come back unchanged.
+    is spread evenly over the batch, and no time goes into sorting a permutation. If the
+    batch does not divide evenly, the remaining rows are skipped in this epoch and
+    others in the next. Gradients of more than 16,384 rows are summed over equal
+    pieces. If the result is not finite, or no row has a weight, parameters and
+    optimiser state come back unchanged.
 
     Args:
         key: consumed.
         apply: parameters and observations `[N, ...]` → values `[N]`.
         params: the critic's parameters, any pytree.
         optimizer: an element-wise optax transformation that returns directions of unit
-            step size, such as `optax.scale_by_adam()`; it is wrapped in `flatten`.
-        optimizer_state: from `flatten(optimizer).init(params)` or an earlier fit.
+            step size, such as `optax.scale_by_adam()`.
+        optimizer_state: its state for the parameters as one vector, from
+            `optax.flatten(optimizer).init(params)` or an earlier fit.
         observation: pytree of `[N, ...]`.
         target: `[N]`.
         weight: `[N]` ≥ 0.
@@ -83,7 +85,7 @@ def fit_critic(
 
     Example:
         >>> apply = lambda w, x: w * x
-        >>> optimizer = flatten(optax.identity())  # plain gradient descent
+        >>> optimizer = optax.flatten(optax.identity())  # plain gradient descent
         >>> w, _, info = fit_critic(
         ...     jax.random.key(0), apply, jnp.zeros(1), optimizer,
         ...     optimizer.init(jnp.zeros(1)),
@@ -101,7 +103,6 @@ def fit_critic(
     check_shapes(before, target, weight)
     flat, unflatten = ravel_pytree(params)
     weight = weight.astype(target.dtype)
-    optimizer = flatten(optimizer)
     starts, stride_path = _minibatches(key, total, size, epochs)
 
     def loss_of(params: PyTree, rows: jax.Array, mass: jax.Array) -> jax.Array:
@@ -159,22 +160,7 @@ def _minibatches(
 
 
 def check_shapes(value: jax.Array, target: jax.Array, weight: jax.Array) -> None:
-    """Refuse a critic that does not return one value for each row.
-
-    Args:
-        value: what the critic returned.
-        target: `[N]`.
-        weight: `[N]`.
-
-    Raises:
-        ValueError: when the three differ in shape.
-
-    Example:
-        >>> check_shapes(jnp.zeros(3), jnp.zeros(3), jnp.ones(3))
-    """
-    chex.assert_equal_shape(
-        [value, target, weight],
-        custom_message="the critic must return one value for each row, like target "
-        "and weight",
-        exception_type=ValueError,
-    )
+    """Refuse, by a ValueError, values and weights of another shape than the target."""
+    check_one_value_per_row(value, target.shape)
+    if weight.shape != target.shape:
+        raise ValueError(f"weight must have shape {target.shape}; got {weight.shape}")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.networks import Agent, predict_value
+from trpo_jax.agent.networks import Agent, check_one_value_per_row, predict_value
 from trpo_jax.agent.normalization import scale_reward
 from trpo_jax.algorithm.advantages import advantages
 from trpo_jax.algorithm.batch import Batch
@@ -21,7 +21,7 @@ from trpo_jax.config import Config
 
 PyTree = Any
 
-_PASSES = 16  # passes that value all rows; where few are missing, one is enough
+_PASSES = 16  # a pass computes a sixteenth of the rows: cheap when few are missing
 
 
 class Transitions(NamedTuple):
@@ -123,11 +123,7 @@ def bootstrap_values(
         predict_value, agent, state.critic_params, state.normalizer
     )
     value = values_of(rollout.observation)
-    if value.shape != rollout.reward.shape:
-        raise ValueError(
-            "the critic must return one value for each row: got shape "
-            f"{value.shape} for rewards of shape {rollout.reward.shape}"
-        )
+    check_one_value_per_row(value, rollout.reward.shape)
     value = jnp.where(valid, value, 0)
     ended = rollout.terminated | rollout.truncated
     terminated = rollout.terminated if config.bootstrap_truncated else ended

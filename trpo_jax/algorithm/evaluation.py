@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.networks import Agent, act
 from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.environments.base import Environment, shaped
@@ -78,7 +79,7 @@ def evaluate(
         t, env_state, observation, result = carry
         keys = jax.random.split(jax.random.fold_in(key, t), (episodes, 2))
         policy = act(agent, policy_params, normalizer, observation)
-        sample = jax.vmap(lambda policy, key: policy.sample(key))(policy, keys[:, 0])
+        sample = sample_rows(policy, keys[:, 0])
         action = jax.tree.map(
             lambda mode, sample: jnp.where(greedy, mode, sample), policy.mode(), sample
         )

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import init_normalizer
@@ -12,7 +13,6 @@ from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Box, Space
-from trpo_jax.solver.flat import flatten
 
 PyTree = Any
 
@@ -75,7 +75,9 @@ def first_state(
     return TrainState(
         policy_params=agent.policy.init(policy_key, one),
         critic_params=critic_params,
-        critic_optimizer_state=flatten(agent.critic_optimizer).init(critic_params),
+        critic_optimizer_state=optax.flatten(agent.critic_optimizer).init(
+            critic_params
+        ),
         normalizer=init_normalizer(
             observation,
             with_observation=config.normalize_observation

@@ -28,6 +28,26 @@ def mean_over(weight: jax.Array) -> Callable[[jax.Array], jax.Array]:
     return lambda x: jnp.sum(jnp.where(weight > 0, weight * x, 0)) / total
 
 
+def where_rows(mask: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+    """Return the rows of `new` where a bool mask holds, and those of `old` elsewhere.
+
+    Args:
+        mask: bool, of any shape.
+        new: pytree of arrays whose leading axes are those of `mask`.
+        old: like `new`.
+
+    Returns:
+        A pytree like `new`.
+    """
+
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(
+            jax.lax.expand_dims(mask, range(mask.ndim, new.ndim)), new, old
+        )
+
+    return jax.tree.map(choose, new, old)
+
+
 def only_valid(valid: jax.Array, rows: PyTree) -> PyTree:
     """Replace the rows that are not valid by zeros, whatever they held.
 
@@ -42,12 +62,7 @@ def only_valid(valid: jax.Array, rows: PyTree) -> PyTree:
         >>> only_valid(jnp.array([True, False]), jnp.array([1.0, jnp.nan])).tolist()
         [1.0, 0.0]
     """
-
-    def keep(leaf: jax.Array) -> jax.Array:
-        wide = jax.lax.expand_dims(valid, range(valid.ndim, leaf.ndim))
-        return jnp.where(wide, leaf, jnp.zeros_like(leaf))
-
-    return jax.tree.map(keep, rows)
+    return where_rows(valid, rows, jax.tree.map(jnp.zeros_like, rows))
 
 
 def explained_variance(

@@ -68,16 +68,8 @@ class Metrics(NamedTuple):
     fault_environment: jax.Array
 
 
-INTEGER_COLUMNS = frozenset(
-    [
-        "episodes",
-        "status",
-        "backtracks",
-        "cg_iterations",
-        "fault_step",
-        "fault_environment",
-    ]
-)
+_COUNTS = "episodes status backtracks cg_iterations fault_step fault_environment"
+INTEGER_COLUMNS = frozenset(_COUNTS.split())
 
 
 def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:

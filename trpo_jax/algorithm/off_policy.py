@@ -45,7 +45,7 @@ def v_trace(
 
     ρₜ = min(ρ̄, π/β),  cₜ = λ min(c̄, π/β)
     δₜ = rₜ + γ (1 − terminatedₜ) V(sₜ₊₁) − V(sₜ)
-    vₜ − V(sₜ) = ρₜ δₜ + γ cₜ (vₜ₊₁ − V(sₜ₊₁))   (Espeholt et al. 2018, eq. 1, remark 1)
+    vₜ − V(sₜ) = ρₜ δₜ + γ cₜ (vₜ₊₁ − V(sₜ₊₁))   (Espeholt et al. 2018, eq. 1)
     Âₜ = δₜ + γ λ (vₜ₊₁ − V(sₜ₊₁))
 
     The recursion is cut at the end of an episode, as in `advantages`, to which it

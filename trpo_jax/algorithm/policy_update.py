@@ -131,4 +131,11 @@ def update_policy(
         curvature=largest_curvature if config.kl_constraint == "max" else None,
         **config.solver_options,
     )
-    return unflatten(flat), PolicyInfo(*info, entropy=mean(old.entropy()))
+    return unflatten(flat), PolicyInfo(
+        status=info.status,
+        kl=info.divergence,
+        gradient_norm=info.gradient_norm,
+        cg=info.cg,
+        search=info.search,
+        entropy=mean(old.entropy()),
+    )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.networks import Agent, act
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.environments.base import Environment, step_and_reset
@@ -183,8 +184,7 @@ def _step(
     Returns:
         The new values of the state's `_EPISODES`, and the transition.
     """
-    sample = jax.vmap(lambda policy, key: policy.sample(key))
-    action = sample(policy_of(state.observation), keys[:, 0])
+    action = sample_rows(policy_of(state.observation), keys[:, 0])
     step_all = jax.vmap(functools.partial(step_and_reset, environment))
     truncations = () if truncate is None else (truncate,)
     env_state, observation, step = step_all(
@@ -220,7 +220,7 @@ def due_truncations(
     time_limit: int,
     max_episode_steps: int | None,
 ) -> Any:
-    """Return which episodes step t truncates, besides those of the environment's limit.
+    """Return which episodes step t truncates besides the environment's own limit.
 
     Environments that start together and run to the same time limit stay in lockstep for
     ever, and every batch then shows one slice of the episode. `stagger_starts` ends

@@ -25,7 +25,8 @@ def single_path_surrogate(
     Args:
         log_prob: distribution of all rows → log-probabilities of the actions `[N]`.
         old: π_old for every row.
-        advantage: Â `[N]`; when another policy acted, times π_old over its probability.
+        advantage: Â `[N]`, already multiplied by π_old/β where another policy β chose
+            the action.
         weight: w `[N]` ≥ 0.
 
     Returns:

@@ -46,7 +46,7 @@ def train_step(
         The next state, and `Metrics`.
 
     Example:
-        >>> from trpo_jax import make_environment, mlp_agent
+        >>> from trpo_jax import init, make_environment, mlp_agent
         >>> environment = make_environment("probe:policy")
         >>> agent = mlp_agent(environment.observation_space, environment.action_space)
         >>> config = Config(num_envs=4, num_steps=16)

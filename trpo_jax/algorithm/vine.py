@@ -16,6 +16,7 @@ import numpy as np
 
 from trpo_jax.agent.networks import Agent, act
 from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.masking import where_rows
 from trpo_jax.algorithm.rollout import Rollout, follow_policy
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.vine_batch import VineBatch
@@ -115,7 +116,7 @@ def vine_batch(
         proposals: observations `[M, B, ...]`, actions `[M, B, K, ...]` and their
             log-probabilities under the proposal `[M, B, K]`.
         action_value: Q̂ `[M, B, K]`.
-        action_space: of one action.
+        action_space: the space of one action.
         agent: its critic values the trunks.
         config: the hyper-parameters.
 
@@ -162,13 +163,9 @@ def collect_with_snapshots(
 
     def keep(kept: Snapshots, t: jax.Array, *current: PyTree) -> Snapshots:
         stretch = t * num_snapshots // num_steps
-        chosen = times[stretch] == t
-
-        def put(kept: jax.Array, now: jax.Array) -> jax.Array:
-            wide = jax.lax.expand_dims(chosen, range(1, now.ndim))
-            return kept.at[stretch].set(jnp.where(wide, now, kept[stretch]))
-
-        return jax.tree.map(put, kept, Snapshots(*current))
+        before = jax.tree.map(lambda leaf: leaf[stretch], kept)
+        after = where_rows(times[stretch] == t, Snapshots(*current), before)
+        return jax.tree.map(lambda x, row: x.at[stretch].set(row), kept, after)
 
     nothing_yet = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (num_snapshots, *leaf.shape)),
@@ -226,7 +223,7 @@ def tries_every_action(action_space: Space, config: Config) -> bool:
     """Return whether a vine tries every action there is in a state.
 
     Args:
-        action_space: of one action.
+        action_space: the space of one action.
         config: `vine_actions` is used.
 
     Returns:
@@ -247,7 +244,7 @@ def propose_actions(
     Args:
         key: consumed.
         policy: π_old of the states `[M, B]`.
-        action_space: of one action.
+        action_space: the space of one action.
         config: `vine_actions` and `vine_proposal` are used.
 
     Returns:

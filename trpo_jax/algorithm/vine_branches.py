@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.networks import Agent, act, predict_value
 from trpo_jax.agent.normalization import scale_reward
+from trpo_jax.algorithm.masking import where_rows
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment, shaped
@@ -94,19 +96,11 @@ def follow_branches(
     def step(carry: Any, now: Any) -> tuple[Any, jax.Array]:
         (t, keys), (env_state, observation, length, terminated, truncated) = now, carry
         playing = ~(terminated | truncated)
-        sample = jax.vmap(lambda policy, key: policy.sample(key))(
-            policy_of(observation), keys[:, 0]
-        )
+        sample = sample_rows(policy_of(observation), keys[:, 0])
         chosen = jax.tree.map(lambda a, b: jnp.where(t == 0, a, b), first, sample)
         chosen = jax.vmap(functools.partial(shaped, environment))(chosen)
         after = jax.vmap(environment.step)(keys[:, 1], env_state, chosen)
-        observation = jax.tree.map(
-            lambda new, old: jnp.where(
-                jax.lax.expand_dims(playing, range(1, new.ndim)), new, old
-            ),
-            after.observation,
-            observation,
-        )
+        observation = where_rows(playing, after.observation, observation)
         carry = (
             after.env_state,
             observation,
@@ -131,8 +125,9 @@ def branch_values(
 ) -> jax.Array:
     """Estimate the value of the first action of each branch.
 
-    Q̂ = Σₜ γᵗ rₜ, t < H, plus γᴴ V(s_H) where the episode goes on, if
-    `config.vine_bootstrap`; or plus γᵗ V where a time limit truncated it before.
+    Q̂ = Σₜ γᵗ rₜ over the L ≤ H steps of the branch. With `config.vine_bootstrap`,
+    γᴸ V(s_L) is added unless the episode terminated (or was truncated, without
+    `config.bootstrap_truncated`).
 
     Args:
         state: its critic and normaliser are used.

@@ -17,7 +17,7 @@ Distribution = Any
 def vine_action_weights(
     log_prob: jax.Array, proposal_log_prob: jax.Array, *, every_action: bool
 ) -> jax.Array:
-    """Return the part of a policy's probability that each tried action stands for.
+    """Return what each tried action contributes to the expectation under a policy.
 
     π(aₖ|s) where all actions were tried (eq. 15); otherwise the self-normalised
     importance weight (π(aₖ|s)/q(aₖ|s)) / Σⱼ π(aⱼ|s)/q(aⱼ|s) (eq. 16).
@@ -32,8 +32,8 @@ def vine_action_weights(
 
     Example:
         >>> log_prob = jnp.log(jnp.array([0.2, 0.6]))
-        >>> vine_action_weights(log_prob, jnp.zeros(2), every_action=False).tolist()
-        [0.25, 0.75]
+        >>> vine_action_weights(log_prob, jnp.zeros(2), every_action=False).round(3)
+        Array([0.25, 0.75], dtype=float32)
     """
     if every_action:
         return jnp.exp(log_prob)
@@ -64,7 +64,8 @@ def vine_surrogate(
         standardize: static; divide the advantages by their root mean square.
 
     Returns:
-        L, a function from a distribution of all rows to a scalar.
+        L, a function from a distribution of all rows to a scalar, in units of Q̂, or
+        without a unit when standardised.
 
     Example:
         >>> from trpo_jax import Categorical
@@ -73,8 +74,8 @@ def vine_surrogate(
         ...     lambda policy: jax.nn.softmax(policy.logits), coin,
         ...     jnp.array([[1.0, 3.0]]), jnp.ones(1), standardize=False)
         >>> better = Categorical(jnp.log(jnp.array([[0.25, 0.75]])))
-        >>> float(surrogate(coin)), float(surrogate(better))
-        (0.0, 0.5)
+        >>> print(f"{surrogate(coin):.1f} {surrogate(better):.1f}")
+        0.0 0.5
     """
     old_weight = action_weight(old)
     action_value = jnp.where(old_weight > 0, action_value, 0)

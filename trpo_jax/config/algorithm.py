@@ -12,22 +12,23 @@ from trpo_jax.validation import (
     NON_NEGATIVE,
     OPEN_UNIT,
     POSITIVE,
+    STEP_RULE,
     UNIT,
+    StepRule,
     one_of,
     optional,
 )
 
 Sampling = Literal["single_path", "vine"]
-StepRule = Literal["trust_region", "natural_gradient", "policy_gradient"]
 KLConstraint = Literal["mean", "max"]
 Fisher = Literal["analytic", "empirical"]
 Proposal = Literal["policy", "uniform"]
 CriticMethod = Literal["adam", "gauss_newton"]
 
-_VINE = ("sampling", "vine")
-_ADAM = ("critic_method", "adam")
-_GAUSS_NEWTON = ("critic_method", "gauss_newton")
-_NO_SEARCH = ("step_rule", "natural_gradient or policy_gradient")
+_VINE = ("sampling", ("vine",))
+_ADAM = ("critic_method", ("adam",))
+_GAUSS_NEWTON = ("critic_method", ("gauss_newton",))
+_NO_SEARCH = ("step_rule", ("natural_gradient", "policy_gradient"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Config(Checked):
     """γ in [0, 1]."""
     gae_lambda: float = number(0.95, UNIT)
     """λ in [0, 1] of generalised advantage estimation."""
-    step_rule: StepRule = structure("trust_region", one_of(StepRule))
+    step_rule: StepRule = structure("trust_region", STEP_RULE)
     """How the policy steps: along the natural gradient with a line search
     (trust_region), along it without one (natural_gradient), or along the plain gradient
     without one (policy_gradient)."""
@@ -84,7 +85,7 @@ class Config(Checked):
     """Conjugate gradients stop at this residual, relative to the gradient."""
     fisher: Fisher = structure("analytic", one_of(Fisher))
     """The Fisher matrix of the distributions (analytic), or of the scores of the
-    sampled actions (empirical); appendix C compares them."""
+    sampled actions (empirical); the paper compares them (§6)."""
     fisher_fraction: float | None = structure(None, optional(FRACTION))
     """Fraction of the rows in the Fisher products, in (0, 1]; the paper uses 0.1. With
     None: 8192 rows or a tenth, whichever is more, or all rows if there are fewer."""

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from trpo_jax.validation import Rule, check
 
 
@@ -15,7 +17,7 @@ def number(
     default: Any,
     rule: Rule,
     *,
-    used_by: tuple[str, str] | None = None,
+    used_by: tuple[str, tuple[str, ...]] | None = None,
     end_of: str | None = None,
 ) -> Any:
     """Declare a number that is a pytree leaf: `jax.vmap` over it is a sweep.
@@ -23,7 +25,7 @@ def number(
     Args:
         default: the value when none is given.
         rule: what a value must satisfy.
-        used_by: option and choice without which the value has no effect, or None.
+        used_by: an option, and those of its choices that use the value, or None.
         end_of: the option that this value is the end of a schedule of, or None.
 
     Returns:
@@ -39,14 +41,14 @@ def number(
 
 
 def structure(
-    default: Any, rule: Rule, *, used_by: tuple[str, str] | None = None
+    default: Any, rule: Rule, *, used_by: tuple[str, tuple[str, ...]] | None = None
 ) -> Any:
     """Declare a value that is static: another value is another compiled program.
 
     Args:
         default: the value when none is given.
         rule: what a value must satisfy.
-        used_by: option and choice without which the value has no effect, or None.
+        used_by: an option, and those of its choices that use the value, or None.
 
     Returns:
         A dataclass field.
@@ -69,10 +71,10 @@ class Checked:
         for field in unused_fields(self):
             value = getattr(self, field.name)
             if not _is_default(field, value):
-                option, choice = field.metadata["used_by"]
+                option, choices = field.metadata["used_by"]
                 raise ValueError(
-                    f"{field.name} is used with {option} {choice} only; got {value!r} "
-                    f"with {option} {getattr(self, option)}"
+                    f"{field.name} is used with {option} {' or '.join(choices)} only; "
+                    f"got {value!r} with {option} {getattr(self, option)}"
                 )
 
 
@@ -94,7 +96,7 @@ def unused_fields(values: Any) -> list[dataclasses.Field]:
         field
         for field in dataclasses.fields(values)
         if (used_by := field.metadata["used_by"])
-        and getattr(values, used_by[0]) not in used_by[1].split(" or ")
+        and getattr(values, used_by[0]) not in used_by[1]
     ]
 
 
@@ -126,6 +128,9 @@ def replace_options(values: Any, **changes: Any) -> Any:
     for field in fields:
         start = field.metadata.get("end_of")
         if start in changes and kept[field.name] is not None:
+            check(
+                start, changes[start], field.metadata["rule"]._replace(optional=False)
+            )
             kept[field.name] *= changes[start] / kept[start]
     draft = object.__new__(kind)
     for name, value in (kept | changes).items():
@@ -176,5 +181,7 @@ _REGISTERED: set[type] = set()
 
 
 def _is_default(field: dataclasses.Field, value: Any) -> bool:
-    plain = isinstance(value, bool | int | float | str | tuple | None)
-    return plain and value == field.default
+    """Return whether a value may be the default; what JAX traces is not known yet."""
+    if "Tracer" in type(value).__name__:
+        return True
+    return np.ndim(value) == 0 and bool(value == field.default)

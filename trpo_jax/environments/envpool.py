@@ -67,7 +67,7 @@ class EnvpoolEnvironment:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # EnvPool warns of float64 bounds
-                self._pool = envpool.make(
+                self._pool: Any = envpool.make(
                     name,
                     env_type="gymnasium",
                     num_envs=num_envs,
@@ -173,4 +173,4 @@ def _let_mujoco_find_opengl(module: str) -> None:
     brought = pathlib.Path(envpool.__file__).parents[1] / "envpool.libs"
     for library in brought.glob("libEGL*.so*"):
         with tempfile.TemporaryDirectory() as directory:
-            ctypes.CDLL(shutil.copy(library, pathlib.Path(directory) / "libEGL.so"))
+            ctypes.CDLL(shutil.copy(library, f"{directory}/libEGL.so"))

@@ -81,7 +81,7 @@ class GymnasiumEnvironment:
                 options["max_episode_steps"] = max_episode_steps
             name = name or environment
             environment = make_vector(environment, num_envs, workers, options)
-        self._vector = environment
+        self._vector: Any = environment  # not every kind has `envs`
         inner = environment.unwrapped
         self._processes = list(getattr(inner, "processes", []))
         self._pipes = list(getattr(inner, "parent_pipes", []))

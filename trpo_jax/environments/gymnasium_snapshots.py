@@ -59,7 +59,7 @@ def take_snapshot(environment: gymnasium.Env, action: int | None = None) -> Snap
         environment: an environment for which `can_return` is True.
         action: the last action of the episode, an integer, or None at its start.
     """
-    simulator = environment.unwrapped
+    simulator: Any = environment.unwrapped  # with methods that `can_return` checks
     return Snapshot(
         _own(simulator.clone_state(include_rng=True)),
         [limit._elapsed_steps for limit in _time_limits(environment)],
@@ -75,7 +75,7 @@ def put_back(environment: gymnasium.Env, snapshot: Snapshot) -> None:
         environment: an environment like the one of the snapshot.
         snapshot: the snapshot.
     """
-    simulator = environment.unwrapped
+    simulator: Any = environment.unwrapped
     simulator.np_random.bit_generator.state = snapshot.random
     simulator.restore_state(_own(snapshot.state))
     if _is_ale(snapshot.state) and hasattr(simulator, "_action_set"):
@@ -191,5 +191,5 @@ def _wrappers(environment: gymnasium.Env) -> list[gymnasium.Wrapper]:
     return wrappers
 
 
-def _time_limits(environment: gymnasium.Env) -> list[TimeLimit]:
+def _time_limits(environment: gymnasium.Env) -> list[Any]:
     return [each for each in _wrappers(environment) if isinstance(each, TimeLimit)]

@@ -5,10 +5,9 @@ line to `SIMULATORS`. The adapter has a function `names()`, which lists the simu
 environments, and a class `<Simulator>Environment`, which makes one of them from its
 name, or, on the host, a batch of them from a name, the batch size and a seed.
 
-A file `names/<simulator>.txt` is optional. It lists the environments, one per line,
-each followed by the package that it needs besides the simulator, if any. With this file
-a misspelt name is refused without importing the simulator; tests compare the file with
-the simulator itself.
+A file `names/<simulator>.txt` is optional. Each line is an environment, followed by any
+other package that it needs. With this file a misspelt name is refused without importing
+the simulator; tests compare the file with the simulator itself.
 """
 
 import difflib
@@ -67,9 +66,8 @@ def check_name(name: str) -> tuple[str, str]:
         The name of an installed simulator and the name of an environment that it has.
 
     Raises:
-        ValueError: if the name is unknown (the message has the nearest one that
-            exists), if the simulator is not installed, or if the environment would
-            download data.
+        ValueError: if the name is unknown (the message has the nearest known name), the
+            simulator is not installed, or the environment would download data.
 
     Example:
         >>> check_name("CartPole-v1")
@@ -93,12 +91,13 @@ def check_name(name: str) -> tuple[str, str]:
     if SIMULATORS[simulator].imports_modules:
         module, _, task = environment.rpartition(":")
         _import_module(module, name)
-    if task not in known_names(simulator):
+    having = list(known_names(simulator))
+    if task not in having and SIMULATORS[simulator].package != "trpo_jax":
         # The installed version may have more, and users may have registered their own.
         having = adapter_of(simulator).names()
-        if task not in having:
-            prefix = f"{simulator}:{module}:" if module else f"{simulator}:"
-            raise _unknown(name, [prefix + other for other in having])
+    if task not in having:
+        prefix = f"{simulator}:{module}:" if module else f"{simulator}:"
+        raise _unknown(name, [prefix + other for other in having])
     _refuse_downloads(environment)
     return simulator, environment
 

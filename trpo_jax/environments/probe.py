@@ -91,7 +91,7 @@ class Probe:
 
 
 _ONE, _TWO, _LINE = Discrete(1), Discrete(2), Box.uniform((1,), -1, 1)
-_PROBES = {
+_PROBES: dict[str, tuple[Any, ...]] = {
     "value": (_ONE, False, 1, lambda signal, time, action: 1.0),
     "observation": (_ONE, True, 1, lambda signal, time, action: signal),
     "discount": (_ONE, False, 2, lambda signal, time, action: time),

@@ -118,6 +118,8 @@ class Watchdog:
 
     def _watch(self) -> None:
         interrupted: _Call | None = None
+        main = threading.main_thread().ident
+        assert main is not None  # it has started
         before = time.monotonic()
         while not self._ended.wait(self._tick):
             now = time.monotonic()
@@ -125,10 +127,12 @@ class Watchdog:
             self._now += min(now - before, 2 * self._tick)
             before = now
             call = self._call
-            late = -1.0 if call is None else self._now - call.deadline
+            if call is None:
+                continue
+            late = self._now - call.deadline
             if late >= 0 and call is not interrupted:
                 interrupted = call
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+                signal.pthread_kill(main, signal.SIGALRM)
             elif late > GRACE:
                 text = f"no answer for {self._seconds:g} seconds, nor to an interrupt"
                 print(f"\ntrpo-jax: {call.what}: {text}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.networks import Agent, act
 from trpo_jax.algorithm.state import TrainState
 
@@ -40,9 +41,7 @@ def make_actor(agent: Agent) -> Actor:
         # Without the barrier XLA on CPU fuses the last layer into everything that
         # follows and computes it each time, which takes three times as long.
         policy = jax.lax.optimization_barrier(policy)
-        sample = jax.vmap(lambda policy, key: policy.sample(key))(
-            policy, jax.random.wrap_key_data(keys)
-        )
+        sample = sample_rows(policy, jax.random.wrap_key_data(keys))
         action = jnp.where(greedy, policy.mode(), sample)
         return action, policy.log_prob(action)
 

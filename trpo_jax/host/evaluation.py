@@ -14,18 +14,6 @@ from trpo_jax.host.rollout import step_in_turn
 PyTree = Any
 
 
-def evaluation_seed(seed: int) -> int:
-    """Return the seed of the first evaluation simulator: none of those of training.
-
-    Args:
-        seed: of the agent.
-
-    Returns:
-        A seed that no training environment has.
-    """
-    return seed * 1_000_003 + 500_009
-
-
 def evaluate_on_host(
     key: jax.Array,
     environments: Sequence[HostEnvironment],

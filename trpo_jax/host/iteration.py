@@ -89,7 +89,7 @@ def train_on_host(
             state = with_critic(state)
         else:  # the critic is needed for the values of branches
             state, rollout, *branches = collect_vine_on_host(
-                with_critic(state), environments, compiled.vine, config
+                with_critic(state), environments, compiled.act, compiled.vine, config
             )
         state, critic_task = compiled.update_policy(state, rollout, *branches)
         fitting = executor.submit(
@@ -103,24 +103,11 @@ def _wait_for(function: Callable[..., Any], *args: Any) -> Any:
     return jax.block_until_ready(function(*args))
 
 
-def restart_seed(seed: int, iteration: int) -> int:
-    """Return the seed with which simulators start again when a run is resumed.
-
-    Args:
-        seed: of the agent.
-        iteration: at which the run is resumed.
-
-    Returns:
-        A seed with which no episode repeats one of an earlier start.
-    """
-    return int(np.random.SeedSequence([seed, iteration]).generate_state(1)[0]) // 2
-
-
 def save_states(simulators: list[list[HostEnvironment]]) -> list[bytes] | None:
     """Return the state of every environment, or None if any cannot be saved.
 
     Args:
-        simulators: those of each agent.
+        simulators: the simulators of each agent.
 
     Returns:
         One entry for each environment, in order.
@@ -138,7 +125,7 @@ def load_states(simulators: list[list[HostEnvironment]], states: list[bytes]) ->
     """Restore every environment to its saved state.
 
     Args:
-        simulators: those of each agent.
+        simulators: the simulators of each agent.
         states: from `save_states`.
 
     Raises:

@@ -69,7 +69,7 @@ def step_in_turn(
         act: `act(t, envs, observation)` → actions and log-probabilities of those
             environments.
         observation: `[B, ...]`, to act on first.
-        num_steps: of each simulator.
+        num_steps: the steps of each simulator.
         truncate_now: `truncate_now(t)` → `[B]` bool, the episodes that step t
             truncates, or None.
 

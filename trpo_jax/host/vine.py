@@ -32,28 +32,23 @@ class VineActor(NamedTuple):
     """The compiled functions that a vine on the host calls.
 
     Attributes:
-        act: the policy, see `make_actor`.
         pick: key → times of the snapshots `[M, B]`.
         propose: key, state and observations `[M, B, ...]` → actions `[M, B, K, ...]`
             and their log-probabilities under the proposal `[M, B, K]`.
         value: state and `Branches` → Q̂ `[M, B, K]`.
     """
 
-    act: Actor
     pick: Callable[[jax.Array], jax.Array]
     propose: Callable[..., tuple[jax.Array, jax.Array]]
     value: Callable[[TrainState, Branches], jax.Array]
 
 
-def make_vine_actor(
-    actor: Actor, agent: Agent, action_space: Space, config: Config
-) -> VineActor:
+def make_vine_actor(agent: Agent, action_space: Space, config: Config) -> VineActor:
     """Return the functions that a vine calls; each is compiled when first called.
 
     Args:
-        actor: from `make_actor`.
         agent: policy and critic.
-        action_space: of one action.
+        action_space: the space of one action.
         config: the hyper-parameters.
 
     Returns:
@@ -72,13 +67,14 @@ def make_vine_actor(
     def value(state: TrainState, branches: Branches) -> jax.Array:
         return branch_values(state, agent, branches, config)
 
-    return VineActor(actor, jax.jit(pick), jax.jit(propose), jax.jit(value))
+    return VineActor(jax.jit(pick), jax.jit(propose), jax.jit(value))
 
 
 def collect_vine_on_host(
     state: TrainState,
     environments: Sequence[HostEnvironment],
-    actor: VineActor,
+    actor: Actor,
+    vine: VineActor,
     config: Config,
 ) -> tuple[TrainState, Rollout, Proposals, jax.Array]:
     """Do what `collect_vine` does, with snapshots of the simulators.
@@ -87,7 +83,8 @@ def collect_vine_on_host(
         state: as in `collect_on_host`.
         environments: simulators with `can_branch`, in the state in which
             `state.observation` was seen.
-        actor: from `make_vine_actor`.
+        actor: from `make_actor`.
+        vine: from `make_vine_actor`.
         config: the hyper-parameters.
 
     Returns:
@@ -95,7 +92,7 @@ def collect_vine_on_host(
         values Q̂ `[M, B, K]`.
     """
     key, pick_key, action_key, branch_key = jax.random.split(state.key, 4)
-    times = np.asarray(actor.pick(pick_key))
+    times = np.asarray(vine.pick(pick_key))
     snapshots = np.empty(times.shape, object)
     observation = np.zeros(
         (len(times), *state.observation.shape), state.observation.dtype
@@ -111,21 +108,21 @@ def collect_vine_on_host(
     after, rollout = collect_on_host(
         state.replace(key=key),
         environments,
-        actor.act,
+        actor,
         num_steps=config.num_steps,
         stagger_starts=config.stagger_starts,
         on_step=take_snapshots,
     )
     trunk_ends = [environment.snapshot(i) for environment, i in places]
-    action, log_prob = actor.propose(action_key, state, observation)
+    action, log_prob = vine.propose(action_key, state, observation)
     branches = _follow_branches(
-        branch_key, state, environments, actor.act, snapshots, observation,
+        branch_key, state, environments, actor, snapshots, observation,
         np.asarray(action), config,
     )  # fmt: skip
     for (environment, i), snapshot in zip(places, trunk_ends, strict=True):
         environment.restore(i, snapshot)
     proposals = observation, action, log_prob
-    return after, rollout, proposals, actor.value(state, branches)
+    return after, rollout, proposals, vine.value(state, branches)
 
 
 def _places(environments: Sequence[HostEnvironment]) -> list[tuple[Any, int]]:

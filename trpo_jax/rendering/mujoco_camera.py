@@ -58,6 +58,7 @@ class Camera:
             self._renderer = mujoco.Renderer(self._model, *RENDER_SIZE)
         except Exception as error:
             raise cannot_draw(name, error) from error
+        assert self._model is not None  # or the renderer would have refused it
         self._data = mujoco.MjData(self._model)
         self._forward = mujoco.mj_forward
         modes = (

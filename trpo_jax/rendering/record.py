@@ -14,7 +14,6 @@ from trpo_jax.environments.base import Environment, Step, shaped
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.spaces import Box
 from trpo_jax.host.actor import make_actor, make_keys
-from trpo_jax.host.evaluation import evaluation_seed
 from trpo_jax.rendering import gymnax_sketches
 from trpo_jax.rendering.frame_rates import (
     GAME_FRAMES_PER_SECOND,
@@ -24,7 +23,7 @@ from trpo_jax.rendering.frame_rates import (
 from trpo_jax.rendering.mujoco_camera import Camera, cannot_draw, choose_opengl
 from trpo_jax.rendering.video import Recording, stride
 from trpo_jax.runs.compilation import ONCE, compile_for
-from trpo_jax.runs.keys import KeyPurpose, run_key
+from trpo_jax.runs.keys import KeyPurpose, evaluation_seed, run_key
 from trpo_jax.runs.policy_file import SavedPolicy
 from trpo_jax.validation import COUNT, COUNT_OR_ZERO, POSITIVE, check
 
@@ -92,11 +91,7 @@ def record(
         episode_return, length, finished = 0.0, 0, False
         while length < limit and not finished:
             action, _ = actor(
-                params,
-                normalizer,
-                keys(length),
-                np.bool_(greedy),
-                observation[None],
+                params, normalizer, keys(length), np.bool_(greedy), observation[None]
             )
             observation, reward, finished = stage.step(np.asarray(action)[0])
             episode_return += reward

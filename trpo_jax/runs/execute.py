@@ -14,11 +14,7 @@ from trpo_jax.agent.networks import Agent, mlp_agent
 from trpo_jax.algorithm.metrics import Metrics
 from trpo_jax.algorithm.schedules import scheduled
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.environments import (
-    make_environment,
-    make_host_environment,
-    module_of,
-)
+from trpo_jax.environments import make_environment, make_host_environment, module_of
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.host import HostEnvironment, MakeHost

@@ -22,33 +22,30 @@ from trpo_jax.algorithm.policy_update import update_policy
 from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.schedules import scheduled
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.trpo import (
-    prepare_update,
-    update_critic,
-    update_statistics,
-)
+from trpo_jax.algorithm.trpo import prepare_update, update_critic, update_statistics
 from trpo_jax.algorithm.vine import vine_batch
 from trpo_jax.algorithm.vine_batch import VineBatch
 from trpo_jax.config import Config
 from trpo_jax.environments.base import observation_shapes
-from trpo_jax.environments.host import (
-    HostEnvironment,
-    MakeHost,
-    check_host_environment,
-)
+from trpo_jax.environments.host import HostEnvironment, MakeHost, check_host_environment
 from trpo_jax.host.actor import act_once, make_actor
-from trpo_jax.host.evaluation import evaluate_on_host, evaluation_seed
+from trpo_jax.host.evaluation import evaluate_on_host
 from trpo_jax.host.iteration import (
     Compiled,
     load_states,
-    restart_seed,
     save_states,
     train_on_host,
 )
 from trpo_jax.host.rollout import empty_rollout
 from trpo_jax.host.vine import empty_vine, make_vine_actor
 from trpo_jax.runs.compilation import FOR_LONG, ONCE, compile_for, require_memory
-from trpo_jax.runs.keys import KeyPurpose, run_key
+from trpo_jax.runs.keys import (
+    KeyPurpose,
+    evaluation_seed,
+    restart_seed,
+    run_key,
+    training_seed,
+)
 from trpo_jax.runs.plan import Plan, cores
 from trpo_jax.runs.programs import Groups
 
@@ -57,7 +54,6 @@ PyTree = Any
 # With two simulators, one steps while the policy acts in the other. That pays if one
 # cannot use all cores; with few cores, the second call costs more than it saves.
 SIMULATORS = 2 if cores() >= 4 else 1
-_SEEDS_APART = 1_000_003  # between the first environments of two agents
 
 
 class HostPrograms:
@@ -100,7 +96,7 @@ class HostPrograms:
         """Return the states of new agents; see `Programs`."""
         self._close_simulators()
         return tuple(
-            self._compiled.begin(np.uint32(seed), self._start(seed * _SEEDS_APART))
+            self._compiled.begin(np.uint32(seed), self._start(training_seed(seed)))
             for seed in seeds.tolist()
         )
 
@@ -194,7 +190,7 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
 
     vine = None
     if config.sampling == "vine":
-        vine = make_vine_actor(act, agent, environment.action_space, config)
+        vine = make_vine_actor(agent, environment.action_space, config)
 
     def policy_half(
         state: TrainState, rollout: Rollout, *branches: PyTree

@@ -112,8 +112,9 @@ def draw_learning_curve(
     steps, returns = np.asarray(environment_steps)[known], returns[:, known]
     if not returns.size:
         if not axes.lines and not axes.texts:
-            axes.text(0.5, 0.5, _why_empty(episode_return), transform=axes.transAxes,
-                      ha="center", va="center")  # fmt: skip
+            seeds = "" if np.isnan(episode_return).all() else " of some seeds"
+            axes.text(0.5, 0.5, f"no training episode{seeds} has ended",
+                      transform=axes.transAxes, ha="center", va="center")  # fmt: skip
         return
     description = "return of training episodes"
     if len(returns) > 1:
@@ -124,13 +125,6 @@ def draw_learning_curve(
     middle = interquartile_mean(returns)
     label = description if label is None else label
     axes.plot(steps, middle, color=color, label=label)
-
-
-def _why_empty(episode_return: np.ndarray) -> str:
-    """Return why no iteration has a known return of every seed."""
-    if np.isnan(episode_return).all():
-        return "no training episode has ended"
-    return "no training episode of some seeds has ended"
 
 
 def import_early() -> None:

@@ -12,11 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trpo_jax.agent.networks import Agent, mlp_agent
-from trpo_jax.agent.normalization import (
-    Normalizer,
-    init_moments,
-    normalize_observation,
-)
+from trpo_jax.agent.normalization import Normalizer, init_moments, normalize_observation
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import NetworkConfig
 from trpo_jax.environments import (
@@ -99,10 +95,7 @@ def save_policy(
 
             save_policy(path, result.state, "CartPole-v1", result.plan.network)
     """
-    tree = {
-        "policy": state.policy_params,
-        "observation": state.normalizer.observation,
-    }
+    tree = {"policy": state.policy_params, "observation": state.normalizer.observation}
     arrays = {name: np.asarray(leaf) for name, leaf in named(tree).items()}
     description = {
         "format": FORMAT,

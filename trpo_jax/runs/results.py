@@ -10,11 +10,7 @@ from typing import Any
 import numpy as np
 
 from trpo_jax.algorithm.metrics import INTEGER_COLUMNS, Metrics
-from trpo_jax.environments import (
-    SIMULATORS,
-    full_name,
-    require_installed_module,
-)
+from trpo_jax.environments import SIMULATORS, full_name, require_installed_module
 from trpo_jax.runs import logging
 from trpo_jax.runs.plan import FORMAT, Plan, make_plan
 from trpo_jax.runs.plotting import (

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from trpo_jax.solver.flat import ravel_into
-from trpo_jax.validation import COUNT_OR_ZERO, check
+from trpo_jax.validation import COUNT_OR_ZERO, NON_NEGATIVE, check
 
 PyTree = Any
 
@@ -18,9 +18,9 @@ class CGInfo(NamedTuple):
 
     Attributes:
         iterations: int32, the number of products that contributed to the solution.
-        residual: ‖b − A x‖ / ‖b‖ as carried by the recursion; 0 when b is 0. Below the
-            rounding error (1e-7 in float32) it keeps falling where the true one does
-            not.
+        residual: ‖b − A x‖ / ‖b‖ as carried by the recursion; 0 when b is 0. Near the
+            rounding level (1e-7 in float32) it keeps falling although the true residual
+            does not.
         curvature: xᵀ A x of the solution.
         breakdown: bool, whether the solve stopped because pᵀ A p was not positive or
             not finite.
@@ -62,7 +62,7 @@ def cg_solve(
         x, like `b`, and a `CGInfo`.
 
     Raises:
-        ValueError: when `iterations` is not a whole number ≥ 0.
+        ValueError: when `iterations` or `tolerance` is negative.
 
     Example:
         >>> x, info = cg_solve(lambda v: 2.0 * v, jnp.array([2.0, 4.0]))
@@ -70,6 +70,7 @@ def cg_solve(
         ([1.0, 2.0], 1, 0.0)
     """
     check("iterations", iterations, COUNT_OR_ZERO)
+    check("tolerance", tolerance, NON_NEGATIVE)
     flat_b, unflatten = ravel_pytree(b)
     rr_start = jnp.vdot(flat_b, flat_b)
     target = jnp.asarray(tolerance, rr_start.dtype) ** 2 * rr_start

@@ -1,11 +1,10 @@
 """Products with the Fisher information matrix, without ever forming it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 PyTree = Any
 
@@ -84,7 +83,7 @@ def empirical_fisher_vector_product(
     """Return v ↦ (F̂ + damping·I) v, F̂ the covariance of the scores of sampled actions.
 
     F̂ = Σᵢ wᵢ Σₖ uᵢₖ ∇log π(aᵢₖ|sᵢ) ∇log π(aᵢₖ|sᵢ)ᵀ / Σᵢ wᵢ is the empirical Fisher
-    matrix, which Schulman et al. 2015 (appendix C) compare with the analytic one of
+    matrix, which Schulman et al. 2015 (§6) compare with the analytic one of
     `fisher_vector_product`.
 
     Args:
@@ -108,12 +107,12 @@ def empirical_fisher_vector_product(
     """
 
     def scores(params: PyTree) -> _Scores:
-        return _Scores(log_prob(params), jax.lax.stop_gradient(action_weight))
+        return _Scores(log_prob(params), action_weight)
 
     return fisher_vector_product(scores, params, damping=damping, weight=weight)
 
 
-class _Scores(struct.PyTreeNode):
+class _Scores(NamedTuple):
     """Log-probabilities of sampled actions, standing in for a distribution."""
 
     log_prob: jax.Array
@@ -138,7 +137,7 @@ def fisher_quadratic_form(
         vector: v, like `params`.
 
     Returns:
-        `[N]`, in nats where v is a step.
+        `[N]`; for a step v, twice its KL in nats to second order.
 
     Example:
         >>> from trpo_jax import DiagonalGaussian

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.flatten_util import ravel_pytree
 
 PyTree = Any
@@ -62,39 +61,6 @@ def ravel_into(vector: jax.Array, tree: PyTree) -> jax.Array:
         vector = jax.lax.dynamic_update_slice(vector, piece, (offset,))
         offset += piece.size
     return vector
-
-
-def flatten(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Wrap an optax transformation so that it works on one flat vector.
-
-    Its state then holds a few vectors instead of a few arrays for each parameter, and
-    an update is a few operations. Transformations that treat parameters by name or by
-    shape must not be wrapped.
-
-    Args:
-        inner: any element-wise transformation, such as `optax.scale_by_adam()`.
-
-    Returns:
-        A transformation with the same updates. Wrapping it again changes nothing.
-
-    Example:
-        >>> params = {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}
-        >>> flatten(optax.scale_by_adam()).init(params).mu.shape
-        (9,)
-    """
-
-    def init(params: PyTree) -> PyTree:
-        return inner.init(ravel_pytree(params)[0])
-
-    def update(
-        updates: PyTree, state: PyTree, params: PyTree | None = None
-    ) -> tuple[PyTree, PyTree]:
-        vector, unravel = ravel_pytree(updates)
-        flat_params = None if params is None else ravel_pytree(params)[0]
-        vector, state = inner.update(vector, state, flat_params)
-        return unravel(vector), state
-
-    return optax.GradientTransformation(init, update)
 
 
 def all_finite(tree: PyTree) -> jax.Array:

@@ -5,11 +5,10 @@ Symbols: θ parameters, g gradient, F Fisher matrix, x ≈ F⁻¹g, δ `max_dive
 
 import enum
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from trpo_jax.solver.conjugate_gradient import CGInfo, cg_solve
 from trpo_jax.solver.flat import all_finite
@@ -18,18 +17,16 @@ from trpo_jax.solver.line_search import (
     LineSearchOutcome,
     line_search,
 )
-from trpo_jax.validation import check, one_of
+from trpo_jax.validation import NON_NEGATIVE, STEP_RULE, StepRule, check
 
 PyTree = Any
-StepRule = Literal["trust_region", "natural_gradient", "policy_gradient"]
-STEP_RULE = one_of(StepRule)
 
 
 class Status(enum.IntEnum):
     """How a step ended; `advice` is a sentence on what helps.
 
-    `trust_region_step` returns all but two: that an observation or a reward is to blame
-    is only known to those who have seen the data, such as `Metrics`.
+    `trust_region_step` never returns `NON_FINITE_OBSERVATION` or `NON_FINITE_REWARD`;
+    `summarize` sets them, since it sees the data.
     """
 
     advice: str
@@ -41,14 +38,17 @@ class Status(enum.IntEnum):
         return member
 
     ACCEPTED = 0, "There is nothing to do."
-    NON_FINITE_GRADIENT = 1, "Normalise observations, scale rewards, or lower max_kl."
-    ZERO_GRADIENT = 2, "All advantages are equal: collect more steps per iteration."
-    BAD_CURVATURE = 3, "The curvature is not positive: increase cg_damping."
-    SEARCH_FAILED = 4, "If this happens often, increase cg_damping or num_steps."
-    NON_FINITE_OBSERVATION = 5, "Look at the environment: fault_step says when it was."
-    NON_FINITE_REWARD = 6, "Look at the environment: fault_step says when it was."
-    NON_FINITE_FISHER = 7, "Bound the policy's logits or log_std, or lower max_kl."
-    NON_FINITE_STEP = 8, "Every step tried overflowed: lower max_kl."
+    NON_FINITE_GRADIENT = (
+        1,
+        "The surrogate has no finite gradient here: check its data.",
+    )
+    ZERO_GRADIENT = 2, "The surrogate is flat here: more or other data may help."
+    BAD_CURVATURE = 3, "The curvature is not positive: increase the damping."
+    SEARCH_FAILED = 4, "If this happens often, increase the damping or use more data."
+    NON_FINITE_OBSERVATION = 5, "Look at the environment at the step that is named."
+    NON_FINITE_REWARD = 6, "Look at the environment at the step that is named."
+    NON_FINITE_FISHER = 7, "The distributions are too extreme: allow smaller steps."
+    NON_FINITE_STEP = 8, "Every step tried overflowed: allow smaller steps."
 
 
 NON_FINITE = tuple(status for status in Status if status.name.startswith("NON_FINITE"))
@@ -61,7 +61,7 @@ class TrustRegionInfo(NamedTuple):
         status: int32 scalar, a `Status`.
         divergence: scalar, the divergence of the step taken; 0 when none was.
         gradient_norm: scalar, ‖g‖ at the old parameters.
-        cg: the `CGInfo` of the solve.
+        cg: the `CGInfo` of the solve; for policy_gradient, of the solve I x = g.
         search: the `LineSearchInfo` of the line search.
     """
 
@@ -108,9 +108,10 @@ def trust_region_step(
         step_rule: static, one of the three rules above.
         step_size: β of the two rules without a search. With 0 the step is scaled as in
             the trust region.
-        max_scale: static, the longest step as a multiple of x. 1 suits a quadratic
-            surrogate, whose optimum is at x; None sets no limit.
-        curvature: x ↦ xᵀF x, when the divergence has another matrix than `product`,
+        max_scale: static; the step is at most this multiple of x, and stays 1e-4 inside
+            the trust region. 1 suits a quadratic surrogate, whose optimum is x; None
+            sets no limit.
+        curvature: x ↦ xᵀF x for scaling the step, if it differs from that of `product`,
             such as the largest over rows instead of their mean.
         cg_iterations: static, the largest number of products in the solve.
         cg_tolerance: the relative residual at which the solve stops.
@@ -137,11 +138,13 @@ def trust_region_step(
         0.12 0.16 ACCEPTED
     """
     check("step_rule", step_rule, STEP_RULE)
+    check("max_divergence", max_divergence, NON_NEGATIVE)
+    check("step_size", step_size, NON_NEGATIVE)
     gradient = jax.grad(surrogate)(params)
-    gradient_norm = optax.tree.norm(gradient)
+    gradient_norm = jnp.sqrt(_vdot(gradient, gradient))
     if step_rule == "policy_gradient":  # I stands for F in the solve, not in the scale
         direction, cg_info = cg_solve(lambda v: v, gradient, iterations=1)
-        curvature = curvature or (lambda x: optax.tree.vdot(x, product(x)))
+        curvature = curvature or (lambda x: _vdot(x, product(x)))
     else:
         direction, cg_info = cg_solve(
             product, gradient, iterations=cg_iterations, tolerance=cg_tolerance
@@ -150,11 +153,12 @@ def trust_region_step(
     solved = (xFx > 0) & jnp.isfinite(xFx) & all_finite(direction)
     radius = 2 * jnp.asarray(max_divergence, xFx.dtype)
     scale = jnp.sqrt(radius / jnp.where(solved, xFx, 1))
-    if max_scale is not None:  # a quadratic model is exact: rounding must not decide
+    if max_scale is not None:  # exact models reach the bound: keep rounding inside it
         scale = jnp.minimum((1 - 1e-4) * scale, max_scale)
     searched = step_rule == "trust_region"
     if not searched:
-        scale = jnp.where(jnp.asarray(step_size) > 0, step_size, scale)
+        fixed = jnp.asarray(step_size, xFx.dtype)
+        scale = jnp.where(fixed > 0, fixed, scale)
     step = jax.tree.map(
         lambda x: jnp.where(solved, scale.astype(x.dtype) * x, 0), direction
     )
@@ -168,15 +172,31 @@ def trust_region_step(
         max_backtracks=max_backtracks if searched else 0,
         require_improvement=searched,
     )
+    non_finite_product = ~(cg_info.finite & jnp.isfinite(xFx))
+    status = _status(search, gradient_norm, solved, non_finite_product)
+    return params, TrustRegionInfo(
+        status, search.divergence, gradient_norm, cg_info, search
+    )
+
+
+def _status(
+    search: LineSearchInfo,
+    gradient_norm: jax.Array,
+    solved: jax.Array,
+    non_finite_product: jax.Array,
+) -> jax.Array:
     conditions = {  # the first that holds is the status
         Status.ACCEPTED: search.accepted,
         Status.NON_FINITE_GRADIENT: ~jnp.isfinite(gradient_norm),
         Status.ZERO_GRADIENT: gradient_norm == 0,
-        Status.NON_FINITE_FISHER: ~solved & ~(cg_info.finite & jnp.isfinite(xFx)),
+        Status.NON_FINITE_FISHER: ~solved & non_finite_product,
         Status.BAD_CURVATURE: ~solved,
         Status.NON_FINITE_STEP: jnp.all(search.outcome == LineSearchOutcome.NON_FINITE),
     }
     status = jnp.select([*conditions.values()], [*conditions], Status.SEARCH_FAILED)
-    return params, TrustRegionInfo(
-        status.astype(jnp.int32), search.divergence, gradient_norm, cg_info, search
-    )
+    return status.astype(jnp.int32)
+
+
+def _vdot(left: PyTree, right: PyTree) -> jax.Array:
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), left, right)
+    return jax.tree.reduce(jnp.add, products)

@@ -1,14 +1,15 @@
 """Files that are written completely or not at all, and read only if they are files."""
 
 import contextlib
+import io
 import os
 import pathlib
 import stat
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 
-def open_file(path: pathlib.Path, *, links: bool = True) -> BinaryIO:
+def open_file(path: pathlib.Path, *, links: bool = True) -> io.BufferedReader:
     """Open a regular file for reading; refuse directories, pipes and devices.
 
     Symbolic links are followed unless `links` is False. Raise `OSError` if the file

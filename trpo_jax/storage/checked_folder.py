@@ -28,7 +28,6 @@ DAMAGE = (
     RecursionError, MemoryError, SafetensorError,
 )  # fmt: skip
 _LARGEST = 2 * 2**20  # bytes of a manifest, and of the header of the arrays
-_BLOCK = 2**20
 
 
 def write_folder(folder: pathlib.Path, tree: PyTree, facts: dict[str, Any]) -> None:
@@ -143,13 +142,9 @@ def read_arrays(
 
 
 def _fingerprint(path: pathlib.Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    size = 0
     with open_file(path, links=False) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
-    return {"bytes": size, "sha256": digest.hexdigest()}
+        digest = hashlib.file_digest(file, "sha256")
+        return {"bytes": file.tell(), "sha256": digest.hexdigest()}
 
 
 def _seal(manifest: dict[str, Any]) -> str:

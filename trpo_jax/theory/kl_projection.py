@@ -73,8 +73,8 @@ def bisect(
     Args:
         holds: maps numbers like `low` to bools of that shape.
         low: where it holds, any shape.
-        high: of the interval.
-        halvings: of the interval.
+        high: the upper end of the interval.
+        halvings: how often the interval is halved.
 
     Returns:
         Like `low`: numbers at which it holds, or `low`.

@@ -60,10 +60,10 @@ class Improvement(NamedTuple):
 def conservative_policy_iteration(
     mdp: MDP, policy: jax.Array
 ) -> tuple[jax.Array, Improvement]:
-    """Mix π with its greedy policy as far as eq. 6 gains most (Kakade & Langford 2002).
+    """Mix π with its greedy policy by the share that maximises the bound of eq. 6.
 
     L_π grows by α 𝔸, 𝔸 = Σₛ ρ_π(s) maxₐ A_π(s, a), and the penalty by c α²: the best
-    mixture has α = min(1, 𝔸 / 2c). η never decreases.
+    share is α = min(1, 𝔸 / 2c) (Kakade & Langford 2002). η never decreases.
 
     Args:
         mdp: the process.
