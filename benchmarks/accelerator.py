@@ -24,6 +24,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import tyro
 from jax.flatten_util import ravel_pytree
 
@@ -47,7 +48,6 @@ from trpo_jax.runs.plan import complete, make_plan
 from trpo_jax.runs.self_check import describe, self_check
 from trpo_jax.solver.conjugate_gradient import cg_solve
 from trpo_jax.solver.fisher import fisher_vector_product
-from trpo_jax.solver.flat import flatten
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "accelerator.json"
 ROWS, REPEATS = 65_536, 20
@@ -164,7 +164,9 @@ def problem(rows: int = ROWS) -> tuple[Agent, TrainState, Batch]:
     state = TrainState(
         policy_params=policy_params,
         critic_params=critic_params,
-        critic_optimizer_state=flatten(agent.critic_optimizer).init(critic_params),
+        critic_optimizer_state=optax.flatten(agent.critic_optimizer).init(
+            critic_params
+        ),
         normalizer=normalizer,
         env_state=None,
         observation=None,
