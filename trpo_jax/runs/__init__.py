@@ -1,0 +1,1 @@
+"""A training run, from its options to the files that it leaves."""
