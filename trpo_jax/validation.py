@@ -31,7 +31,9 @@ def one_of(alternatives: Any) -> Rule:
 
 
 TINY, HUGE = 2.0**-126, 2.0**127  # what float32 holds with full precision, and more
-POSITIVE = Rule("a finite number > 0 that float32 holds", lambda x: TINY <= x <= HUGE)
+POSITIVE = Rule(
+    "a finite number > 0 that float32 can hold", lambda x: TINY <= x <= HUGE
+)
 NON_NEGATIVE = Rule("a finite number >= 0", lambda x: 0 <= x <= HUGE)
 UNIT = Rule("a number in [0, 1]", lambda x: 0 <= x <= 1)
 OPEN_UNIT = Rule("a number in (0, 1)", lambda x: 0 < x < 1)

@@ -2,9 +2,9 @@
 
 Maximise E[π_θ(a|s)/π_old(a|s) Â] subject to E_s[KL(π_old(·|s) ‖ π_θ(·|s))] ≤ δ.
 
-One iteration is `train_step`: `collect` a rollout, then `update`, which estimates
-advantages, takes one step of the policy within the trust region (`update_policy`) and
-fits the critic (`update_critic`).
+One iteration is `train_step`: `collect` a rollout (or branch a vine, `collect_vine`),
+estimate advantages, take one step of the policy within the trust region
+(`update_policy`), fit the critic (`update_critic`), and update the normaliser.
 """
 
 from typing import Any
@@ -149,7 +149,7 @@ def update_from_batch(
 def prepare_update(
     state: TrainState, batch: Batch | VineBatch, config: Config
 ) -> tuple[Config, Any, jax.Array]:
-    """Return what both halves of an update start from.
+    """Return what the policy's and the critic's part of an update start from.
 
     Args:
         state: its iteration, key and normaliser are used.
@@ -172,7 +172,7 @@ def update_critic(
     Args:
         key: consumed.
         state: its critic and optimiser state are used.
-        batch: flattened, `[N, ...]`, with normalised observations.
+        batch: the batch's `critic_batch`, flattened and normalised, `[N, ...]`.
         agent: its critic is fitted, with its optimiser.
         config: the hyper-parameters of this iteration.
 
@@ -219,7 +219,7 @@ def update_critic(
 def update_statistics(
     state: TrainState, rollout: Rollout, config: Config
 ) -> TrainState:
-    """Let the normaliser take in a rollout, after everything that used its old values.
+    """Update the normaliser with a rollout, after everything that used its old values.
 
     `update` does this itself; after `update_from_batch` it is for you to do.
 

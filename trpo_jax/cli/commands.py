@@ -117,8 +117,8 @@ def watch(
     )
     write_video(pathlib.Path(output), recording)
     print(
-        f"{saved.environment.name}: return {recording.episode_return:.1f} in "
-        f"{recording.episode_length} actions, in {output}"
+        f"wrote {output}: {saved.environment.name}, return "
+        f"{recording.episode_return:.1f}, {recording.episode_length} actions"
     )
 
 
@@ -133,7 +133,7 @@ def plot(runs: tuple[str, ...], output: str) -> None:
     from trpo_jax.runs.results import read_run
 
     plot_runs(pathlib.Path(output), [read_run(pathlib.Path(run)) for run in runs])
-    print(f"learning curves of {len(runs)} runs in {output}")
+    print(f"wrote the learning curves of {len(runs)} run(s) to {output}")
 
 
 def list_environments(pattern: str) -> None:

@@ -56,8 +56,8 @@ class Config(Checked):
     that episodes do not end in lockstep and batches contain every part of them."""
     training_time_limit: int = structure(0, COUNT_OR_ZERO)
     """Truncate training episodes after this many steps, so that a batch contains more
-    starts; the final state is bootstrapped as at any time limit (Pardo et al. 2018). 0
-    keeps the environment's own limit. Evaluation always plays whole episodes."""
+    episode starts; the final state is bootstrapped as at any time limit (Pardo et al.
+    2018). 0 keeps the environment's own limit. Evaluation plays whole episodes."""
     discount: float = number(0.99, UNIT)
     """γ in [0, 1]."""
     gae_lambda: float = number(0.95, UNIT)
@@ -131,7 +131,7 @@ class Config(Checked):
     """M, the states picked from the trajectory of each environment in an iteration; the
     rollout set has M x B."""
     vine_actions: int = structure(4, COUNT, used_by=_VINE)
-    """K, the actions tried in each state; every action once if there are no more."""
+    """K, the actions tried in each state; every action once if there are at most K."""
     vine_steps: int = structure(16, COUNT, used_by=_VINE)
     """The length of a branch; its first step takes the action tried, the others follow
     the policy."""
@@ -220,6 +220,13 @@ def _check_sizes(config: Config) -> None:
         raise ValueError(
             "fisher_fraction must leave at least one of num_envs x num_steps = "
             f"{config.batch_size} rows; got {config.fisher_fraction}"
+        )
+    finals = config.final_max_kl, config.final_critic_learning_rate
+    scheduled = any(value is not None for value in finals)
+    if config.schedule_iterations is not None and not scheduled:
+        raise ValueError(
+            "schedule_iterations is used with final_max_kl or "
+            f"final_critic_learning_rate only; got {config.schedule_iterations}"
         )
     if config.sampling != "vine":
         return

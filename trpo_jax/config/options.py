@@ -11,9 +11,9 @@ from trpo_jax.config.run import RunConfig, RunOptions
 RENAMED = {  # of 0.1
     "method": "step_rule, trust_region (was trpo), natural_gradient or policy_gradient",
     "divergence": "kl_constraint, mean (was mean_kl) or max (was max_kl)",
-    "max_kl_final": "final_max_kl, a value in nats instead of a multiple",
+    "max_kl_final": "final_max_kl, in nats: multiply the old value by max_kl",
     "critic_learning_rate_final": (
-        "final_critic_learning_rate, a step size instead of a multiple"
+        "final_critic_learning_rate: multiply the old value by critic_learning_rate"
     ),
     "common_random_numbers": "vine_common_random_numbers",
 }

@@ -27,7 +27,7 @@ class RunConfig(Checked):
     """The options of a run that do not concern the algorithm."""
 
     total_steps: int | None = structure(None, optional(STEPS))
-    """Environment steps for each seed; never exceeded. With None, the preset's."""
+    """Maximum environment steps per seed; with None, those of the preset."""
     seeds: int = structure(1, COUNT)
     """K, the number of agents: trained side by side, or one after the other where the
     simulator runs on the host. Agent k has the seed `seed` + k."""

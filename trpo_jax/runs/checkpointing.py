@@ -143,9 +143,9 @@ def require_something_to_do(plan: Plan, done: int) -> None:
     if done > plan.iterations or (done == plan.iterations and evaluated):
         steps = done * plan.config.steps_per_iteration
         raise ValueError(
-            f"this run is finished: total_steps must be at least one iteration of "
-            f"{plan.config.steps_per_iteration:,} steps more than the {steps:,} that "
-            f"are done; got {plan.run.total_steps:,}"
+            f"this run is finished after {steps:,} steps: to train it longer, "
+            f"total_steps must be >= {steps + plan.config.steps_per_iteration:,}; got "
+            f"{plan.run.total_steps:,}"
         )
 
 

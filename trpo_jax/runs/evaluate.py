@@ -12,8 +12,7 @@ from trpo_jax.algorithm.evaluation import Evaluation, evaluate
 from trpo_jax.environments import make_host_environment
 from trpo_jax.host.actor import make_actor
 from trpo_jax.host.evaluation import evaluate_on_host
-from trpo_jax.runs.keys import evaluation_seed
-from trpo_jax.runs.keys import KeyPurpose, run_key
+from trpo_jax.runs.keys import KeyPurpose, evaluation_seed, run_key
 from trpo_jax.runs.policy_file import SavedPolicy
 
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from trpo_jax.runs.plan import Plan
 
-
 _APART = 1_000_003  # between the simulators of two agents: more than one ever has
 
 

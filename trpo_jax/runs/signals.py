@@ -48,7 +48,7 @@ def note_signals() -> Iterator[Callable[[], BaseException | None]]:
             raise kind("stopped at once")
         asked.append(kind())
         with contextlib.suppress(OSError):  # standard error may be closed
-            os.write(2, b"\nstopping after this chunk; again stops at once\n")
+            os.write(2, b"\nfinishing this chunk; once more stops at once\n")
 
     before = {}
     if threading.current_thread() is threading.main_thread():

@@ -62,7 +62,7 @@ def line_search(
     when none passes, the parameters come back bit for bit.
 
     With `max_divergence=jnp.inf`, `max_backtracks=0` and `require_improvement=False` it
-    takes the full step, unless that is not finite or does not change the parameters.
+    takes the full step if it is finite and changes the parameters.
 
     Args:
         objective: the function to maximise, parameters → scalar.

@@ -17,16 +17,23 @@ from trpo_jax.solver.line_search import (
     LineSearchOutcome,
     line_search,
 )
-from trpo_jax.validation import NON_NEGATIVE, STEP_RULE, StepRule, check
+from trpo_jax.validation import (
+    COUNT,
+    NON_NEGATIVE,
+    POSITIVE,
+    STEP_RULE,
+    StepRule,
+    check,
+)
 
 PyTree = Any
 
 
 class Status(enum.IntEnum):
-    """How a step ended; `advice` is a sentence on what helps.
+    """How a step ended; `advice` is a sentence on how to fix it.
 
     `trust_region_step` never returns `NON_FINITE_OBSERVATION` or `NON_FINITE_REWARD`;
-    `summarize` sets them, since it sees the data.
+    `algorithm.metrics.summarize` sets them, since it sees the data.
     """
 
     advice: str
@@ -37,7 +44,7 @@ class Status(enum.IntEnum):
         member._value_, member.advice = value, advice
         return member
 
-    ACCEPTED = 0, "There is nothing to do."
+    ACCEPTED = 0, "No action needed."
     NON_FINITE_GRADIENT = (
         1,
         "The surrogate has no finite gradient here: check its data.",
@@ -61,7 +68,7 @@ class TrustRegionInfo(NamedTuple):
         status: int32 scalar, a `Status`.
         divergence: scalar, the divergence of the step taken; 0 when none was.
         gradient_norm: scalar, ‖g‖ at the old parameters.
-        cg: the `CGInfo` of the solve; for policy_gradient, of the solve I x = g.
+        cg: the `CGInfo` of the solve; policy_gradient solves I x = g.
         search: the `LineSearchInfo` of the line search.
     """
 
@@ -108,9 +115,9 @@ def trust_region_step(
         step_rule: static, one of the three rules above.
         step_size: β of the two rules without a search. With 0 the step is scaled as in
             the trust region.
-        max_scale: static; the step is at most this multiple of x, and stays 1e-4 inside
-            the trust region. 1 suits a quadratic surrogate, whose optimum is x; None
-            sets no limit.
+        max_scale: static; the step is at most this multiple of x, and at most 1 − 1e-4
+            of the way to the bound. 1 suits a quadratic surrogate, whose optimum is x;
+            None sets no limit.
         curvature: x ↦ xᵀF x for scaling the step, if it differs from that of `product`,
             such as the largest over rows instead of their mean.
         cg_iterations: static, the largest number of products in the solve.
@@ -138,11 +145,12 @@ def trust_region_step(
         0.12 0.16 ACCEPTED
     """
     check("step_rule", step_rule, STEP_RULE)
-    check("max_divergence", max_divergence, NON_NEGATIVE)
+    check("max_divergence", max_divergence, POSITIVE)
     check("step_size", step_size, NON_NEGATIVE)
+    check("cg_iterations", cg_iterations, COUNT)
     gradient = jax.grad(surrogate)(params)
     gradient_norm = jnp.sqrt(_vdot(gradient, gradient))
-    if step_rule == "policy_gradient":  # I stands for F in the solve, not in the scale
+    if step_rule == "policy_gradient":  # solve with I; F still decides the length
         direction, cg_info = cg_solve(lambda v: v, gradient, iterations=1)
         curvature = curvature or (lambda x: _vdot(x, product(x)))
     else:
