@@ -8,7 +8,8 @@ ADAPTERS = {
     "mjx_state": "mujoco",
     "playground": "mujoco_playground",
 }
-collect_ignore = [
+collect_ignore = ["tests/typing"]  # read by type checkers, never run
+collect_ignore += [
     f"trpo_jax/environments/{adapter}.py"
     for adapter, package in ADAPTERS.items()
     if importlib.util.find_spec(package) is None

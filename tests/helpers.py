@@ -15,7 +15,7 @@ from trpo_jax.algorithm import policy_update
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
-from trpo_jax.solver.trust_region import trust_region_step
+from trpo_jax.solver.trust_region import TrustRegionInfo, trust_region_step
 
 
 def raw(leaf):
@@ -145,7 +145,7 @@ def problem_of(monkeypatch, agent, params, rows, config):
             product=lambda v: unflatten(product(flat(v))),
         )
         caught.append(problem)
-        return params, [None] * 5
+        return params, TrustRegionInfo(*[None] * 5)
 
     with monkeypatch.context() as patch:
         patch.setattr(policy_update, "trust_region_step", catch)

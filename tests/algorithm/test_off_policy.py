@@ -358,6 +358,10 @@ def test_delta_shrinks_with_staleness():
         shrink_max_kl(config, 1, rate=-1.0)
 
 
+def learn(agent, config):
+    return jax.jit(lambda state, batch: update_from_batch(state, batch, agent, config))
+
+
 def test_combining_weighs_batches():
     agent, config, state, rollout = started()
     batch = estimate_advantages(state, rollout, agent, config)
@@ -369,8 +373,8 @@ def test_combining_weighs_batches():
     first = concatenate_batches(
         [half, half.replace(advantage=-half.advantage)], [0.5, 0.0]
     )
-    alone, _ = update_from_batch(state, half, agent, config)
-    with_nothing, _ = update_from_batch(state, first, agent, config)
+    alone, _ = learn(agent, config)(state, half)
+    with_nothing, _ = learn(agent, config)(state, first)
     assert_close(alone.policy_params, with_nothing.policy_params, 1e-3, 1e-5)
 
 
@@ -379,17 +383,14 @@ def test_a_weight_of_three_is_a_batch_that_is_there_three_times():
     batch = estimate_advantages(state, rollout, agent, config)
     first = jax.tree.map(lambda leaf: leaf[:16], batch)
     second = jax.tree.map(lambda leaf: leaf[16:48], batch)
-    weighted, _ = update_from_batch(
-        state, concatenate_batches([first, second], [0.5, 1.5]), agent, config
+    weighted, _ = learn(agent, config)(
+        state, concatenate_batches([first, second], [0.5, 1.5])
     )
-    repeated, _ = update_from_batch(
-        state,
-        concatenate_batches([first, second, second, second], [1.0] * 4),
-        agent,
-        config,
+    repeated, _ = learn(agent, config)(
+        state, concatenate_batches([first, second, second, second], [1.0] * 4)
     )
-    plain, _ = update_from_batch(
-        state, concatenate_batches([first, second], [1.0, 1.0]), agent, config
+    plain, _ = learn(agent, config)(
+        state, concatenate_batches([first, second], [1.0, 1.0])
     )
     assert_close(weighted.policy_params, repeated.policy_params, 1e-2, 1e-5)
     assert differ(weighted.policy_params, plain.policy_params)
@@ -410,7 +411,7 @@ def test_an_update_from_stale_data_keeps_the_region_around_the_current_policy():
     staleness = moved.iteration - rollout.policy_version
     assert int(staleness) == 1
     near = shrink_max_kl(config, staleness)
-    again, info = update_from_batch(moved, batch, agent, near)
+    again, info = learn(agent, near)(moved, batch)
     assert bool(info.policy.search.accepted)
     old, new = (
         agent.policy.apply(

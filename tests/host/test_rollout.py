@@ -487,9 +487,10 @@ def test_training_on_the_host_is_collection_and_update_in_a_row():
     agent, space = AGENT_OF_CARTPOLE, one.observation_space
     state = first_state(keys, (), observation, space, agent, config)
     actor = make_actor(agent)
+    learn = jax.jit(lambda state, rollout: update(state, rollout, agent, config)[0])
     for _ in range(3):
         state, rollout = collect_on_host(state, environments, actor, num_steps=8)
-        state, _ = update(state, rollout, agent, config)
+        state = learn(state, rollout)
     trained = jax.tree.map(lambda leaf: leaf[0], result.state)
     for name in ("policy_params", "critic_params", "critic_optimizer_state"):
         jax.tree.map(

@@ -285,6 +285,12 @@ def test_the_sampled_step_approaches_the_exact_natural_step(x64):
         max_kl=delta, cg_damping=damping, cg_iterations=30, cg_tolerance=0.0
     )
 
+    @jax.jit
+    def step(batch):
+        return improve_policy(
+            jax.random.key(0), lambda x, s: Categorical(x[s]), logits, batch, config
+        )
+
     def error(rows, seed):
         key = jax.random.fold_in(jax.random.key(rows), seed)
         state_key, action_key, next_key = jax.random.split(key, 3)
@@ -294,9 +300,7 @@ def test_the_sampled_step_approaches_the_exact_natural_step(x64):
         value = theory.state_value(mdp, policy)
         sampled = mdp.reward[s, a] + mdp.discount * value[after] - value[s]
         batch = Batch(s, a, sampled, sampled, jnp.ones(rows))
-        new, info = improve_policy(
-            jax.random.key(0), lambda x, s: Categorical(x[s]), logits, batch, config
-        )
+        new, info = step(batch)
         assert bool(info.search.accepted)
         return np.linalg.norm(new - logits - exact) / np.linalg.norm(exact)
 

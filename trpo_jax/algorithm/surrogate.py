@@ -20,8 +20,8 @@ def single_path_surrogate(
     """Return L(π) = Σᵢ wᵢ π(aᵢ|sᵢ)/π_old(aᵢ|sᵢ) Âᵢ / Σᵢ wᵢ (eq. 14).
 
     The ratio is exactly 1 at π_old, since numerator and denominator are then computed
-    by the same operations. An action of probability 0 under π_old, which off-policy data
-    may hold, contributes nothing.
+    by the same operations. An action of probability 0 under π_old, which off-policy
+    data may hold, contributes nothing.
 
     Args:
         log_prob: distribution of all rows → log-probabilities of the actions `[N]`.

@@ -32,8 +32,9 @@ def vine_action_weights(
 
     Example:
         >>> log_prob = jnp.log(jnp.array([0.2, 0.6]))
-        >>> vine_action_weights(log_prob, jnp.zeros(2), every_action=False).round(3)
-        Array([0.25, 0.75], dtype=float32)
+        >>> weight = vine_action_weights(log_prob, jnp.zeros(2), every_action=False)
+        >>> print(f"{weight[0]:.2f} {weight[1]:.2f}")
+        0.25 0.75
     """
     if every_action:
         return jnp.exp(log_prob)

@@ -63,7 +63,7 @@ def require_device() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter since JAX 0.10
-        asked = jax.config.read("jax_platforms")
+        asked = getattr(jax.config, "jax_platforms", None)
         if asked is None:
             raise ValueError(f"JAX finds no device to run on: {error}") from error
         raise ValueError(
