@@ -5,8 +5,6 @@ import jax
 from trpo_jax import Config, NetworkConfig, mlp_agent, train, update
 from trpo_jax import proximal_clip  # refused
 
-print(proximal_clip)
-
 train("CartPole-v1", total_stepz=3)  # refused
 train("CartPole-v1", total_steps="many")  # refused
 train("CartPole-v1", kl_constraint="median")  # refused
