@@ -131,7 +131,7 @@ BAD_VALUES = [
     (["--total-steps", "1e5"], ["--total-steps", "must be an integer", "1e5"]),
     (["--max-kll", "0.1"], ["--max-kll", "nearest: --max-kl"]),
     (["--method", "trpo"], ["--method is now --step-rule, trust_region"]),
-    (["--max-kl-final", "0.1"], ["is now --final-max-kl, a value in nats"]),
+    (["--max-kl-final", "0.1"], ["is now --final-max-kl, in nats"]),
     (["--no-common-random-numbers"], ["is now --vine-common-random-numbers"]),
     (["--step-rule", "trpo"], ["--step-rule must be one of trust_region", "'trpo'"]),
     (

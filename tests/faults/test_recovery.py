@@ -156,7 +156,7 @@ def test_a_run_that_was_interrupted_in_its_evaluation_is_evaluated(
     for name in ("metrics.jsonl", "metrics.csv", "policy.safetensors"):
         found, expected = ((tmp_path / r / name).read_bytes() for r in ("run", "whole"))
         assert found == expected
-    with pytest.raises(ValueError, match="that are done"):
+    with pytest.raises(ValueError, match="is finished after"):
         trpo_jax.resume(tmp_path / "run", progress=False)
 
 

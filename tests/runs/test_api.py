@@ -242,7 +242,7 @@ def test_without_an_output_directory_nothing_is_written(own):
     [
         ({"max_kll": 0.1}, "unknown option 'max_kll'; nearest: 'max_kl'"),
         ({"n_steps": 5}, "unknown option 'n_steps'; nearest: 'num_steps'"),
-        ({"max_kl_final": 0.5}, "'max_kl_final' is now final_max_kl, a value in nats"),
+        ({"max_kl_final": 0.5}, "'max_kl_final' is now final_max_kl, in nats"),
         ({"max_kl": 0}, "max_kl must be a finite number > 0 .*; got 0"),
         ({"seeds": 0}, "seeds must be an integer >= 1 .*; got 0"),
         ({"seed": -1}, "seed must be an integer >= 0 .*; got -1"),

@@ -19,13 +19,8 @@ def orthogonal(gain: float) -> Callable[..., jax.Array]:
 
     Unlike `jax.nn.initializers.orthogonal` it consists of matrix products alone: two
     batched QR decompositions, which `vmap` over seeds creates, deadlock on a CPU of two
-    cores (jaxlib 0.10.1).
-
-    Args:
-        gain: the factor of the orthonormal kernel, whose last axis is its outputs.
-
-    Returns:
-        An initialiser `init(key, shape, dtype)` as flax takes it.
+    cores (jaxlib 0.10.1). The initialiser is `init(key, shape, dtype)`, as flax takes
+    it, and the last axis of a kernel is its outputs.
 
     Example:
         >>> kernel = orthogonal(2.0)(jax.random.key(0), (8, 3))

@@ -81,16 +81,9 @@ def act(
 def predict_value(
     agent: Agent, critic_params: PyTree, normalizer: Normalizer, observation: PyTree
 ) -> jax.Array:
-    """Return the critic's values of raw observations.
+    """Return the critic's values of raw observations, in units of the scaled reward.
 
-    Args:
-        agent: its critic is applied.
-        critic_params: parameters of the critic.
-        normalizer: normalises the observations.
-        observation: pytree with any leading axes, in units of the environment.
-
-    Returns:
-        Values with those leading axes, in units of the scaled reward.
+    The values have the leading axes of the observations, whatever those are.
     """
     return agent.critic.apply(
         critic_params, normalize_observation(normalizer, observation)
@@ -114,8 +107,7 @@ class MLP(nn.Module):
         out_size: width of the output.
         activation: the name of an activation function of flax.
         out_scale: gain of the last layer; hidden layers have √2.
-        orthogonal: use orthogonal kernels of these gains; otherwise Gaussian ones of
-            variance 1/fan-in.
+        orthogonal: use orthogonal kernels, not Gaussian ones of variance 1/fan-in.
     """
 
     hidden_sizes: Sequence[int]

@@ -29,19 +29,7 @@ class Moments(struct.PyTreeNode):
 
 
 def init_moments(shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Moments:
-    """Return moments that leave their argument unchanged: mean 0, variance 1, count 0.
-
-    Args:
-        shape: the shape of one observation.
-        dtype: the dtype of mean and variance.
-
-    Returns:
-        `Moments`.
-
-    Example:
-        >>> float(init_moments().variance)
-        1.0
-    """
+    """Return moments of no data, which change nothing: mean 0, variance 1, count 0."""
     return Moments(
         count=jnp.zeros((), dtype),
         mean=jnp.zeros(shape, dtype),
@@ -55,16 +43,9 @@ def update_moments(moments: Moments, x: jax.Array, weight: jax.Array) -> Moments
     With n = n_a + n_b and δ = mean_b − mean_a:
     mean = mean_a + δ n_b / n,  n var = n_a var_a + n_b var_b + δ² n_a n_b / n.
 
-    Rows with a number that is not finite are left out, and when the result itself is
+    Rows `[...]` of `x` may have any number of leading axes, which are the axes of the
+    weights ≥ 0. Rows that are not finite are left out, and when the result itself is
     not finite (the squares of 1e30 overflow float32) the old moments are kept.
-
-    Args:
-        moments: the moments of the data so far.
-        x: `[N..., ...]`, any number of leading axes.
-        weight: `[N...]` ≥ 0, one for each row.
-
-    Returns:
-        The moments of both together.
 
     Example:
         >>> moments = update_moments(
@@ -106,13 +87,7 @@ def normalize(
 ) -> jax.Array:
     """Return (x − mean) / std, clipped to ±`clip` standard deviations.
 
-    Args:
-        moments: the moments of the observations, `[...]`.
-        x: `[N..., ...]`, any number of leading axes.
-        clip: in standard deviations.
-
-    Returns:
-        An array like `x`, in standard deviations from the mean.
+    Any number of axes of `x` may lead those of the moments.
 
     Example:
         >>> float(normalize(init_moments(), jnp.float32(99.0)))
@@ -134,8 +109,7 @@ class Normalizer(struct.PyTreeNode):
     Attributes:
         observation: pytree of `Moments`, one for each leaf of the observation, or None
             when observations are not normalised.
-        discounted_return: `Moments` of the running discounted return, or None when
-            rewards are not scaled.
+        discounted_return: `Moments` of Gₜ below, or None when rewards are not scaled.
         return_so_far: `[B]`, Gₜ = rₜ + γ Gₜ₋₁ of the episode under way, or None.
     """
 
@@ -147,15 +121,7 @@ class Normalizer(struct.PyTreeNode):
 def init_normalizer(
     observation: PyTree, *, with_observation: bool, with_reward: bool
 ) -> Normalizer:
-    """Return a normaliser that has seen no data: it changes nothing.
-
-    Args:
-        observation: a batch `[B, ...]`, for its shapes.
-        with_observation: whether observations are to be normalised.
-        with_reward: whether rewards are to be scaled.
-
-    Returns:
-        A `Normalizer`.
+    """Return a normaliser that changes nothing yet, for observations `[B, ...]`.
 
     Example:
         >>> normalizer = init_normalizer(
@@ -234,16 +200,9 @@ def update_normalizer(
 ) -> Normalizer:
     """Take in the data of one iteration; call it after the update, never before.
 
-    Args:
-        normalizer: as it was during the iteration.
-        observation: pytree of `[T, B, ...]`, not normalised.
-        reward: `[T, B]`, not scaled.
-        ended: `[T, B]` bool, whether the episode ended with this step.
-        weight: `[T, B]`, 0 for rows that are not transitions.
-        discount: γ of the discounted return.
-
-    Returns:
-        The new `Normalizer`.
+    Observations `[T, B, ...]` and rewards `[T, B]` are neither normalised nor scaled.
+    `ended` `[T, B]` is True where the episode ended with this step, and `weight`
+    `[T, B]` is 0 in rows that are not transitions. `discount` is γ.
 
     Example:
         >>> normalizer = init_normalizer(

@@ -41,8 +41,7 @@ def advantages(
         gae_lambda: λ in [0, 1].
 
     Returns:
-        Advantages `[T, ...]` and value targets Âₜ + V(sₜ) `[T, ...]`, in units of
-        reward.
+        Advantages and value targets Âₜ + V(sₜ), both `[T, ...]` in units of reward.
 
     Raises:
         ValueError: when shapes differ; nothing is broadcast.

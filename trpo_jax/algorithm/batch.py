@@ -86,16 +86,9 @@ class Batch(struct.PyTreeNode):
 
 
 def flatten_rows(batch: PyTree, weight: jax.Array) -> PyTree:
-    """Join the two leading axes, and put zeros into rows of weight 0.
+    """Join the leading axes `[T, B]` of a batch, and put zeros into rows of weight 0.
 
     A NaN in a row that does not count must not reach a gradient.
-
-    Args:
-        batch: pytree of `[T, B, ...]`.
-        weight: `[T, B]` ≥ 0.
-
-    Returns:
-        A pytree of `[T · B, ...]`.
     """
     return jax.tree.map(
         lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), only_valid(weight > 0, batch)

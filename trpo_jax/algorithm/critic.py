@@ -25,8 +25,7 @@ class CriticInfo(NamedTuple):
     Attributes:
         loss: mean squared error over the last epoch, or after the last step of
             `fit_critic_gauss_newton`, in squared units of the target.
-        explained_variance: explained variance of the targets by the values *before* the
-            fit.
+        explained_variance: the `explained_variance` of the values *before* the fit.
         accepted: bool; False when a number was not finite: such a fit, or such a
             Gauss-Newton step, is discarded.
     """
@@ -71,8 +70,7 @@ def fit_critic(
         observation: pytree of `[N, ...]`.
         target: `[N]`.
         weight: `[N]` ≥ 0.
-        value: `[N]`, the values before the fit if they are known already; they are
-            only needed for the explained variance.
+        value: `[N]`, the values before the fit, if known, for the explained variance.
         learning_rate: the step size; may be traced.
         epochs: static, ≥ 0, the number of passes over the rows.
         minibatch_size: static; more than N means N.

@@ -41,8 +41,7 @@ def fit_critic_gauss_newton(
     Σ w, the Gauss-Newton matrix, the step is x ≈ (H + damping·I)⁻¹ g, shortened where
     the bound lies before it and never lengthened, since the quadratic model has its
     optimum at x. The line search over all rows holds the bound and lets no fit get
-    worse. Each step sees all rows at once, where `fit_critic` takes hundreds of small
-    steps in a row.
+    worse. Each step sees all rows, where `fit_critic` takes hundreds of small steps.
 
     Args:
         key: consumed; chooses the rows of the products.

@@ -79,9 +79,7 @@ def estimate_advantages(
     """
     rollout, transitions = bootstrap_values(state, rollout, agent, config)
     advantage, value_target = advantages(
-        **transitions._asdict(),
-        discount=config.discount,
-        gae_lambda=config.gae_lambda,
+        **transitions._asdict(), discount=config.discount, gae_lambda=config.gae_lambda
     )
     return Batch(
         observation=rollout.observation,
@@ -96,23 +94,12 @@ def estimate_advantages(
 def bootstrap_values(
     state: TrainState, rollout: Rollout, agent: Agent, config: Config
 ) -> tuple[Rollout, Transitions]:
-    """Let the critic value a rollout, whatever rows of weight 0 hold.
+    """Let the critic value a rollout `[T, B]`, whatever rows of weight 0 hold.
 
     The value of where an action led is that of the next row, if that row acts on the
-    same observation; the few others are computed from `next_observation`.
-
-    Args:
-        state: its critic and normaliser are used.
-        rollout: leading axes `[T, B]`.
-        agent: its critic computes the values.
-        config: `bootstrap_truncated` is used.
-
-    Returns:
-        The rollout with zeros in rows of weight 0, where its episodes now end
-        (`next_observation` is left as it was), and the `Transitions`.
-
-    Raises:
-        ValueError: when the critic's values do not have the shape of the rewards.
+    same observation; the few others are computed from `next_observation`. The rollout
+    is returned with zeros in rows of weight 0, where its episodes now end
+    (`next_observation` is left as it was). Values not `[T, B]` raise a ValueError.
     """
     rollout = jax.tree.map(jnp.asarray, rollout)  # NumPy, if collected on the host
     valid = rollout.weight > 0
@@ -160,15 +147,8 @@ def fill_missing_values(
     """Compute the values that are missing, a sixteenth of all rows at a time.
 
     As a rule one pass is enough: only the last step of each environment is missing.
-
-    Args:
-        values: `[T, B]`.
-        missing: `[T, B]` bool.
-        values_of: observations `[n, ...]` → values `[n]`.
-        observation: pytree of `[T, B, ...]`.
-
-    Returns:
-        `[T, B]`, the known values unchanged.
+    `values` and the bool `missing` are `[T, B]`, the observations `[T, B, ...]`, and
+    `values_of` maps observations `[n, ...]` to values `[n]`.
 
     Example:
         >>> missing = jnp.array([[True, False, True]])

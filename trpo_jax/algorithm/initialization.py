@@ -58,16 +58,9 @@ def first_state(
 ) -> TrainState:
     """Return the state of a run whose environments have just been reset.
 
-    Args:
-        keys: three, for the policy, for the critic, and for everything that follows.
-        env_state: pytree of `[B, ...]`; empty when the simulator keeps its state.
-        observation: pytree of `[B, ...]`.
-        observation_space: observations in a `Box` are normalised, others are not.
-        agent: its networks are initialised.
-        config: the hyper-parameters.
-
-    Returns:
-        A `TrainState`.
+    The three keys are for the policy, for the critic, and for everything that follows.
+    `env_state` and `observation` are pytrees of `[B, ...]`; `env_state` is empty when
+    the simulator keeps its state. Only observations in a `Box` are normalised.
     """
     policy_key, critic_key, key = keys
     one = jax.tree.map(lambda leaf: leaf[0], observation)

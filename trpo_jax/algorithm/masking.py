@@ -12,13 +12,8 @@ PyTree = Any
 def mean_over(weight: jax.Array) -> Callable[[jax.Array], jax.Array]:
     """Return the function x ↦ Σ w x / Σ w, which ignores x where w is 0, even NaN.
 
-    Σ w is summed once, here, for loops that take many means.
-
-    Args:
-        weight: w ≥ 0, of any shape.
-
-    Returns:
-        A function from an array like `weight` to a scalar.
+    The weights w ≥ 0 may have any shape, which x must share. Σ w is summed once, here,
+    for loops that take many means.
 
     Example:
         >>> float(mean_over(jnp.array([1.0, 3.0]))(jnp.array([2.0, 4.0])))
@@ -31,13 +26,7 @@ def mean_over(weight: jax.Array) -> Callable[[jax.Array], jax.Array]:
 def where_rows(mask: jax.Array, new: PyTree, old: PyTree) -> PyTree:
     """Return the rows of `new` where a bool mask holds, and those of `old` elsewhere.
 
-    Args:
-        mask: bool, of any shape.
-        new: pytree of arrays whose leading axes are those of `mask`.
-        old: like `new`.
-
-    Returns:
-        A pytree like `new`.
+    Both are pytrees of arrays whose leading axes are those of the mask.
     """
 
     def choose(new: jax.Array, old: jax.Array) -> jax.Array:
@@ -51,12 +40,7 @@ def where_rows(mask: jax.Array, new: PyTree, old: PyTree) -> PyTree:
 def only_valid(valid: jax.Array, rows: PyTree) -> PyTree:
     """Replace the rows that are not valid by zeros, whatever they held.
 
-    Args:
-        valid: bool, of any shape.
-        rows: pytree of arrays whose leading axes are those of `valid`.
-
-    Returns:
-        A pytree like `rows`.
+    The axes of the bool array `valid` are the leading axes of every array in `rows`.
 
     Example:
         >>> only_valid(jnp.array([True, False]), jnp.array([1.0, jnp.nan])).tolist()

@@ -40,14 +40,12 @@ class Metrics(NamedTuple):
         gradient_norm: norm of the surrogate's gradient.
         cg_iterations: number of conjugate gradient iterations in the solution.
         cg_residual: the residual of the solve, relative to the gradient.
-        explained_variance: explained variance of the value targets by the critic,
-            before its fit.
+        explained_variance: the `explained_variance` of the critic before its fit.
         critic_loss: mean squared error over the last epoch, or after the last
             Gauss-Newton step, in squared units of the scaled reward.
         fault_step: the step of this iteration, counted from 0, with the first
             observation or reward that is not finite; -1 if there is none.
-        fault_environment: the environment of that step, counted from 0; -1 if there is
-            none.
+        fault_environment: the environment of that step, counted from 0; otherwise -1.
     """
 
     episodes: jax.Array
@@ -73,15 +71,9 @@ INTEGER_COLUMNS = frozenset(_COUNTS.split())
 
 
 def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
-    """Reduce one iteration to its `Metrics`.
+    """Reduce the rollout `[T, B]` and the update of one iteration to its `Metrics`.
 
-    Args:
-        rollout: what was collected in the iteration, `[T, B]`.
-        info: what the update returned.
-
-    Returns:
-        A `Metrics`. When the step failed because of the data, its status names the
-        observation or the reward.
+    When bad data made the step fail, the status names the observation or the reward.
     """
     ended = (rollout.terminated | rollout.truncated) & (rollout.weight > 0)
     episodes = jnp.sum(ended)

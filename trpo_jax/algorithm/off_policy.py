@@ -51,8 +51,7 @@ def v_trace(
     The recursion is cut at the end of an episode, as in `advantages`, to which it
     reduces when β = π and the clips are at least 1. Â is the advantage of the action
     taken; its own ratio belongs to the surrogate. ρ̄ decides whose value is learnt (π's
-    when it is ∞, otherwise that of a policy between β and π), c̄ how far corrections
-    reach back.
+    if it is ∞, else that of a policy between β and π), c̄ how far corrections reach.
 
     Args:
         log_ratio: `[T, ...]` log π(a|s) − log β(a|s).
@@ -67,14 +66,13 @@ def v_trace(
         trace_clip: c̄ > 0.
 
     Returns:
-        Advantages `[T, ...]` and value targets v `[T, ...]`, in units of reward.
+        Advantages and value targets v, both `[T, ...]` in units of reward.
 
     Raises:
         ValueError: when shapes differ; nothing is broadcast.
 
     Example:
-        A step that π takes twice as often as β moves the target twice as far, if ρ̄
-        lets it.
+        If ρ̄ ≥ 2, a step that π takes twice as often moves the target twice as far.
 
         >>> end, no = jnp.array([True]), jnp.array([False])
         >>> one, nothing = jnp.ones(1), jnp.zeros(1)
@@ -125,9 +123,8 @@ def estimate_off_policy_advantages(
 
     The surrogate becomes E_β[π_θ/β Â] = E_β[(π_old/β) (π_θ/π_old) Â], whose first ratio
     is the batch's `importance_ratio`; the trust region stays around π_old. States come
-    from β, as everywhere in off-policy policy gradients. Where β is π_old, this is
-    `estimate_advantages`. Like that function it cannot be differentiated in reverse;
-    `v_trace` can.
+    from β, as in all off-policy policy gradients. Where β is π_old, the batch is that
+    of `estimate_advantages`. Neither can be differentiated in reverse; `v_trace` can.
 
     Args:
         state: its policy is π_old; its critic and normaliser are used.
@@ -218,8 +215,7 @@ def concatenate_batches(
 
     Args:
         batches: with the same shapes beyond the first axis.
-        weights: one for each batch, ≥ 0: what one of its rows counts. Only their ratios
-            matter.
+        weights: what a row of each batch counts, ≥ 0; only their ratios matter.
 
     Returns:
         A `Batch` `[ΣT, B]`; where `importance_ratio` was None it is 1, and `value` is

@@ -63,14 +63,12 @@ def update_policy(
     Args:
         key: consumed; chooses the rows of the Fisher products.
         policy_params: θ_old.
-        batch: flattened, `[N, ...]`, with observations as the policy sees them
-            (normalised).
+        batch: flattened, `[N, ...]`, with normalised observations.
         agent: its policy is improved.
         config: hyper-parameters of this iteration.
 
     Returns:
-        The new parameters (bit for bit θ_old unless the status is `ACCEPTED`), and a
-        `PolicyInfo`.
+        The new parameters, bit for bit θ_old unless `ACCEPTED`, and a `PolicyInfo`.
 
     Raises:
         ValueError: when the policy's distribution does not lead with the rows.

@@ -37,10 +37,8 @@ class Rollout(struct.PyTreeNode):
         terminated: `[T, B]` bool.
         truncated: `[T, B]` bool.
         weight: `[T, B]`, 1 for a transition, 0 for a row to ignore everywhere.
-        episode_return: `[T, B]`, sum of the episode's rewards up to and including this
-            step.
-        episode_length: `[T, B]` int32, the episode's steps up to and including this
-            one.
+        episode_return: `[T, B]`, sum of the episode's rewards, including this step's.
+        episode_length: `[T, B]` int32, the episode's steps so far, including this one.
         policy_version: int32 scalar, `TrainState.iteration` of the policy that acted.
     """
 
@@ -78,8 +76,7 @@ def collect(
         num_steps: static, T.
         stagger_starts: static; truncate the first episode of each environment at a
             different time, see `due_truncations`. Collect once for each update then.
-        time_limit: static; steps after which an episode is truncated, if not before; 0
-            keeps the environment's own limit.
+        time_limit: static; the longest episode in steps; 0 keeps the environment's own.
 
     Returns:
         The state with the environments moved on, and a `Rollout`.
@@ -122,19 +119,9 @@ def follow_policy(
 ) -> tuple[TrainState, Rollout, PyTree]:
     """Do the work of `collect`, and show every state to a hook before it is acted in.
 
-    Args:
-        state: as in `collect`, like all arguments but the last two.
-        environment: a single environment.
-        agent: its policy acts.
-        num_steps: static, T.
-        stagger_starts: static.
-        time_limit: static.
-        on_step: `on_step(carry, t, env_state, observation)` → carry, called before step
-            t; None does nothing.
-        carry: any pytree, handed from one call of `on_step` to the next.
-
-    Returns:
-        What `collect` returns, and the last carry.
+    Before step t, `on_step(carry, t, env_state, observation)` returns the next carry,
+    which may be any pytree; the last carry is returned in addition to what `collect`
+    returns. The other arguments are those of `collect`.
     """
     check("num_steps", num_steps, COUNT)
     batch = state.episode_return.shape[0]
@@ -179,11 +166,7 @@ def _step(
     environment: Environment,
     truncate: jax.Array | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Take one step in every environment, with keys `[B, 3]`.
-
-    Returns:
-        The new values of the state's `_EPISODES`, and the transition.
-    """
+    """Return the state's new `_EPISODES` and the transition; the keys are `[B, 3]`."""
     action = sample_rows(policy_of(state.observation), keys[:, 0])
     step_all = jax.vmap(functools.partial(step_and_reset, environment))
     truncations = () if truncate is None else (truncate,)
@@ -225,19 +208,12 @@ def due_truncations(
     Environments that start together and run to the same time limit stay in lockstep for
     ever, and every batch then shows one slice of the episode. `stagger_starts` ends
     whatever episode is under way in environment i after (i + 1)/B of the limit, once a
-    run, which spreads the starts evenly. Works on NumPy and JAX arrays alike.
+    run, which spreads the starts evenly.
 
-    Args:
-        t: the step within this rollout, counted from 0.
-        episode_length: `[B]`, steps of the episodes under way, before this one.
-        iteration: updates done so far; each has collected `num_steps` steps.
-        num_steps: static, T.
-        stagger_starts: static.
-        time_limit: static; steps after which an episode is truncated; 0 for no limit.
-        max_episode_steps: static; the environment's own limit, or None.
-
-    Returns:
-        `[B]` bool, or None when nothing is ever truncated here.
+    Step t counts from 0 within this rollout, and each of the `iteration` earlier ones
+    had `num_steps` steps. `episode_length` `[B]` counts the steps before this one; a
+    `time_limit` of 0 sets no limit. The result is `[B]` bool, or None when nothing is
+    ever truncated here. NumPy and JAX arrays work alike.
 
     Example:
         >>> due_truncations(

@@ -11,15 +11,8 @@ from trpo_jax.config import Config
 def scheduled(config: Config, iteration: int | jax.Array) -> Config:
     """Return the hyper-parameters of an iteration, with schedules evaluated.
 
-    Args:
-        config: the hyper-parameters of the run.
-        iteration: updates done so far.
-
-    Returns:
-        A `Config` whose `max_kl` and `critic_learning_rate` are those of the iteration.
-
-    Raises:
-        ValueError: when a `final_` value is given without `schedule_iterations`.
+    `max_kl` and `critic_learning_rate` change with `iteration`, the updates done so
+    far. A `final_` value without `schedule_iterations` raises a ValueError.
 
     Example:
         >>> config = Config(max_kl=0.02, final_max_kl=0.01, schedule_iterations=10)

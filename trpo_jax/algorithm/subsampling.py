@@ -1,7 +1,4 @@
-"""Drawing rows evenly and without a sort.
-
-Shapes: `N` rows lead.
-"""
+"""Drawing of rows `[N, ...]`, evenly and without a sort."""
 
 import math
 from typing import Any
@@ -18,13 +15,7 @@ def golden_stride(total: int) -> int:
 
     The multiples of the golden ratio modulo 1 are the most evenly spread of any
     sequence that can go on for ever (Knuth, TAOCP 3, §6.4); this is the number nearest
-    to N / φ that has no divisor in common with N.
-
-    Args:
-        total: N ≥ 1.
-
-    Returns:
-        A stride ≥ 1.
+    to N / φ that has no divisor in common with N ≥ 1.
 
     Example:
         >>> [i * golden_stride(12) % 12 for i in range(12)]
@@ -40,20 +31,9 @@ def golden_stride(total: int) -> int:
 
 
 def random_start(key: jax.Array, total: int) -> jax.Array:
-    """Draw a random row.
+    """Draw one of `total` rows: an int32 scalar in [0, total).
 
     It takes one hash, where `jax.random.randint` takes five to be even to the last bit.
-
-    Args:
-        key: consumed.
-        total: N, the number of rows.
-
-    Returns:
-        An int32 scalar in [0, N).
-
-    Example:
-        >>> 0 <= int(random_start(jax.random.key(0), 10)) < 10
-        True
     """
     start = (jax.random.uniform(key) * total).astype(jnp.int32)
     return jnp.minimum(start, total - 1)
@@ -65,15 +45,8 @@ def subsample_rows(key: jax.Array, rows: PyTree, fraction: float) -> PyTree:
     Every row is equally likely. From a random start the draw continues in golden-ratio
     strides, which spread it evenly over time and environments. The paper averages the
     Fisher matrix over 10 % of the states (appendix C.1), while the gradient and the
-    constraint use all of them.
-
-    Args:
-        key: consumed.
-        rows: a pytree of arrays `[N, ...]`.
-        fraction: static, in (0, 1]; at least one row is kept. 1 returns `rows` as is.
-
-    Returns:
-        The pytree with leaves `[max(1, round(fraction · N)), ...]`.
+    constraint use all of them. The leaves returned are
+    `[max(1, round(fraction · N)), ...]`; a static fraction of 1 returns `rows` as is.
 
     Example:
         >>> subsample_rows(jax.random.key(0), jnp.zeros((50, 3)), 0.1).shape

@@ -17,21 +17,14 @@ def single_path_surrogate(
     advantage: jax.Array,
     weight: jax.Array,
 ) -> Callable[[Distribution], jax.Array]:
-    """Return L(π) = Σᵢ wᵢ π(aᵢ|sᵢ)/π_old(aᵢ|sᵢ) Âᵢ / Σᵢ wᵢ (eq. 14).
+    """Return L(π) = Σᵢ wᵢ π(aᵢ|sᵢ)/π_old(aᵢ|sᵢ) Âᵢ / Σᵢ wᵢ (eq. 14), in units of Â.
 
-    The ratio is exactly 1 at π_old, since numerator and denominator are then computed
-    by the same operations. An action of probability 0 under π_old, which off-policy
-    data may hold, contributes nothing.
-
-    Args:
-        log_prob: distribution of all rows → log-probabilities of the actions `[N]`.
-        old: π_old for every row.
-        advantage: Â `[N]`, already multiplied by π_old/β where another policy β chose
-            the action.
-        weight: w `[N]` ≥ 0.
-
-    Returns:
-        L, a function from a distribution of all rows to a scalar, in units of Â.
+    L takes a distribution of all rows, as does `log_prob`, which returns the
+    log-probabilities `[N]` of the actions. Â `[N]` has already been multiplied by
+    π_old/β where another policy β chose the action; w is `[N]` ≥ 0. The ratio is
+    exactly 1 at π_old, since numerator and denominator are then computed by the same
+    operations. Actions of probability 0 under π_old, as off-policy data may hold,
+    contribute nothing.
 
     Example:
         >>> from trpo_jax import Categorical

@@ -39,8 +39,7 @@ def train_step(
         state: from `init` or an earlier iteration.
         environment: a single environment.
         agent: policy and critic.
-        config: the hyper-parameters; `config.sampling` chooses between single paths
-            and the vine.
+        config: its `sampling` chooses between single paths and the vine.
 
     Returns:
         The next state, and `Metrics`.
@@ -82,9 +81,8 @@ def update(
 
     Args:
         state: its normaliser and critic are those that the rollout was collected with.
-        rollout: transitions of this state's own policy. What another policy collected,
-            such as an earlier one, goes through `estimate_off_policy_advantages` and
-            `update_from_batch` instead.
+        rollout: transitions of this state's own policy. Those of another, such as an
+            earlier one, need `estimate_off_policy_advantages` and `update_from_batch`.
         agent: policy and critic.
         config: the hyper-parameters.
 
@@ -151,14 +149,9 @@ def prepare_update(
 ) -> tuple[Config, Any, jax.Array]:
     """Return what the policy's and the critic's part of an update start from.
 
-    Args:
-        state: its iteration, key and normaliser are used.
-        batch: of any kind, not normalised.
-        config: the hyper-parameters, with their schedules.
-
-    Returns:
-        The hyper-parameters of this iteration; the batch with rows `[N]` and normalised
-        observations; three keys: the state's next one, the policy's, the critic's.
+    These are the hyper-parameters of this iteration, with schedules evaluated; the
+    batch with rows `[N]` and normalised observations; and three keys: the state's next
+    one, the policy's and the critic's.
     """
     batch = batch.flatten().normalize(state.normalizer)
     return scheduled(config, state.iteration), batch, jax.random.split(state.key, 3)

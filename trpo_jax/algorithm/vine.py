@@ -1,8 +1,7 @@
 """The vine procedure (Schulman et al. 2015, §5.2): branches from states on the way.
 
 Trunk trajectories follow the policy, a rollout set of states is picked from them, and
-in each of those several actions are tried, each with a short rollout of its own: a
-branch.
+in each of those several actions are tried, each with a short rollout: a branch.
 
 Shapes: `M` snapshots of each of `B` environments make N = M·B states; `K` actions are
 tried in each; R = N·K branches of `H` steps.
@@ -20,11 +19,7 @@ from trpo_jax.algorithm.masking import where_rows
 from trpo_jax.algorithm.rollout import Rollout, follow_policy
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.vine_batch import VineBatch
-from trpo_jax.algorithm.vine_branches import (
-    Snapshots,
-    branch_values,
-    follow_branches,
-)
+from trpo_jax.algorithm.vine_branches import Snapshots, branch_values, follow_branches
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Discrete, Space
@@ -110,18 +105,9 @@ def vine_batch(
 ) -> VineBatch:
     """Put together what `update_from_batch` learns from.
 
-    Args:
-        state: its critic and normaliser are used.
-        rollout: of the trunks, `[T, B]`.
-        proposals: observations `[M, B, ...]`, actions `[M, B, K, ...]` and their
-            log-probabilities under the proposal `[M, B, K]`.
-        action_value: Q̂ `[M, B, K]`.
-        action_space: the space of one action.
-        agent: its critic values the trunks.
-        config: the hyper-parameters.
-
-    Returns:
-        A `VineBatch`.
+    The proposals are observations `[M, B, ...]`, actions `[M, B, K, ...]` and their
+    log-probabilities `[M, B, K]` under the proposal; the action values Q̂ are
+    `[M, B, K]`. The critic learns from the rollout `[T, B]` of the trunks.
     """
     observation, action, log_prob = proposals
     return VineBatch(
@@ -147,17 +133,7 @@ def collect_with_snapshots(
 ) -> tuple[TrainState, Rollout, Snapshots]:
     """Do what `collect` does, and keep some of the states that were acted in.
 
-    Args:
-        key: consumed; chooses the states, see `pick_times`.
-        state: as in `collect`.
-        environment: a single environment.
-        agent: its policy acts.
-        num_steps: static, T.
-        num_snapshots: static, M ≤ T, for every environment.
-        stagger_starts: static, as in `collect`.
-
-    Returns:
-        What `collect` returns, and `Snapshots`.
+    The key chooses when (`pick_times`), `num_snapshots` times in each environment.
     """
     times = pick_times(key, num_steps, num_snapshots, state.episode_return.shape[0])
 
@@ -185,22 +161,11 @@ def collect_with_snapshots(
 def pick_times(
     key: jax.Array, num_steps: int, num_snapshots: int, num_envs: int
 ) -> jax.Array:
-    """Draw the steps whose states are kept, one in each stretch of time.
+    """Draw the steps `[M, B]` whose states are kept, one in each stretch of time.
 
     Time is cut into as many stretches as there are snapshots, and every environment
-    keeps one state from each, at a random time of its own.
-
-    Args:
-        key: consumed.
-        num_steps: static, T.
-        num_snapshots: static, M ≤ T.
-        num_envs: static, B.
-
-    Returns:
-        int32 `[M, B]`, ascending along M.
-
-    Raises:
-        ValueError: when there are more snapshots than steps.
+    keeps one state from each, at a random time of its own. More snapshots than steps
+    raise a ValueError.
 
     Example:
         >>> times = pick_times(jax.random.key(0), 10, 2, 3)
@@ -220,39 +185,17 @@ def pick_times(
 
 
 def tries_every_action(action_space: Space, config: Config) -> bool:
-    """Return whether a vine tries every action there is in a state.
-
-    Args:
-        action_space: the space of one action.
-        config: `vine_actions` is used.
-
-    Returns:
-        Whether the space is discrete and has at most `vine_actions` actions.
-
-    Example:
-        >>> tries_every_action(Discrete(2), Config(sampling="vine"))
-        True
-    """
+    """Return whether a vine tries all actions: at most `vine_actions` discrete ones."""
     return isinstance(action_space, Discrete) and action_space.n <= config.vine_actions
 
 
 def propose_actions(
     key: jax.Array, policy: Any, action_space: Space, config: Config
 ) -> tuple[PyTree, jax.Array]:
-    """Choose the actions to try in each state.
+    """Return actions `[M, B, K, ...]` to try, and their log-probabilities `[M, B, K]`.
 
-    Args:
-        key: consumed.
-        policy: π_old of the states `[M, B]`.
-        action_space: the space of one action.
-        config: `vine_actions` and `vine_proposal` are used.
-
-    Returns:
-        Actions `[M, B, K, ...]`, and their log-probabilities under the proposal
-        `[M, B, K]` (zeros where all actions are tried).
-
-    Raises:
-        ValueError: for uniform proposals of actions that are not discrete.
+    The log-probabilities are those under the proposal, and zeros where all actions are
+    tried. A uniform proposal of continuous actions raises a ValueError.
     """
     states = jax.eval_shape(policy.entropy).shape
     if isinstance(action_space, Discrete) and tries_every_action(action_space, config):

@@ -1,7 +1,6 @@
 """What an update learns from when several actions were tried in every state.
 
-Shapes: `[M, B]` states of a vine lead, then `K` actions tried in each; inside an
-update, `N` rows.
+Shapes: `[M, B]` states lead, then `K` actions tried in each; in an update, `N` rows.
 """
 
 from collections.abc import Callable

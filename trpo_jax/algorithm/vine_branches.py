@@ -61,19 +61,9 @@ def follow_branches(
     action: PyTree,
     config: Config,
 ) -> Branches:
-    """Follow one branch for each action, from its state.
+    """Follow one branch for each action `[M, B, K, ...]`, from its state's snapshot.
 
-    Args:
-        key: consumed.
-        state: its policy and normaliser act.
-        environment: a single environment.
-        agent: its policy acts.
-        snapshots: `[M, B, ...]`.
-        action: pytree of `[M, B, K, ...]`, the first action of each branch.
-        config: `vine_steps` and `vine_common_random_numbers` are used.
-
-    Returns:
-        `Branches`.
+    After the first step, the policy and the normaliser of `state` act.
     """
     *states, num_actions = jax.tree.leaves(action)[0].shape[:3]
     num_states = states[0] * states[1]
@@ -123,20 +113,11 @@ def follow_branches(
 def branch_values(
     state: TrainState, agent: Agent, branches: Branches, config: Config
 ) -> jax.Array:
-    """Estimate the value of the first action of each branch.
+    """Estimate the value Q̂ `[M, B, K]` of the first action of each branch.
 
-    Q̂ = Σₜ γᵗ rₜ over the L ≤ H steps of the branch. With `config.vine_bootstrap`,
-    γᴸ V(s_L) is added unless the episode terminated (or was truncated, without
-    `config.bootstrap_truncated`).
-
-    Args:
-        state: its critic and normaliser are used.
-        agent: its critic computes the values.
-        branches: what `follow_branches` returned.
-        config: `discount`, `vine_bootstrap` and `bootstrap_truncated` are used.
-
-    Returns:
-        Q̂ `[M, B, K]`, in units of the scaled reward.
+    Q̂ = Σₜ γᵗ rₜ, in units of the scaled reward, over the L ≤ H steps of the branch.
+    With `config.vine_bootstrap`, γᴸ V(s_L) is added unless the episode terminated (or
+    was truncated, without `config.bootstrap_truncated`).
     """
     weights = _power(config.discount, jnp.arange(config.vine_steps))
     reward = scale_reward(state.normalizer, branches.reward)

@@ -20,15 +20,9 @@ def vine_action_weights(
     """Return what each tried action contributes to the expectation under a policy.
 
     π(aₖ|s) where all actions were tried (eq. 15); otherwise the self-normalised
-    importance weight (π(aₖ|s)/q(aₖ|s)) / Σⱼ π(aⱼ|s)/q(aⱼ|s) (eq. 16).
-
-    Args:
-        log_prob: `[..., K]`, log π(aₖ|s).
-        proposal_log_prob: `[..., K]`, log q(aₖ|s) of the proposal that drew them.
-        every_action: static; the K actions are all that there are.
-
-    Returns:
-        `[..., K]` ≥ 0, with sum 1 over K either way.
+    importance weight (π(aₖ|s)/q(aₖ|s)) / Σⱼ π(aⱼ|s)/q(aⱼ|s) (eq. 16) for actions drawn
+    from a proposal q. Log-probabilities and weights are `[..., K]`; with either formula
+    the weights sum to 1 over K.
 
     Example:
         >>> log_prob = jnp.log(jnp.array([0.2, 0.6]))
@@ -53,20 +47,13 @@ def vine_surrogate(
 ) -> Callable[[Distribution], jax.Array]:
     """Return L(π) = Σₙ wₙ Σₖ uₙₖ(π) (Q̂ₙₖ − V̂ₙ) / Σₙ wₙ (eq. 15 and 16).
 
-    V̂ₙ, the mean of Q̂ under π_old, keeps sums small and changes no gradient, since the
-    weights uₙₖ sum to 1 over k. As in `standardize`, values that differ by no more than
-    rounding count as equal; actions that π_old never takes do not count.
-
-    Args:
-        action_weight: distribution of all rows → u `[N, K]`, `vine_action_weights`.
-        old: π_old for every state.
-        action_value: Q̂ `[N, K]`.
-        weight: w `[N]` ≥ 0.
-        standardize: static; divide the advantages by their root mean square.
-
-    Returns:
-        L, a function from a distribution of all rows to a scalar, in units of Q̂, or
-        without a unit when standardised.
+    L takes a distribution of all rows, as does `action_weight`, which returns the
+    weights u `[N, K]` of `vine_action_weights`. Q̂ is `[N, K]`, w `[N]` ≥ 0. V̂ₙ, the
+    mean of Q̂ under π_old, keeps sums small and changes no gradient, since the weights
+    uₙₖ sum to 1 over k. Actions that π_old never takes do not count. L is in units of
+    Q̂, or without a unit when `standardize` divides the advantages by their root mean
+    square; as in the function of that name, values that differ by rounding alone count
+    as equal.
 
     Example:
         >>> from trpo_jax import Categorical

@@ -13,9 +13,8 @@ from trpo_jax.validation import Rule, check, one_of
 class Option(NamedTuple):
     """A flag of a command, and the field that it sets.
 
-    `kind` is the type of the value without None, which `optional` allows; `rule` is
-    what the value must satisfy, if anything. A flag that takes no value, such as --no-
-    scale-reward, sets `value`.
+    `kind` is the type of the value without None, which `optional` allows. A flag that
+    takes no value, such as --no-scale-reward, sets `value`.
     """
 
     name: str
@@ -28,9 +27,8 @@ class Option(NamedTuple):
 def parse_arguments(command: str, kind: type, words: list[str]) -> dict[str, Any]:
     """Return the values that the arguments of a command give, by the name of the field.
 
-    The fields of `kind`, a dataclass, are the options; those of the dataclasses in its
-    fields count as its own. Raise `ValueError` for an unknown flag, a value that breaks
-    its rule, and an argument that is missing or not expected.
+    The options are the fields of `kind`, a dataclass, and of the dataclasses in them.
+    Raise `ValueError` for a bad argument, and for one that is missing.
 
     >>> from trpo_jax.cli.options import Train
     >>> parse_arguments("train", Train, ["CartPole-v1", "--seeds", "2"])
@@ -48,9 +46,9 @@ def parse_arguments(command: str, kind: type, words: list[str]) -> dict[str, Any
         if flag not in options:
             raise ValueError(unknown_option(flag, [*options, "--help"]))
         option = options[flag]
-        if option.value is not None and equals:
-            raise ValueError(f"{flag} takes no value; got {text!r}")
         if option.value is not None:
+            if equals:
+                raise ValueError(f"{flag} takes no value; got {text!r}")
             flags[option.name] = option.value
             continue
         given = [text] if equals else []
@@ -62,12 +60,7 @@ def parse_arguments(command: str, kind: type, words: list[str]) -> dict[str, Any
 
 
 def options_of(kind: type) -> dict[str, Option]:
-    """Return the options of a command by flag; see `parse_arguments`.
-
-    >>> from trpo_jax.cli.options import Evaluate
-    >>> list(options_of(Evaluate))
-    ['--episodes', '--sampled', '--seed', '--environment']
-    """
+    """Return the options of a command by flag; see `parse_arguments`."""
     options: dict[str, Option] = {}
     hints, marked = get_type_hints(kind), get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
@@ -77,19 +70,15 @@ def options_of(kind: type) -> dict[str, Option]:
             options |= options_of(hint)
         elif tyro.conf.Positional not in markers:
             option = _option_of(field, hint)
-            options[flag] = option
-            if hint is bool:
-                options[flag] = option._replace(value=True)
-                if tyro.conf.FlagCreatePairsOff not in markers:
-                    no = flag_of(f"no_{field.name}")
-                    options[no] = option._replace(value=False)
+            options[flag] = option._replace(value=True) if hint is bool else option
+            if hint is bool and tyro.conf.FlagCreatePairsOff not in markers:
+                options[flag_of(f"no_{field.name}")] = option._replace(value=False)
     return options
 
 
 def _option_of(field: dataclasses.Field, hint: Any) -> Option:
-    kinds = (hint,)
-    if get_origin(hint) in (Union, types.UnionType):
-        kinds = get_args(hint)
+    union = get_origin(hint) in (Union, types.UnionType)
+    kinds = get_args(hint) if union else (hint,)
     rule = field.metadata.get("rule")
     if rule is None and get_origin(kinds[0]) is Literal:
         rule = one_of(kinds[0])
@@ -117,11 +106,12 @@ def _value(flag: str, option: Option, words: list[str]) -> Any:
         raise ValueError(f"{must_be}; got none")
     if option.optional and text == "None":
         return None
+    value: Any = text
     try:
         if _is_tuple(option):
-            value: Any = tuple(map(get_args(option.kind)[0], words))
-        else:
-            value = option.kind(text) if option.kind in (int, float) else text
+            value = tuple(map(get_args(option.kind)[0], words))
+        elif option.kind in (int, float):
+            value = option.kind(text)
     except ValueError as error:
         raise ValueError(f"{must_be}; got {text[:100]!r}") from error
     if option.rule is not None:

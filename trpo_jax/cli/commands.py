@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trpo_jax.config import Config, NetworkConfig
 from trpo_jax.runs.output_paths import check_folder, check_suffix, claim_directory
 from trpo_jax.runs.plan import Plan
-from trpo_jax.runs.presets import PRESETS
+from trpo_jax.runs.presets import DEFAULT, PRESETS, Preset
 
 if TYPE_CHECKING:
     from trpo_jax.runs.execute import TrainResult
 
 
 def train(plan: Plan, started: float) -> None:
-    """Train, evaluate, and print the scores and where the results are.
+    """Train and evaluate; print the scores and where the results are.
 
-    If the plan names no output directory, one is made in `runs/`. `started` is
-    `time.perf_counter()` at the start of the command.
+    `started` is `time.perf_counter()` at the start of the command.
     """
     # This import takes seconds, so it comes before a directory is made.
     from trpo_jax.runs.execute import run_plan
@@ -52,19 +50,14 @@ def _report(result: "TrainResult") -> None:
         _print_scores(how, evaluation[how], evaluation["episodes"])
     _print_unfinished(evaluation["unfinished_episodes"])
     seconds = evaluation["seconds"].items()
-    print(
-        " · ".join(f"{name} {value:.1f} s" for name, value in seconds)
-        + f"\nresults in {result.plan.output_dir}/"
-    )
+    print(" · ".join(f"{name} {value:.1f} s" for name, value in seconds))
+    print(f"results in {result.plan.output_dir}/")
 
 
 def evaluate(
     run: str, *, episodes: int, sampled: bool, seed: int, environment: str | None
 ) -> None:
-    """Play episodes with the agents of a run and print their returns.
-
-    The run is a directory or a policy file.
-    """
+    """Play episodes with the agents of a run or a policy file; print their returns."""
     _require_policy(run)
     from trpo_jax.runs.evaluate import evaluate_policy
     from trpo_jax.runs.policy_file import load_policy
@@ -78,27 +71,15 @@ def evaluate(
     _print_scores("sampled" if sampled else "greedy", scores, episodes)
     if len(agents) > 1:
         for k, returns in enumerate(agents):
-            print(
-                f"{'agent ' + str(k):>8}: {returns.mean():.1f}, "
-                f"{returns.min():.1f} to {returns.max():.1f}"
-            )
+            low, mean, high = returns.min(), returns.mean(), returns.max()
+            print(f"{f'agent {k}':>8}: {mean:.1f}, {low:.1f} to {high:.1f}")
     _print_unfinished(int(np.sum(~result.finished)))
 
 
 def watch(
-    run: str,
-    output: str,
-    *,
-    agent: int,
-    seed: int,
-    sampled: bool,
-    max_steps: int,
-    environment: str | None,
+    run: str, output: str, *, sampled: bool, environment: str | None, **episode: int
 ) -> None:
-    """Play one episode and write it as a video.
-
-    The run is a directory or a policy file, the output a .gif or .mp4 file.
-    """
+    """Play one episode, with the options of `record`, and write it as a video."""
     check_suffix(output)
     check_folder(output)
     _require_policy(run)
@@ -107,19 +88,12 @@ def watch(
     from trpo_jax.runs.policy_file import load_policy
 
     saved = load_policy(run, environment)
-    recording = record(
-        saved,
-        agent=agent,
-        seed=seed,
-        greedy=not sampled,
-        max_steps=max_steps,
-        frames_per_second=25 if output.lower().endswith(".gif") else None,
-    )
+    rate = 25 if output.lower().endswith(".gif") else None
+    recording = record(saved, greedy=not sampled, frames_per_second=rate, **episode)
     write_video(pathlib.Path(output), recording)
-    print(
-        f"wrote {output}: {saved.environment.name}, return "
-        f"{recording.episode_return:.1f}, {recording.episode_length} actions"
-    )
+    total, length = recording.episode_return, recording.episode_length
+    name = saved.environment.name
+    print(f"wrote {output}: {name}, return {total:.1f}, {length} actions")
 
 
 def plot(runs: tuple[str, ...], output: str) -> None:
@@ -137,13 +111,7 @@ def plot(runs: tuple[str, ...], output: str) -> None:
 
 
 def list_environments(pattern: str) -> None:
-    """Print the names of the environments that this installation can run.
-
-    The pattern is a part of the name, or has * and ?.
-
-    >>> list_environments("gymnax:CartPole-v1")
-    gymnax:CartPole-v1
-    """
+    """Print the environments of this installation whose names match the pattern."""
     from trpo_jax import environments
 
     names = environments.list_environments(pattern)
@@ -160,24 +128,20 @@ def list_presets() -> None:
     from rich.table import Table
 
     table = Table("environment", "steps", "changes to the defaults", "source")
-    plain = {**dataclasses.asdict(Config()), **dataclasses.asdict(NetworkConfig())}
+    plain = _values(DEFAULT)
     for name, preset in PRESETS.items():
-        values = {
-            **dataclasses.asdict(preset.config),
-            **dataclasses.asdict(preset.network),
-        }
-        changes = "\n".join(
-            f"{key} {value}" for key, value in values.items() if value != plain[key]
-        )
-        table.add_row(name, f"{preset.total_steps:,}", changes, preset.source)
+        changes = [f"{k} {v}" for k, v in _values(preset).items() if v != plain[k]]
+        steps = f"{preset.total_steps:,}"
+        table.add_row(name, steps, "\n".join(changes), preset.source)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-def doctor() -> int:
-    """Print versions and devices, and check the compiler.
+def _values(preset: Preset) -> dict[str, Any]:
+    return dataclasses.asdict(preset.config) | dataclasses.asdict(preset.network)
 
-    Return the exit status: 0 if the compiler computes correctly, 1 otherwise.
-    """
+
+def doctor() -> int:
+    """Print versions and devices; return 0 if the compiler computes correctly, or 1."""
     from trpo_jax.runs.self_check import describe, self_check
 
     for name, value in describe().items():
@@ -212,11 +176,9 @@ def _require_policy(run: str) -> None:
 def _print_scores(how: str, scores: dict[str, Any], episodes: int) -> None:
     seeds = len(scores["mean_per_seed"])
     low, high = scores["ci95"]
-    score = "not finite"
-    if scores["iqm"] is not None:
-        score = f"{scores['iqm']:.1f}"
-        if seeds > 1:
-            score += f", 95 % interval {low:.1f} to {high:.1f}"
+    score = "not finite" if scores["iqm"] is None else f"{scores['iqm']:.1f}"
+    if scores["iqm"] is not None and seeds > 1:
+        score += f", 95 % interval {low:.1f} to {high:.1f}"
     of = "1 seed" if seeds == 1 else f"interquartile mean of {seeds} seeds"
     print(f"{how:>8}: {score}   ({episodes} episodes, {of})")
 

@@ -24,10 +24,8 @@ def cache_directory() -> pathlib.Path:
 def keep_compiled_programs() -> pathlib.Path | None:
     """Let JAX store compiled programs; must be called before JAX is imported.
 
-    Nothing changes if the variable `JAX_COMPILATION_CACHE_DIR` is set, or if
-    `JAX_ENABLE_COMPILATION_CACHE` is false. Return the directory, or None if none is
-    used: because of these variables, or because it cannot be made or others could write
-    into it.
+    Return the directory. Return None, and change nothing, if the user's variables
+    choose a directory or none, or if others could write into it.
     """
     switched_off = os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "true").lower()
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or switched_off in ("false", "0"):

@@ -19,16 +19,8 @@ def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read options by name; they may be in tables `run`, `config` and `network`.
 
     The file is `.toml` or `.json`. The `config.json` of a run can be read, too: its
-    options are taken, and its environment and versions are ignored. The values are not
-    checked here. Raise `ValueError` for another ending, a file that cannot be read,
-    another table, or a name that occurs twice.
-
-    >>> import tempfile
-    >>> with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-    ...     print("max_kl = 0.02", file=file)
-    ...     print("network.hidden_sizes = [8]", file=file, flush=True)
-    ...     read_config_file(file.name)
-    {'max_kl': 0.02, 'hidden_sizes': (8,)}
+    environment and versions are ignored. The values are not checked here. Raise
+    `ValueError` for a file that cannot be read, and for a name that occurs twice.
     """
     path = pathlib.Path(path)
     parsers: dict[str, Callable[[str], Any]] = {
@@ -51,8 +43,8 @@ def _flat(content: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in content.items():
         if isinstance(value, dict) and name not in _TABLES:
-            known = ", ".join(_TABLES)
-            raise ValueError(f"there is no table {name}; there are {known}")
+            tables = ", ".join(_TABLES)
+            raise ValueError(f"there is no table {name}; there are {tables}")
         inner = value if isinstance(value, dict) else {name: value}
         if twice := values.keys() & inner.keys():
             raise ValueError(f"{min(twice)} is there twice")

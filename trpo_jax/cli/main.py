@@ -16,23 +16,12 @@ from typing import Annotated, Any
 import tyro
 
 from trpo_jax import __version__
-from trpo_jax.cli import commands
+from trpo_jax.cli import commands, options
 from trpo_jax.cli.arguments import parse_arguments
 from trpo_jax.cli.compilation_cache import keep_compiled_programs
 from trpo_jax.cli.config_file import read_config_file
 from trpo_jax.cli.messages import as_flag
-from trpo_jax.cli.options import (
-    COMMANDS,
-    Command,
-    Doctor,
-    Envs,
-    Evaluate,
-    Plot,
-    Presets,
-    Resume,
-    Train,
-    Watch,
-)
+from trpo_jax.cli.options import COMMANDS, Command, Train
 from trpo_jax.config import RunConfig
 from trpo_jax.config.fields import replace_options
 from trpo_jax.config.options import split_options
@@ -47,11 +36,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the fault of the in
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run `trpo-jax`. Bad input ends it with status 2 and one line on standard error.
-
-    Without `argv` it takes the arguments of the process. Raise `SystemExit` if the
-    command fails, or only prints a help text.
-    """
+    """Run `trpo-jax`. Bad input ends it with status 2 and a line on standard error."""
     started = time.perf_counter()
     argv = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
@@ -89,19 +74,19 @@ def _run(command: Command, started: float) -> None:
     match command:
         case Train():
             commands.train(_plan(command), started)
-        case Resume():
+        case options.Resume():
             commands.resume(**dataclasses.asdict(command), started=started)
-        case Evaluate():
+        case options.Evaluate():
             commands.evaluate(**dataclasses.asdict(command))
-        case Watch():
+        case options.Watch():
             commands.watch(**dataclasses.asdict(command))
-        case Plot():
+        case options.Plot():
             commands.plot(command.runs, command.output)
-        case Envs():
+        case options.Envs():
             commands.list_environments(command.pattern)
-        case Presets():
+        case options.Presets():
             commands.list_presets()
-        case Doctor():
+        case options.Doctor():
             sys.exit(commands.doctor())
 
 
@@ -145,12 +130,9 @@ def _train(values: dict[str, Any]) -> Train:
 
 def _with_preset(environment: str | None) -> Train:
     preset = preset_of(full_name(environment) if environment else "")
-    return Train(
-        environment=environment or tyro.MISSING,
-        run=RunConfig(total_steps=preset.total_steps),
-        config=preset.config,
-        network=preset.network,
-    )
+    run = RunConfig(total_steps=preset.total_steps)
+    name = environment or tyro.MISSING
+    return Train(name, run=run, config=preset.config, network=preset.network)
 
 
 def _replaced(command: Train, values: dict[str, Any]) -> Train:
@@ -167,28 +149,21 @@ def _print_help(argv: list[str]) -> None:
     """Print the help text of a command, or of all of them, and exit."""
     environments = [word for word in argv[1:] if _looks_like_an_environment(word)]
     default = _with_preset(environments[0] if environments else None)
+    given: dict[type, dict[str, Any]] = {Train: {"default": default}}
     kinds = [
-        Annotated[
-            kind,
-            tyro.conf.subcommand(name, default=default)
-            if kind is Train
-            else tyro.conf.subcommand(name),
-        ]
+        Annotated[kind, tyro.conf.subcommand(name, **given.get(kind, {}))]
         for name, kind in COMMANDS.items()
     ]
     union: Any = functools.reduce(operator.or_, kinds)
-    tyro.cli(
-        union,
-        prog="trpo-jax",
-        description="Trust region policy optimisation in JAX.",
-        args=[word for word in argv[:1] if word in COMMANDS] + ["--help"],
-    )
+    args = [word for word in argv[:1] if word in COMMANDS] + ["--help"]
+    description = "Trust region policy optimisation in JAX."
+    tyro.cli(union, prog="trpo-jax", description=description, args=args)
 
 
 def _plan(command: Train) -> Plan:
     parts = (command.run, command.config, command.network)
-    options = {k: v for part in parts for k, v in dataclasses.asdict(part).items()}
+    values = {k: v for part in parts for k, v in dataclasses.asdict(part).items()}
     try:
-        return make_plan(command.environment, **options)
+        return make_plan(command.environment, **values)
     except ValueError as error:
         raise ValueError(as_flag(str(error))) from error

@@ -7,20 +7,12 @@ from trpo_jax.config.options import RENAMED
 
 
 def flag_of(name: str) -> str:
-    """Return the flag of an option.
-
-    >>> flag_of("max_kl")
-    '--max-kl'
-    """
+    """Return the flag of an option, such as --max-kl."""
     return f"--{name.replace('_', '-')}"
 
 
 def as_flag(message: str) -> str:
-    """Replace the name of an option at the start of an error message by its flag.
-
-    >>> as_flag("max_kl must be > 0; got 0")
-    '--max-kl must be > 0; got 0'
-    """
+    """Replace the name of an option at the start of an error message by its flag."""
     name, _, rest = message.partition(" ")
     begins = rest.startswith(("must", "is used"))
     return f"{flag_of(name)} {rest}" if begins else message
@@ -31,8 +23,6 @@ def unknown_option(flag: str, known: Collection[str]) -> str:
 
     It names the new flag, if the old one was renamed, or else the nearest flag.
 
-    >>> unknown_option("--max-kll", ["--max-kl", "--seed"])
-    'unknown option --max-kll; nearest: --max-kl'
     >>> unknown_option("--method", ["--max-kl"]).split(", ")[0]
     '--method is now --step-rule'
     """

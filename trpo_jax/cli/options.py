@@ -1,16 +1,17 @@
 """The commands and their options; arguments and help are made from these classes."""
 
 import dataclasses
+from dataclasses import field
 from typing import Any, get_args
 
-import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 from trpo_jax.config import Config, NetworkConfig, RunConfig
 from trpo_jax.validation import COUNT, COUNT_OR_ZERO, STEPS, Rule, optional
 
 
 def _option(default: Any, rule: Rule) -> Any:
-    return dataclasses.field(default=default, metadata={"rule": rule})
+    return field(default=default, metadata={"rule": rule})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,27 +23,21 @@ class Train:
     Without --output-dir the results are in runs/<environment>-seed<seed>-<time>.
     """
 
-    environment: tyro.conf.Positional[str]
+    environment: Positional[str]
     """For example CartPole-v1; `trpo-jax presets` lists those with a preset."""
     config_file: str | None = None
     """A .toml or .json file of options, such as the config.json of a run. Its values
     replace those of the preset; options on the command line replace both."""
-    run: tyro.conf.OmitArgPrefixes[RunConfig] = dataclasses.field(
-        default_factory=RunConfig
-    )
-    config: tyro.conf.OmitArgPrefixes[Config] = dataclasses.field(
-        default_factory=Config
-    )
-    network: tyro.conf.OmitArgPrefixes[NetworkConfig] = dataclasses.field(
-        default_factory=NetworkConfig
-    )
+    run: OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
+    config: OmitArgPrefixes[Config] = field(default_factory=Config)
+    network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
 
 
 @dataclasses.dataclass(frozen=True)
 class Resume:
     """Continue a run that was interrupted, or train a finished one for longer."""
 
-    run: tyro.conf.Positional[str]
+    run: Positional[str]
     """The directory of the run."""
     total_steps: int | None = _option(None, optional(STEPS))
     """Environment steps for each seed, including those that are done. With None, the
@@ -56,11 +51,11 @@ class Resume:
 class Evaluate:
     """Evaluate the agents of a run again."""
 
-    run: tyro.conf.Positional[str]
+    run: Positional[str]
     """The directory of the run, or its policy file."""
     episodes: int = _option(100, COUNT)
     """Episodes that each agent plays."""
-    sampled: tyro.conf.FlagCreatePairsOff[bool] = False
+    sampled: FlagCreatePairsOff[bool] = False
     """Sample actions instead of taking the most likely one."""
     seed: int = _option(0, COUNT_OR_ZERO)
     """Seed of the episodes."""
@@ -73,7 +68,7 @@ class Evaluate:
 class Watch:
     """Play one episode with a trained agent and write it as a video."""
 
-    run: tyro.conf.Positional[str]
+    run: Positional[str]
     """The directory of the run, or its policy file."""
     output: str = "agent.gif"
     """The .gif or .mp4 file to write."""
@@ -81,7 +76,7 @@ class Watch:
     """The index of the agent in the run, counted from 0."""
     seed: int = _option(0, COUNT_OR_ZERO)
     """Seed of the episode."""
-    sampled: tyro.conf.FlagCreatePairsOff[bool] = False
+    sampled: FlagCreatePairsOff[bool] = False
     """Sample actions instead of taking the most likely one."""
     max_steps: int = _option(1000, COUNT)
     """Actions after which the video ends."""
@@ -94,7 +89,7 @@ class Watch:
 class Plot:
     """Compare the learning curves of runs."""
 
-    runs: tyro.conf.Positional[tuple[str, ...]]
+    runs: Positional[tuple[str, ...]]
     """The directories of the runs."""
     output: str = "runs.png"
     """The .png file to write."""
@@ -104,7 +99,7 @@ class Plot:
 class Envs:
     """List the environments that this installation can run."""
 
-    pattern: tyro.conf.Positional[str] = ""
+    pattern: Positional[str] = ""
     """A part of the name, or a pattern with * and ?."""
 
 

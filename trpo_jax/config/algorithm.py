@@ -158,15 +158,8 @@ class Config(Checked):
     def fraction_in_products(self, rows: int) -> float:
         """Return the fraction of this many rows that enters the Fisher products.
 
-        Args:
-            rows: the number of rows of the batch.
-
-        Returns:
-            A fraction in (0, 1].
-
-        Example:
-            >>> [Config().fraction_in_products(n) for n in (2048, 16_384, 1_000_000)]
-            [1.0, 0.5, 0.1]
+        >>> [Config().fraction_in_products(n) for n in (2048, 16_384, 1_000_000)]
+        [1.0, 0.5, 0.1]
         """
         if self.fisher_fraction is not None:
             return self.fisher_fraction
@@ -175,15 +168,8 @@ class Config(Checked):
     def minibatch_of(self, rows: int) -> int:
         """Return the size of the critic's minibatches out of this many rows.
 
-        Args:
-            rows: the number of rows of the batch.
-
-        Returns:
-            A number of rows.
-
-        Example:
-            >>> [Config().minibatch_of(n) for n in (2048, 65_536)]
-            [256, 1024]
+        >>> [Config().minibatch_of(n) for n in (2048, 65_536)]
+        [256, 1024]
         """
         if self.critic_minibatch_size is not None:
             return self.critic_minibatch_size

@@ -12,52 +12,23 @@ import numpy as np
 
 from trpo_jax.validation import Rule, check
 
+UsedBy = tuple[str, tuple[str, ...]] | None
+"""An option, and those of its choices that use a value; None if all of them do."""
+
 
 def number(
-    default: Any,
-    rule: Rule,
-    *,
-    used_by: tuple[str, tuple[str, ...]] | None = None,
-    end_of: str | None = None,
+    default: Any, rule: Rule, *, used_by: UsedBy = None, end_of: str | None = None
 ) -> Any:
     """Declare a number that is a pytree leaf: `jax.vmap` over it is a sweep.
 
-    Args:
-        default: the value when none is given.
-        rule: what a value must satisfy.
-        used_by: an option, and those of its choices that use the value, or None.
-        end_of: the option that this value is the end of a schedule of, or None.
-
-    Returns:
-        A dataclass field.
-
-    Example:
-        >>> from trpo_jax.validation import POSITIVE
-        >>> number(0.01, POSITIVE).metadata["leaf"]
-        True
+    With `end_of` it is the end of a schedule that starts at the option of that name.
     """
     metadata = {"rule": rule, "leaf": True, "used_by": used_by, "end_of": end_of}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def structure(
-    default: Any, rule: Rule, *, used_by: tuple[str, tuple[str, ...]] | None = None
-) -> Any:
-    """Declare a value that is static: another value is another compiled program.
-
-    Args:
-        default: the value when none is given.
-        rule: what a value must satisfy.
-        used_by: an option, and those of its choices that use the value, or None.
-
-    Returns:
-        A dataclass field.
-
-    Example:
-        >>> from trpo_jax.validation import COUNT
-        >>> structure(16, COUNT).metadata["leaf"]
-        False
-    """
+def structure(default: Any, rule: Rule, *, used_by: UsedBy = None) -> Any:
+    """Declare a value that is static: another value is another compiled program."""
     metadata = {"rule": rule, "leaf": False, "used_by": used_by}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -81,16 +52,9 @@ class Checked:
 def unused_fields(values: Any) -> list[dataclasses.Field]:
     """Return the fields that the modes chosen by other fields do not use.
 
-    Args:
-        values: an instance of a dataclass whose fields are declared here.
-
-    Returns:
-        Fields of that dataclass.
-
-    Example:
-        >>> from trpo_jax.config import Config
-        >>> "vine_steps" in [field.name for field in unused_fields(Config())]
-        True
+    >>> from trpo_jax.config import Config
+    >>> "vine_steps" in [field.name for field in unused_fields(Config())]
+    True
     """
     return [
         field
@@ -104,23 +68,13 @@ def replace_options(values: Any, **changes: Any) -> Any:
     """Return an instance with other values; what a new mode does not use is reset.
 
     `dataclasses.replace` would keep a value that belonged to the mode before, which the
-    constructor then refuses. The end of a schedule keeps its ratio to a new start.
+    constructor then refuses. The end of a schedule keeps its ratio to a new start. A
+    change that breaks its rule, or that no chosen mode uses, is a `ValueError`.
 
-    Args:
-        values: an instance of a dataclass whose fields are declared here.
-        **changes: values by the names of fields.
-
-    Returns:
-        A new instance.
-
-    Raises:
-        ValueError: for a value that breaks its rule, or that no chosen mode uses.
-
-    Example:
-        >>> from trpo_jax.config import Config
-        >>> config = Config(critic_epochs=20)
-        >>> replace_options(config, critic_method="gauss_newton").critic_epochs
-        10
+    >>> from trpo_jax.config import Config
+    >>> config = Config(critic_epochs=20)
+    >>> replace_options(config, critic_method="gauss_newton").critic_epochs
+    10
     """
     kind = type(values)
     fields = dataclasses.fields(kind)
@@ -128,9 +82,8 @@ def replace_options(values: Any, **changes: Any) -> Any:
     for field in fields:
         start = field.metadata.get("end_of")
         if start in changes and kept[field.name] is not None:
-            check(
-                start, changes[start], field.metadata["rule"]._replace(optional=False)
-            )
+            rule = field.metadata["rule"]._replace(optional=False)
+            check(start, changes[start], rule)
             kept[field.name] *= changes[start] / kept[start]
     draft = object.__new__(kind)
     for name, value in (kept | changes).items():
@@ -143,17 +96,8 @@ def replace_options(values: Any, **changes: Any) -> Any:
 def register_pytree(kind: type) -> None:
     """Make a dataclass whose fields are declared here a pytree, once JAX is imported.
 
-    JAX rebuilds instances around tracers, so the checks of the constructor are left
-    out then.
-
-    Args:
-        kind: the dataclass; it is registered at most once.
-
-    Example:
-        >>> import jax
-        >>> from trpo_jax.config import Config
-        >>> len(jax.tree.leaves(Config(max_kl=0.02))) > 5
-        True
+    It is registered at most once. JAX rebuilds instances around tracers, so the checks
+    of the constructor are left out then.
     """
     if kind in _REGISTERED or "jax" not in sys.modules:
         return

@@ -30,19 +30,11 @@ class TrainOptions(RunOptions, HyperParameters, total=False):
 def split_options(values: dict[str, Any]) -> tuple[dict, dict, dict]:
     """Sort options by name into those of `RunConfig`, `Config` and `NetworkConfig`.
 
-    Args:
-        values: by name.
+    An unknown name is a `ValueError` with the nearest one that is known, or the new
+    name of one that was renamed.
 
-    Returns:
-        Three dictionaries, in that order.
-
-    Raises:
-        ValueError: for an unknown name, with the nearest one that is known, or the new
-            name of one that was renamed.
-
-    Example:
-        >>> split_options({"max_kl": 0.02, "seeds": 8})
-        ({'seeds': 8}, {'max_kl': 0.02}, {})
+    >>> split_options({"max_kl": 0.02, "seeds": 8})
+    ({'seeds': 8}, {'max_kl': 0.02}, {})
     """
     groups = [
         {field.name for field in dataclasses.fields(kind)}

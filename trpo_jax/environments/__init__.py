@@ -90,9 +90,8 @@ def make_environment(name: str, *, action_repeat: int = 1) -> "Environment":
         A single `Environment`; `collect` runs a batch of it.
 
     Raises:
-        ValueError: if the name is unknown (the message has the nearest one that
-            exists), if its simulator is not installed or runs on the host, or if its
-            spaces are not supported.
+        ValueError: if the name is unknown, if its simulator is not installed or runs on
+            the host, or if its spaces are not supported.
 
     Example:
         >>> make_environment("CartPole-v1").action_space
@@ -126,9 +125,8 @@ def make_host_environment(
         A `HostEnvironment`.
 
     Raises:
-        ValueError: if the name is unknown (the message has the nearest one that
-            exists), if its simulator is not installed or does not run on the host, or
-            if its spaces are not supported.
+        ValueError: if the name is unknown, if its simulator is not installed or does
+            not run on the host, or if its spaces are not supported.
 
     Example:
         >>> environment = make_host_environment("gymnasium:CartPole-v1", num_envs=2)

@@ -13,10 +13,6 @@ class ActionRepeat:
     Noise that is independent from step to step averages out. Repeated for a few steps
     it explores further, which helps with sparse rewards (the frame skip of Mnih et al.
     2015). The rewards are summed; no step is taken after the end of an episode.
-
-    Args:
-        environment: the environment whose steps are repeated.
-        repeat: the number of its steps in one step of this environment, static.
     """
 
     def __init__(self, environment: Environment, repeat: int) -> None:
@@ -41,10 +37,8 @@ class ActionRepeat:
             over = step.terminated | step.truncated
             after = self.environment.step(key, step.env_state, action)
             after = after._replace(reward=step.reward + after.reward)
-            return (
-                jax.tree.map(lambda old, new: jnp.where(over, old, new), step, after),
-                None,
-            )
+            kept = jax.tree.map(lambda a, b: jnp.where(over, a, b), step, after)
+            return kept, None
 
         step, _ = jax.lax.scan(again, step, jnp.stack(keys))
         return step

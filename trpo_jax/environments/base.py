@@ -79,14 +79,9 @@ class Environment(Protocol):
 
 
 def shaped(environment: Environment, action: PyTree) -> PyTree:
-    """Bring an action of a policy into the shape of the environment's box.
+    """Return an action in the shape of the environment's box; an integer unchanged.
 
-    Args:
-        environment: the environment that takes the action.
-        action: an integer, or the `[A]` numbers of a `Box` with A elements.
-
-    Returns:
-        The integer, or an array of the shape of the box.
+    A policy gives `[A]` numbers for a `Box` with A elements, whatever its shape.
     """
     space = environment.action_space
     return jnp.reshape(action, space.shape) if isinstance(space, Box) else action
@@ -102,39 +97,23 @@ def step_and_reset(
 ) -> tuple[PyTree, PyTree, Step]:
     """Take one step and, if it ended the episode, start a fresh one.
 
-    Args:
-        environment: a single environment.
-        step_key: the random key for the step.
-        reset_key: the random key for the reset.
-        env_state: the state to act in.
-        action: one action.
-        cut: whether this step truncates the episode.
-
-    Returns:
-        The state and the observation to act on next, and the `Step` itself, whose
-        observation is the final one of an episode that ended.
+    With `cut` this step truncates the episode. The results are the state and the
+    observation to act on next, and the `Step` itself, whose observation is the final
+    one of an episode that ended.
     """
     step = environment.step(step_key, env_state, shaped(environment, action))
     step = step._replace(truncated=step.truncated | cut)
     ended = step.terminated | step.truncated
-    fresh = environment.reset(reset_key)
-    env_state, observation = jax.tree.map(
-        lambda new, old: jnp.where(ended, new, old),
-        fresh,
-        (step.env_state, step.observation),
-    )
+    new, old = environment.reset(reset_key), (step.env_state, step.observation)
+    env_state, observation = jax.tree.map(lambda a, b: jnp.where(ended, a, b), new, old)
     return env_state, observation, step
 
 
 def observation_shapes(environment: Any) -> PyTree:
-    """Return the shape and type of one observation.
+    """Return a pytree of `ShapeDtypeStruct` that describes one observation.
 
-    Args:
-        environment: an `Environment`, whose `reset` is traced, or a `HostEnvironment`,
-            whose observation space is used.
-
-    Returns:
-        A pytree of `ShapeDtypeStruct`.
+    The `reset` of an `Environment` is traced; for a `HostEnvironment`, its observation
+    space is used.
     """
     if hasattr(environment, "step"):
         return jax.eval_shape(environment.reset, jax.random.key(0))[1]
@@ -161,8 +140,7 @@ def check_environment(environment: Environment) -> None:
         >>> from trpo_jax import make_environment
         >>> check_environment(make_environment("CartPole-v1"))
     """
-    names = ("name", "observation_space", "action_space", "max_episode_steps")
-    for name in (*names, "reset", "step"):
+    for name in (*Environment.__annotations__, "reset", "step"):
         if not hasattr(environment, name):
             raise ValueError(
                 f"an environment must have {name!r}, see "
@@ -192,20 +170,14 @@ def check_environment(environment: Environment) -> None:
     step = jax.eval_shape(environment.step, jax.random.key(0), env_state, action)
     if not isinstance(step, Step):
         raise ValueError(f"step must return a trpo_jax.Step; got {_describe(step)}")
-    for name, is_, should_be in (
-        ("observation", step.observation, observation),
-        ("env_state", step.env_state, env_state),
-    ):
-        if _types(is_) != _types(should_be):
+    for name, first in (("observation", observation), ("env_state", env_state)):
+        if _types(getattr(step, name)) != _types(first):
             raise ValueError(
-                f"step must return {name} as reset does, {_describe(should_be)}; got "
-                f"{_describe(is_)}"
+                f"step must return {name} as reset does, {_describe(first)}; got "
+                f"{_describe(getattr(step, name))}"
             )
-    for name, kind in (
-        ("reward", jnp.floating),
-        ("terminated", jnp.bool_),
-        ("truncated", jnp.bool_),
-    ):
+    kinds = {"reward": jnp.floating, "terminated": jnp.bool_, "truncated": jnp.bool_}
+    for name, kind in kinds.items():
         value = getattr(step, name)
         if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, kind):
             raise ValueError(
@@ -224,8 +196,6 @@ def _describe(tree: PyTree) -> str:
     """Return the shapes and types of a pytree as one line."""
 
     def short(leaf: Any) -> Any:
-        if not hasattr(leaf, "shape"):
-            return leaf
-        return f"{leaf.dtype}{list(leaf.shape)}"
+        return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "shape") else leaf
 
     return str(jax.tree.map(short, tree)).replace("'", "")

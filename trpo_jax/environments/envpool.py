@@ -1,7 +1,6 @@
 """EnvPool: classic control, Box2D, MuJoCo, Atari and more, in C++ threads."""
 
 import ctypes
-import difflib
 import functools
 import pathlib
 import shutil
@@ -12,11 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from trpo_jax.environments.host import (
-    HostStep,
-    convert_action,
-    convert_observations,
-)
+from trpo_jax.environments.host import HostStep, convert_action, convert_observations
+from trpo_jax.environments.lookup import unknown
 from trpo_jax.environments.spaces import convert_space
 
 
@@ -36,16 +32,9 @@ class EnvpoolEnvironment:
     action and returns the observation of the reset with reward 0. This step is no
     transition; its `valid` is False.
 
-    Args:
-        name: a name in EnvPool.
-        num_envs: the batch size B.
-        seed: the seed of the first environment; environment i has `seed + i`.
-        num_threads: the number of threads; 0 lets EnvPool choose.
-        options: the settings of the task, see `envpool.make_spec(name).config`.
-
-    Raises:
-        ValueError: if the name is unknown, a space is not supported, or EnvPool cannot
-            make the environment.
+    Environment i has the seed `seed + i`. With 0 threads EnvPool chooses their number.
+    The options are the settings of the task, see `envpool.make_spec(name).config`.
+    What EnvPool cannot make, or a space that is not supported, is a `ValueError`.
     """
 
     def __init__(
@@ -58,15 +47,11 @@ class EnvpoolEnvironment:
         **options: Any,
     ) -> None:
         if name not in names():
-            near = difflib.get_close_matches(name, names(), 1, 0.0)
-            raise ValueError(
-                f"unknown EnvPool environment {name!r}; nearest: {near[0]!r}"
-            )
+            raise unknown("EnvPool environment", name, names())
         self.name = f"envpool:{name}"
         self.num_envs = num_envs
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # EnvPool warns of float64 bounds
+            with warnings.catch_warnings(action="ignore"):  # about float64 bounds
                 self._pool: Any = envpool.make(
                     name,
                     env_type="gymnasium",
@@ -75,15 +60,15 @@ class EnvpoolEnvironment:
                     num_threads=num_threads,
                     **options,
                 )
-                spaces = self._pool.observation_space, self._pool.action_space
+                observed, acted = self._pool.observation_space, self._pool.action_space
         except (ImportError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"envpool:{name} cannot be made: {error}") from error
         self._ids = np.arange(num_envs, dtype=np.int32)
         self.observation_space, self._convert = convert_observations(
-            self.name, spaces[0]
+            self.name, observed
         )
-        self.action_space = convert_space(self.name, "action", spaces[1])
-        self._action_dtype = spaces[1].dtype
+        self.action_space = convert_space(self.name, "action", acted)
+        self._action_dtype = acted.dtype
         self.max_episode_steps = int(self._pool.config["max_episode_steps"])
         self.frames_per_second = _frames_per_second(self._pool.config)
         self._resetting = np.zeros(num_envs, bool)
@@ -124,10 +109,8 @@ class EnvpoolEnvironment:
     def render(self) -> np.ndarray:
         """Return a picture of the first environment, uint8 `[H, W, 3]`.
 
-        This needs the option `render_mode="rgb_array"`.
-
-        Raises:
-            RuntimeError: if EnvPool has no picture, or no OpenGL that can draw it.
+        This needs the option `render_mode="rgb_array"`. If EnvPool has no picture, or
+        no OpenGL that can draw it, that is a `RuntimeError`.
         """
         for kind in type(self._pool).__mro__:
             if kind.__module__.startswith("envpool.mujoco"):
@@ -157,13 +140,8 @@ def _let_mujoco_find_opengl(module: str) -> None:
     among the global symbols of the process, or else in the first loaded library whose
     name begins with `libEGL.so`. It ends the process if there is none, or if it finds
     another OpenGL than the one it draws with. That one is in the wheel, under another
-    name, unless another OpenGL was global when EnvPool was imported.
-
-    Args:
-        module: the module of EnvPool.
-
-    Raises:
-        RuntimeError: if the module would end the process.
+    name, unless another OpenGL was global when EnvPool was imported. A module that
+    would end the process is refused with a `RuntimeError`.
     """
     if _all_see_opengl() and not _OPENGL_CAME_FIRST:
         raise RuntimeError(

@@ -37,13 +37,9 @@ _PATIENCE = 5.0  # seconds that a worker has to end before it is killed
 class GymnasiumEnvironment:
     """A Gymnasium vector environment as a `HostEnvironment`.
 
-    The metadata of the vector environment (`autoreset_mode`) say how it starts the next
-    episode. All three modes lead to the same transitions:
-
-    * next step: the step after the end of an episode is the reset; its `valid` is
-      False;
-    * same step: the final observation is taken from `info["final_obs"]`;
-    * disabled: this class resets the environments whose episodes have ended.
+    All values of `autoreset_mode` in its metadata lead to the same transitions. If the
+    next step is the reset, its `valid` is False. If the same step resets, the final
+    observation comes from `info["final_obs"]`. If none does, this class resets.
 
     Args:
         environment: a vector environment, a name in Gymnasium's registry, or
@@ -59,8 +55,7 @@ class GymnasiumEnvironment:
         options: keyword arguments of `gymnasium.make`, for a name.
 
     Raises:
-        ValueError: if the name is unknown, a space is not supported, or Gymnasium
-            cannot make the environment.
+        ValueError: if Gymnasium cannot make the environment, or a space is unsupported.
         SimulatorError: if the environment's own code raises.
     """
 
@@ -102,42 +97,33 @@ class GymnasiumEnvironment:
         )
         self._mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._resetting = np.zeros(self.num_envs, bool)
-        self._last: list[int | None] = [None] * self.num_envs
+        self._last = np.full(self.num_envs, None)  # the actions of the last step
         self._result: tuple | None = None
 
     def reset(self) -> np.ndarray:
-        """Start an episode in every environment, see `HostEnvironment.reset`.
-
-        Raises:
-            SimulatorError: if an environment raises, or a worker dies or hangs.
-        """
+        """Start an episode in every environment, see `HostEnvironment.reset`."""
         observation, _ = self._reset(seed=self._seed)
         self._seed = None  # a second reset must not repeat the same episodes
         self._resetting[:] = False
-        self._last = [None] * self.num_envs
+        self._last[:] = None
         return self._convert(observation)
 
     def send(self, action: np.ndarray) -> None:
         """Start a step, see `HostEnvironment.send`; finish it if there are no workers.
 
-        Raises:
-            SimulatorError: if an environment raises or a worker dies.
+        A `SimulatorError` of an environment may therefore be raised here already.
         """
         action = convert_action(self.action_space, action)
         action = action.astype(self._vector.single_action_space.dtype)
         if action.ndim == 1:
-            self._last = action.tolist()
+            self._last = action.astype(object)
         if isinstance(self._vector, AsyncVectorEnv):
             self._call(self._vector.step_async, action)
         else:
             self._result = self._call(self._vector.step, action)
 
     def receive(self) -> HostStep:
-        """Return the step that `send` has started, see `HostEnvironment.receive`.
-
-        Raises:
-            SimulatorError: if an environment raises, or a worker dies or hangs.
-        """
+        """Return the step that `send` has started, see `HostEnvironment.receive`."""
         result = self._result
         if isinstance(self._vector, AsyncVectorEnv):
             result = self._call(self._vector.step_wait, self._timeout)
@@ -147,8 +133,7 @@ class GymnasiumEnvironment:
         observation, reward, terminated, truncated, info = result
         observation = self._convert(observation)
         ended = terminated | truncated
-        for i in np.flatnonzero(ended):
-            self._last[i] = None
+        self._last[ended] = None
         valid = np.ones(self.num_envs, bool)
         following = observation
         if self._mode == AutoresetMode.NEXT_STEP:
@@ -171,15 +156,10 @@ class GymnasiumEnvironment:
         )
 
     def restart(self, mask: np.ndarray) -> np.ndarray:
-        """Start an episode in some environments, see `HostEnvironment.restart`.
-
-        Raises:
-            SimulatorError: if an environment raises, or a worker dies or hangs.
-        """
+        """Start an episode in some environments, see `HostEnvironment.restart`."""
         observation, _ = self._reset(options={"reset_mask": mask})
         self._resetting[mask] = False
-        for i in np.flatnonzero(mask):
-            self._last[i] = None
+        self._last[mask] = None
         return self._convert(observation)[mask]
 
     @property
@@ -213,9 +193,8 @@ class GymnasiumEnvironment:
     def load_state(self, states: list[bytes]) -> None:
         """Restore what `save_state` has returned; call `reset` before.
 
-        Raises:
-            ValueError: if these are not states of such environments.
-            SimulatorError: if the simulator refuses a state.
+        States of other environments are a `ValueError`; a state that the simulator
+        itself refuses is a `SimulatorError`.
         """
         if not self.can_branch:
             raise ValueError(f"{self.name} cannot load the state of an environment")

@@ -1,6 +1,5 @@
 """Making Gymnasium's vector environments from a name in its registry."""
 
-import difflib
 import functools
 import importlib
 import signal
@@ -12,6 +11,7 @@ import gymnasium
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from trpo_jax.environments.host import SimulatorError
+from trpo_jax.environments.lookup import unknown
 
 
 def names() -> list[str]:
@@ -22,30 +22,19 @@ def names() -> list[str]:
 def make_vector(
     name: str, num_envs: int, workers: bool, options: dict[str, Any]
 ) -> VectorEnv:
-    """Make a vector environment from a name.
+    """Make a vector environment, whose `spec` is that of its environments.
 
-    Args:
-        name: a name in Gymnasium's registry, or `module:name`, where importing the
-            module registers the environment.
-        num_envs: the number of environments.
-        workers: whether each environment runs in a process of its own.
-        options: keyword arguments of `gymnasium.make`.
-
-    Returns:
-        The vector environment, whose `spec` is that of its environments.
-
-    Raises:
-        ValueError: if the name is unknown, or if Gymnasium refuses to make it.
-        SimulatorError: if the environment's own code raises.
+    The name is one in Gymnasium's registry, or `module:name`, where importing the
+    module registers the environment. With `workers` each environment runs in a process
+    of its own. The options are keyword arguments of `gymnasium.make`. What Gymnasium
+    refuses is a `ValueError`; what the environment's own code raises, a
+    `SimulatorError`.
     """
     module, _, name = name.rpartition(":")
     if module:
         importlib.import_module(module)
     if name not in names():
-        near = difflib.get_close_matches(name, names(), 1, 0.0)
-        raise ValueError(
-            f"unknown Gymnasium environment {name!r}; nearest: {near[0]!r}"
-        )
+        raise unknown("Gymnasium environment", name, names())
     spec = gymnasium.spec(name)
     make = functools.partial(_make_one, spec, options, workers)
     # With a reset in the same step no step is lost, but the last picture of each
@@ -74,6 +63,5 @@ def make_vector(
 def _make_one(spec: Any, options: dict[str, Any], worker: bool) -> gymnasium.Env:
     if worker:  # only the main process handles an interrupt from the keyboard
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Gymnasium warns of newer versions
+    with warnings.catch_warnings(action="ignore"):  # Gymnasium warns of newer versions
         return gymnasium.make(spec, **options)

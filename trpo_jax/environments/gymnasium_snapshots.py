@@ -22,29 +22,18 @@ _WORD = 2**63  # larger integers are written as text
 
 
 class Snapshot(NamedTuple):
-    """The saved state of an environment.
+    """The saved state of an environment."""
 
-    Attributes:
-        state: the state that the simulator returned.
-        elapsed: the number of steps that each time limit has counted.
-        random: the state of `np_random`, the environment's random number generator.
-        action: the last action of the episode, an integer, or None at its start.
-    """
-
-    state: Any
-    elapsed: list[int]
-    random: dict[str, Any]
-    action: int | None = None
+    state: Any  # what the simulator returned
+    elapsed: list[int]  # the steps that each time limit has counted
+    random: dict[str, Any]  # the state of the generator `np_random`
+    action: int | None = None  # the last one of the episode, or None at its start
 
 
 def can_return(environment: gymnasium.Env) -> bool:
     """Return whether a snapshot contains the whole state of an environment.
 
-    Args:
-        environment: the environment, with its wrappers.
-
-    Returns:
-        False if the simulator cannot save its state, or if a wrapper may have its own.
+    It does not if the simulator cannot save its state, or if a wrapper may have one.
     """
     simulator = environment.unwrapped
     has_both = hasattr(simulator, "clone_state") and hasattr(simulator, "restore_state")
@@ -53,12 +42,7 @@ def can_return(environment: gymnasium.Env) -> bool:
 
 
 def take_snapshot(environment: gymnasium.Env, action: int | None = None) -> Snapshot:
-    """Return a snapshot of an environment.
-
-    Args:
-        environment: an environment for which `can_return` is True.
-        action: the last action of the episode, an integer, or None at its start.
-    """
+    """Return a snapshot of an environment for which `can_return` is True."""
     simulator: Any = environment.unwrapped  # with methods that `can_return` checks
     return Snapshot(
         _own(simulator.clone_state(include_rng=True)),
@@ -69,12 +53,7 @@ def take_snapshot(environment: gymnasium.Env, action: int | None = None) -> Snap
 
 
 def put_back(environment: gymnasium.Env, snapshot: Snapshot) -> None:
-    """Put an environment into the state of a snapshot.
-
-    Args:
-        environment: an environment like the one of the snapshot.
-        snapshot: the snapshot.
-    """
+    """Put an environment into the state of a snapshot of it, or of one like it."""
     simulator: Any = environment.unwrapped
     simulator.np_random.bit_generator.state = snapshot.random
     simulator.restore_state(_own(snapshot.state))
@@ -101,16 +80,9 @@ def _remember(simulator: Any, action: int | None) -> None:
 def to_bytes(snapshot: Snapshot) -> bytes:
     """Convert a snapshot into bytes that contain no code.
 
-    Args:
-        snapshot: the snapshot.
-
-    Returns:
-        At most `LARGEST_STATE` bytes.
-
-    Raises:
-        TypeError: if the simulator's state contains anything but numbers, strings,
-            bytes and arrays, in lists, tuples and dictionaries.
-        ValueError: if the result would be larger.
+    More than `LARGEST_STATE` bytes are a `ValueError`. A state that contains anything
+    but numbers, strings, bytes and arrays, in lists, tuples and dictionaries, is a
+    `TypeError`.
     """
     content = flax.serialization.msgpack_serialize(_tagged(snapshot._asdict()))
     if len(content) > LARGEST_STATE:
@@ -119,14 +91,7 @@ def to_bytes(snapshot: Snapshot) -> bytes:
 
 
 def from_bytes(content: bytes) -> Snapshot:
-    """Return the snapshot that `to_bytes` has converted.
-
-    Args:
-        content: the result of `to_bytes`.
-
-    Raises:
-        ValueError: if `to_bytes` cannot have returned this.
-    """
+    """Return the snapshot that `to_bytes` has converted; refuse any other bytes."""
     try:
         if len(content) > LARGEST_STATE:
             raise ValueError(f"it has {len(content)} > {LARGEST_STATE} bytes")

@@ -1,7 +1,6 @@
 """Environments of the gymnax package (https://github.com/RobertTLange/gymnax)."""
 
 import contextlib
-import difflib
 import importlib
 import sys
 import types
@@ -11,10 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.environments.base import Step
+from trpo_jax.environments.base import PyTree, Step
+from trpo_jax.environments.lookup import unknown
 from trpo_jax.environments.spaces import Box, convert_space, rescale_action
-
-PyTree = Any
 
 
 class _OnDemand(types.ModuleType):
@@ -44,22 +42,14 @@ with _imported_on_demand("matplotlib.pyplot", "seaborn"):
 class GymnaxEnvironment:
     """A gymnax environment as an `Environment`.
 
-    It calls `step_env`, which neither resets nor hides the final observation.
-
-    Args:
-        name: a name in gymnax.
-        params: the parameters of the environment; None means its default ones.
-
-    Raises:
-        ValueError: if the name is unknown, or a space is neither `Box` nor `Discrete`.
+    It calls `step_env`, which neither resets nor hides the final observation. With None
+    the parameters are gymnax's defaults. An unknown name, or a space that is neither
+    `Box` nor `Discrete`, is a `ValueError`.
     """
 
     def __init__(self, name: str, params: Any = None) -> None:
         if name not in names():
-            near = difflib.get_close_matches(name, names(), 1, 0.0)
-            raise ValueError(
-                f"unknown gymnax environment {name!r}; nearest: {near[0]!r}"
-            )
+            raise unknown("gymnax environment", name, names())
         self.name = f"gymnax:{name}"
         self.simulator, default_params = gymnax.make(name)
         self._params = default_params if params is None else params
@@ -83,6 +73,7 @@ class GymnaxEnvironment:
         observation, after, reward, terminated, _ = self.simulator.step_env(
             key, env_state, action, self._params
         )
+        truncated = self.simulator.is_truncated(after, self._params)
         return Step(
             # In some environments a step changes the type of a counter.
             env_state=jax.tree.map(
@@ -91,9 +82,7 @@ class GymnaxEnvironment:
             observation=observation,
             reward=jnp.reshape(reward, ()).astype(jnp.float32),
             terminated=jnp.reshape(terminated, ()).astype(bool),
-            truncated=jnp.reshape(
-                self.simulator.is_truncated(after, self._params), ()
-            ).astype(bool),
+            truncated=jnp.reshape(truncated, ()).astype(bool),
         )
 
 

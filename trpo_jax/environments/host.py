@@ -101,8 +101,7 @@ class HostEnvironment(Protocol):
     def restart(self, mask: np.ndarray) -> np.ndarray:
         """Start an episode, between two steps, in the n environments of a `[B]` mask.
 
-        Returns:
-            Their first observations `[n, ...]`, in order.
+        The result is their first observations `[n, ...]`, in order.
         """
 
     def close(self) -> None:
@@ -120,13 +119,8 @@ the results do not depend on how many simulators share the environments of a run
 def check_host_environment(environment: HostEnvironment, num_envs: int) -> None:
     """Check the result of `make(num_envs, seed)`.
 
-    Args:
-        environment: the result.
-        num_envs: the number of environments that it must have.
-
-    Raises:
-        ValueError: if it lacks a member of `HostEnvironment`, or has another number of
-            environments.
+    It is a `ValueError` if it lacks a member of `HostEnvironment`, or has another
+    number of environments.
     """
     methods = ("reset", "send", "receive", "restart", "close")
     parts = (*HostEnvironment.__annotations__, *methods)
@@ -148,14 +142,9 @@ class SimulatorError(Exception):
 def convert_action(space: Space, action: np.ndarray) -> np.ndarray:
     """Turn the actions of a policy into those of a simulator.
 
-    Args:
-        space: the space of one action.
-        action: `[B]` integers for a `Discrete` space; `[B, A]` numbers for a `Box` with
-            A elements.
-
-    Returns:
-        The integers, unchanged; or `[B, *space.shape]` float64, the type in which
-        simulators compute, rescaled to the bounds of the box.
+    The `[B]` integers of a `Discrete` space are returned unchanged. The `[B, A]`
+    numbers of a `Box` with A elements become `[B, *space.shape]`, rescaled to its
+    bounds, in float64, the type in which simulators compute.
     """
     if isinstance(space, Discrete):
         return action
@@ -169,19 +158,11 @@ def convert_observations(
 
     Boxes, including images, and integers keep their shape and type, but float64 becomes
     float32. A dictionary, nested or not, becomes one vector, with its keys in
-    alphabetical order and its integers one-hot.
+    alphabetical order and its integers one-hot. Any other space, also a `Discrete` that
+    does not start at 0, is a `ValueError` with the name of the environment.
 
-    Args:
-        name: the name of the environment, for error messages.
-        space: the space of one observation, as Gymnasium describes it.
-
-    Returns:
-        The space, and a function that converts a batch of the simulator's observations
-        into a new array `[B, *space.shape]`.
-
-    Raises:
-        ValueError: if a space is neither a `Box`, a `Discrete` that starts at 0, nor a
-            dictionary of those.
+    The results are the space, and a function that converts a batch of the simulator's
+    observations into a new array `[B, *space.shape]`.
     """
     if type(space).__name__ != "Dict":
         converted = convert_space(name, "observation", space)
@@ -208,8 +189,5 @@ def _as_vectors(
     if isinstance(space, Discrete):
         one_hot = np.eye(space.n, dtype=np.float32)
         return Box.uniform((space.n,), 0, 1), lambda x: one_hot[convert(x)]
-
-    def flatten(observation: Any) -> np.ndarray:
-        return convert(observation).reshape(-1, math.prod(space.shape))
-
-    return Box((math.prod(space.shape),), space.low, space.high), flatten
+    box = Box((math.prod(space.shape),), space.low, space.high)
+    return box, lambda x: convert(x).reshape(-1, *box.shape)

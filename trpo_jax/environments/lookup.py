@@ -16,32 +16,21 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pathlib
+from collections.abc import Iterable
 from types import ModuleType
 from typing import NamedTuple
 
 
 class Simulator(NamedTuple):
-    """A source of environments.
+    """A source of environments, with an adapter of the same name."""
 
-    Attributes:
-        package: the package that the adapter imports.
-        on_host: whether Python steps the environments, outside compiled programs.
-        extra: whether `pip install 'trpo-jax[<simulator>]'` installs the package.
-        maker: the class or function of the adapter that makes an environment; by
-            default the class `<Simulator>Environment`.
-        only_by_prefix: whether a name without a simulator never means this one.
-        has_backends: whether a name may end in `@` and a physics backend.
-        imports_modules: whether a name may be `module:name`, where importing the module
-            registers the environment.
-    """
-
-    package: str
-    on_host: bool = False
-    extra: bool = False
-    maker: str = ""
-    only_by_prefix: bool = False
-    has_backends: bool = False
-    imports_modules: bool = False
+    package: str  # the package that the adapter imports
+    on_host: bool = False  # Python steps the environments, outside compiled programs
+    extra: bool = False  # `pip install 'trpo-jax[<simulator>]'` installs the package
+    maker: str = ""  # what makes an environment; by default `<Simulator>Environment`
+    only_by_prefix: bool = False  # a name without a simulator never means this one
+    has_backends: bool = False  # a name may end in `@` and a physics backend
+    imports_modules: bool = False  # `module:name` imports the module that registers it
 
 
 SIMULATORS = {  # a name without a simulator is looked up in this order
@@ -57,21 +46,14 @@ _DOWNLOADS = "MNISTBandit-bsuite"  # downloads its data when it is made
 
 
 def check_name(name: str) -> tuple[str, str]:
-    """Return the simulator and the environment that a name stands for.
+    """Return the installed simulator and its environment that a name stands for.
 
-    Args:
-        name: the name of an environment, with or without its simulator.
+    The name may contain its simulator. It is a `ValueError` if it is unknown (the
+    message has the nearest known name), if the simulator is not installed, or if the
+    environment would download data.
 
-    Returns:
-        The name of an installed simulator and the name of an environment that it has.
-
-    Raises:
-        ValueError: if the name is unknown (the message has the nearest known name), the
-            simulator is not installed, or the environment would download data.
-
-    Example:
-        >>> check_name("CartPole-v1")
-        ('gymnax', 'CartPole-v1')
+    >>> check_name("CartPole-v1")
+    ('gymnax', 'CartPole-v1')
     """
     simulator, colon, environment = name.partition(":")
     if not (environment if colon else name):
@@ -97,23 +79,18 @@ def check_name(name: str) -> tuple[str, str]:
         having = adapter_of(simulator).names()
     if task not in having:
         prefix = f"{simulator}:{module}:" if module else f"{simulator}:"
-        raise _unknown(name, [prefix + other for other in having])
+        raise unknown("environment", name, [prefix + other for other in having])
     _refuse_downloads(environment)
     return simulator, environment
 
 
 def module_of(name: str) -> str:
-    """Return the module of your own that a name imports.
+    """Return the module of your own that a name with its simulator imports.
 
-    Args:
-        name: the name of an environment, with its simulator.
+    It is empty if the name imports none, or one of an installed package.
 
-    Returns:
-        The module, or "" if the name imports none or one of an installed package.
-
-    Example:
-        >>> module_of("gymnasium:mine:Task-v0"), module_of("gymnasium:numpy:Task-v0")
-        ('mine', '')
+    >>> module_of("gymnasium:mine:Task-v0"), module_of("gymnasium:numpy:Task-v0")
+    ('mine', '')
     """
     simulator, _, environment = name.partition(":")
     imports = simulator in SIMULATORS and SIMULATORS[simulator].imports_modules
@@ -125,13 +102,8 @@ def module_of(name: str) -> str:
 def require_installed_module(name: str) -> None:
     """Refuse a name that was read from a file and imports a module of your own.
 
-    Opening somebody else's file must not run code from the working directory.
-
-    Args:
-        name: the name of an environment, with its simulator.
-
-    Raises:
-        ValueError: if the name imports a module that belongs to no installed package.
+    Opening somebody else's file must not run code from the working directory, so a
+    module that belongs to no installed package is a `ValueError`.
     """
     if module := module_of(name):
         raise ValueError(
@@ -142,20 +114,10 @@ def require_installed_module(name: str) -> None:
 
 
 def full_name(name: str) -> str:
-    """Return a name together with its simulator.
+    """Return a name with its simulator; refuse what `check_name` refuses.
 
-    Args:
-        name: the name of an environment, with or without its simulator.
-
-    Returns:
-        The simulator and the environment, with a colon between them.
-
-    Raises:
-        ValueError: see `check_name`.
-
-    Example:
-        >>> full_name("CartPole-v1")
-        'gymnax:CartPole-v1'
+    >>> full_name("CartPole-v1")
+    'gymnax:CartPole-v1'
     """
     return ":".join(check_name(name))
 
@@ -163,41 +125,23 @@ def full_name(name: str) -> str:
 def runs_on_host(name: str) -> bool:
     """Return whether Python steps an environment, outside compiled programs.
 
-    Args:
-        name: the name of an environment, with or without its simulator.
-
-    Returns:
-        True for environments of `make_host_environment`, False for those of
-        `make_environment`.
-
-    Raises:
-        ValueError: see `check_name`.
+    If so, `make_host_environment` makes it, else `make_environment`. A name that
+    `check_name` refuses is refused.
     """
     return SIMULATORS[check_name(name)[0]].on_host
 
 
 def known_names(simulator: str) -> tuple[str, ...]:
-    """Return the environments of a simulator.
+    """Return the environments of a simulator, a key of `SIMULATORS`.
 
-    Args:
-        simulator: a key of `SIMULATORS`.
-
-    Returns:
-        The names in the simulator's file, which is read without importing the
-        simulator; without such a file, what the simulator lists if it is installed.
+    They are read from the simulator's file without importing the simulator. If it has
+    no such file, they are what the simulator lists, or none if it is not installed.
     """
     return tuple(_packages(simulator))
 
 
 def runnable_names(simulator: str) -> list[str]:
-    """Return the environments of a simulator that this installation can run.
-
-    Args:
-        simulator: a key of `SIMULATORS`.
-
-    Returns:
-        Those of `known_names` whose packages are installed.
-    """
+    """Return those of `known_names` that the installed packages can run."""
     return [
         name
         for name in known_names(simulator)
@@ -206,15 +150,20 @@ def runnable_names(simulator: str) -> list[str]:
 
 
 def adapter_of(simulator: str) -> ModuleType:
-    """Import the adapter of a simulator, and with it the simulator.
-
-    Args:
-        simulator: a key of `SIMULATORS`.
-
-    Returns:
-        The module `trpo_jax.environments.<simulator>`.
-    """
+    """Import the adapter of a simulator, and with it the simulator."""
     return importlib.import_module(f"trpo_jax.environments.{simulator}")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    """Return the error for an unknown name, with the nearest one that is known.
+
+    >>> unknown("environment", "cartpool", ["CartPole-v1", "Acrobot-v1"])
+    ValueError("unknown environment 'cartpool'; nearest: 'CartPole-v1'")
+    """
+    lower = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), lower, 1, 0.0)
+    nearest = f"; nearest: {lower[near[0]]!r}" if near else ""
+    return ValueError(f"unknown {kind} {name!r}{nearest}")
 
 
 def _find(name: str) -> tuple[str, str]:
@@ -229,7 +178,8 @@ def _find(name: str) -> tuple[str, str]:
                 _refuse_downloads(name)
                 return simulator, name
     if not having:
-        raise _unknown(name, [x for key in simulators for x in known_names(key)])
+        known = [x for key in simulators for x in known_names(key)]
+        raise unknown("environment", name, known)
     _require_installed(having[0], name)
     return having[0], name
 
@@ -274,13 +224,6 @@ def _require_installed(simulator: str, name: str) -> None:
 
 def _without_backend(simulator: str, name: str) -> str:
     return name.partition("@")[0] if SIMULATORS[simulator].has_backends else name
-
-
-def _unknown(name: str, known: list[str]) -> ValueError:
-    lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), lower, 1, 0.0)
-    nearest = f"; nearest: {lower[near[0]]!r}" if near else ""
-    return ValueError(f"unknown environment {name!r}{nearest}")
 
 
 def _import_module(module: str, name: str) -> None:

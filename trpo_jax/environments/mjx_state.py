@@ -3,28 +3,21 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.environments.base import Step
+from trpo_jax.environments.base import PyTree, Step
 from trpo_jax.environments.spaces import Box
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints that Warp is missing
     import mujoco
 
-PyTree = Any
-
 
 class SimulatorState(NamedTuple):
-    """The state of an episode in brax or MuJoCo Playground.
-
-    Attributes:
-        simulator: the simulator's own state.
-        time: the number of steps taken in this episode, an int32 scalar.
-    """
+    """The simulator's own state, and the number of steps in the episode so far."""
 
     simulator: PyTree
     time: jax.Array
@@ -35,14 +28,9 @@ def made_quietly(name: str) -> Iterator[None]:
     """Silence warnings while an environment is made, and report errors in one line.
 
     MuJoCo would print warnings about the models in its own packages and leave a log
-    file in the working directory.
-
-    Args:
-        name: the name of the environment, for error messages.
-
-    Raises:
-        ValueError: if anything is raised inside the block. What the options do not
-            explain comes from incompatible versions of the installed packages.
+    file in the working directory. Anything raised inside the block becomes a
+    `ValueError`: what the options do not explain comes from incompatible versions of
+    the installed packages.
     """
     listener = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda text: None)
@@ -60,88 +48,53 @@ def made_quietly(name: str) -> Iterator[None]:
 
 
 def flatten(observation: PyTree) -> jax.Array:
-    """Return all arrays of an observation as one vector, in the order of their keys.
+    """Return all arrays of an observation as one float32 vector, sorted by their keys.
 
-    Args:
-        observation: a pytree of arrays.
-
-    Returns:
-        A float32 vector.
-
-    Example:
-        >>> flatten({"b": jnp.zeros((2, 1)), "a": jnp.ones(1)}).tolist()
-        [1.0, 0.0, 0.0]
+    >>> flatten({"b": jnp.zeros((2, 1)), "a": jnp.ones(1)}).tolist()
+    [1.0, 0.0, 0.0]
     """
-    parts = [
-        jnp.ravel(jnp.asarray(leaf, jnp.float32))
-        for leaf in jax.tree.leaves(observation)
-    ]
-    return jnp.concatenate(parts)
+    leaves = jax.tree.leaves(observation)
+    return jnp.concatenate([jnp.asarray(x, jnp.float32).ravel() for x in leaves])
 
 
-def observation_space(simulator: Any, observe: Callable[[PyTree], jax.Array]) -> Box:
-    """Return the unbounded box of a simulator's observations after `observe`.
+class MjxEnvironment:
+    """An `Environment` made of one of brax or MuJoCo Playground without wrappers.
 
-    Args:
-        simulator: as in `reset_simulator`.
-        observe: as in `reset_simulator`.
+    A subclass sets `name` and `max_episode_steps`, and calls `_wrap`. Actions are
+    clipped to [−1, 1]; the simulator scales them to the range of its actuators.
     """
-    shapes = jax.eval_shape(
-        lambda key: observe(simulator.reset(key).obs), jax.random.key(0)
-    )
-    return Box.uniform(shapes.shape)
 
+    name: str
+    max_episode_steps: int | None
+    _observe = staticmethod(flatten)  # turns an observation into a vector
 
-def reset_simulator(
-    simulator: Any, observe: Callable[[PyTree], jax.Array], key: jax.Array
-) -> tuple[SimulatorState, jax.Array]:
-    """Start an episode.
+    def _wrap(self, simulator: Any) -> None:
+        self.simulator = simulator
+        self.action_space = Box.uniform((simulator.action_size,), -1.0, 1.0)
+        _, observation = jax.eval_shape(self.reset, jax.random.key(0))
+        self.observation_space = Box.uniform(observation.shape)
 
-    Args:
-        simulator: an environment of brax or MuJoCo Playground, without wrappers.
-        observe: converts its observations into vectors.
-        key: a random key, which is consumed.
+    def reset(self, key: jax.Array) -> tuple[SimulatorState, jax.Array]:
+        """Start an episode, see `Environment.reset`; nothing is weakly typed."""
+        state = self.simulator.reset(key)
+        state = jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state)
+        return SimulatorState(state, jnp.int32(0)), self._observe(state.obs)
 
-    Returns:
-        The state, without weak types, and the observation.
-    """
-    state = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), simulator.reset(key)
-    )
-    return SimulatorState(state, jnp.int32(0)), observe(state.obs)
-
-
-def step_simulator(
-    simulator: Any,
-    observe: Callable[[PyTree], jax.Array],
-    limit: int | None,
-    env_state: SimulatorState,
-    action: jax.Array,
-) -> Step:
-    """Take one step, without resetting when the episode ends.
-
-    Args:
-        simulator: as in `reset_simulator`.
-        observe: as in `reset_simulator`.
-        limit: the number of steps after which an episode is truncated, or None.
-        env_state: the state to act in.
-        action: one action, which is clipped to [−1, 1].
-
-    Returns:
-        The `Step`.
-    """
-    # The simulator writes into the dictionaries of the state that it receives.
-    copy = jax.tree.map(lambda leaf: leaf, env_state.simulator)
-    after = jax.tree.map(
-        lambda new, old: jnp.asarray(new, old.dtype),
-        simulator.step(copy, jnp.clip(action, -1, 1)),
-        env_state.simulator,
-    )
-    time = env_state.time + 1
-    return Step(
-        env_state=SimulatorState(after, time),
-        observation=observe(after.obs),
-        reward=after.reward.astype(jnp.float32),
-        terminated=after.done.astype(bool),
-        truncated=jnp.bool_(False) if limit is None else time >= limit,
-    )
+    def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
+        """Take one action, see `Environment.step`; the key has no effect."""
+        del key
+        # The simulator writes into the dictionaries of the state that it receives.
+        copy = jax.tree.map(lambda leaf: leaf, env_state.simulator)
+        after = jax.tree.map(
+            lambda new, old: jnp.asarray(new, old.dtype),
+            self.simulator.step(copy, jnp.clip(action, -1, 1)),
+            env_state.simulator,
+        )
+        time, limit = env_state.time + 1, self.max_episode_steps
+        return Step(
+            env_state=SimulatorState(after, time),
+            observation=self._observe(after.obs),
+            reward=after.reward.astype(jnp.float32),
+            terminated=after.done.astype(bool),
+            truncated=jnp.bool_(False) if limit is None else time >= limit,
+        )

@@ -36,19 +36,16 @@ class ProbeState(NamedTuple):
 class Probe:
     """A probe environment; make one with `make_probe`.
 
-    Attributes:
-        name: the name with its prefix.
-        action_space: the space of one action.
-        random_signal: whether the observation is ±1 at random; else it counts steps.
-        length: the number of steps in an episode.
-        reward: a function of the signal, the time before the step, and the action.
-        ends_by_truncation: whether an episode is truncated rather than terminated.
+    The observation is ±1 at random with `random_signal`; otherwise it counts steps. The
+    reward is a function of the signal, the time before the step, and the action. After
+    `max_episode_steps` an episode is terminated, or truncated with
+    `ends_by_truncation`.
     """
 
     name: str
     action_space: Space
     random_signal: bool
-    length: int
+    max_episode_steps: int
     reward: Callable[[jax.Array, jax.Array, jax.Array], Any]
     ends_by_truncation: bool = False
 
@@ -56,11 +53,6 @@ class Probe:
     def observation_space(self) -> Box:
         """The space of one observation, an unbounded number."""
         return Box.uniform((1,))
-
-    @property
-    def max_episode_steps(self) -> int:
-        """The number of steps in an episode."""
-        return self.length
 
     def reset(self, key: jax.Array) -> tuple[ProbeState, jax.Array]:
         """Start an episode, see `Environment.reset`."""
@@ -72,15 +64,14 @@ class Probe:
     def step(self, key: jax.Array, env_state: ProbeState, action: jax.Array) -> Step:
         """Take one action, see `Environment.step`."""
         del key
-        reward = self.reward(env_state.signal, env_state.time, action)
-        time = env_state.time + 1
-        signal = env_state.signal
+        signal, time = env_state
+        reward = self.reward(signal, time, action)
+        time = time + 1
         if self.ends_by_truncation:
             signal = jnp.float32(1)  # it is 0 only after a reset
         elif not self.random_signal:
             signal = time.astype(jnp.float32)
-        over = time >= self.length
-        never = jnp.bool_(False)
+        over, never = time >= self.max_episode_steps, jnp.bool_(False)
         return Step(
             env_state=ProbeState(signal, time),
             observation=signal[None],
@@ -91,29 +82,14 @@ class Probe:
 
 
 _ONE, _TWO, _LINE = Discrete(1), Discrete(2), Box.uniform((1,), -1, 1)
-_PROBES: dict[str, tuple[Any, ...]] = {
-    "value": (_ONE, False, 1, lambda signal, time, action: 1.0),
-    "observation": (_ONE, True, 1, lambda signal, time, action: signal),
-    "discount": (_ONE, False, 2, lambda signal, time, action: time),
-    "truncation": (_ONE, False, 3, lambda signal, time, action: signal, True),
-    "action": (
-        _TWO,
-        False,
-        1,
-        lambda signal, time, action: jnp.where(action == 0, 1.0, -1.0),
-    ),
-    "policy": (
-        _TWO,
-        True,
-        1,
-        lambda signal, time, action: jnp.where((signal > 0) == (action > 0), 1, -1),
-    ),
-    "continuous": (
-        _LINE,
-        True,
-        1,
-        lambda signal, time, action: -((jnp.clip(action[0], -1, 1) - signal / 2) ** 2),
-    ),
+_PROBES: dict[str, tuple[Any, ...]] = {  # rewards of signal s, time t and action a
+    "value": (_ONE, False, 1, lambda s, t, a: 1.0),
+    "observation": (_ONE, True, 1, lambda s, t, a: s),
+    "discount": (_ONE, False, 2, lambda s, t, a: t),
+    "truncation": (_ONE, False, 3, lambda s, t, a: s, True),
+    "action": (_TWO, False, 1, lambda s, t, a: jnp.where(a == 0, 1, -1)),
+    "policy": (_TWO, True, 1, lambda s, t, a: jnp.where((s > 0) == (a > 0), 1, -1)),
+    "continuous": (_LINE, True, 1, lambda s, t, a: -((a[0].clip(-1, 1) - s / 2) ** 2)),
 }
 
 
@@ -123,12 +99,5 @@ def names() -> list[str]:
 
 
 def make_probe(name: str) -> Probe:
-    """Return the probe of a name in the table above.
-
-    Args:
-        name: the name, without the prefix.
-
-    Raises:
-        KeyError: if the name is not in the table.
-    """
+    """Return the probe of a name in the table above, given without the prefix."""
     return Probe(f"probe:{name}", *_PROBES[name])

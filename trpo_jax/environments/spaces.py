@@ -85,18 +85,10 @@ Space = Discrete | Box
 
 
 def convert_space(name: str, role: str, space: Any) -> Space:
-    """Convert a space of Gymnasium or gymnax.
+    """Convert a space of Gymnasium or gymnax; in a `Box`, float32 replaces float64.
 
-    Args:
-        name: the name of the environment, for error messages.
-        role: `observation` or `action`, for error messages.
-        space: the space of the simulator.
-
-    Returns:
-        A `Discrete`, or a `Box` in which float32 replaces float64.
-
-    Raises:
-        ValueError: if it is neither a `Box` nor a `Discrete` that starts at 0.
+    A space that is neither a `Box` nor a `Discrete` that starts at 0 is a `ValueError`,
+    which names the environment and the role of the space, `observation` or `action`.
     """
     kind = type(space).__name__
     if kind == "Discrete" and int(getattr(space, "start", 0)) == 0:
@@ -117,18 +109,11 @@ def convert_space(name: str, role: str, space: Any) -> Space:
 def rescale_action(space: Box, action: Any) -> Any:
     """Clip actions to [−1, 1] and scale them to the bounds of a box.
 
-    Args:
-        space: the space of one action.
-        action: `[..., *space.shape]`, an array of numpy or JAX.
+    The actions `[..., *space.shape]` are an array of numpy or JAX, and so is the
+    result. If the box is not bounded, they are returned unchanged.
 
-    Returns:
-        An array like `action`, in units of the environment; `action` itself if the box
-        is not bounded.
-
-    Example:
-        >>> rescale_action(Box.uniform((1,), -3.0, 3.0), np.array([[0.5], [2.0]]))
-        array([[1.5],
-               [3. ]])
+    >>> rescale_action(Box.uniform((1,), -3.0, 3.0), np.array([[0.5], [2.0]])).tolist()
+    [[1.5], [3.0]]
     """
     if not space.bounded:
         return action

@@ -1,15 +1,11 @@
 """A finite Markov decision process as an environment."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.environments.base import Step
+from trpo_jax.environments.base import PyTree, Step
 from trpo_jax.environments.spaces import Discrete
 from trpo_jax.theory import MDP
-
-PyTree = Any
 
 
 class TabularEnvironment:
@@ -18,12 +14,7 @@ class TabularEnvironment:
     The reward of a step is its expectation. With `geometric` an episode terminates with
     probability 1 − γ at every step; the states of its steps are then distributed as the
     discounted visitation ρ_π (up to its sum), and the mean undiscounted return is η(π).
-    Otherwise no episode terminates.
-
-    Args:
-        mdp: the decision process.
-        geometric: whether an episode terminates with probability 1 − γ at every step.
-        max_episode_steps: the time limit, or None.
+    Otherwise no episode terminates. If given, `max_episode_steps` is the time limit.
 
     Example:
         >>> from trpo_jax import theory
@@ -36,32 +27,22 @@ class TabularEnvironment:
     name = "tabular"
 
     def __init__(
-        self,
-        mdp: MDP,
-        *,
-        geometric: bool = False,
-        max_episode_steps: int | None = None,
+        self, mdp: MDP, *, geometric: bool = False, max_episode_steps: int | None = None
     ) -> None:
-        states, actions = mdp.reward.shape
-        self.observation_space = Discrete(states)
-        self.action_space = Discrete(actions)
+        self.observation_space, self.action_space = map(Discrete, mdp.reward.shape)
         self.max_episode_steps = max_episode_steps
-        self._mdp = mdp
-        self._geometric = geometric
+        self._mdp, self._geometric = mdp, geometric
 
     def reset(self, key: jax.Array) -> tuple[PyTree, jax.Array]:
         """Start an episode; the `env_state` is `(state, time)`."""
-        state = jax.random.categorical(key, jnp.log(self._mdp.initial))
-        state = state.astype(jnp.int32)
+        state = _draw(key, self._mdp.initial)
         return (state, jnp.int32(0)), state
 
     def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
         """Take one action, see `Environment.step`."""
         state, time = env_state
         state_key, end_key = jax.random.split(key)
-        after = jax.random.categorical(
-            state_key, jnp.log(self._mdp.transition[state, action])
-        ).astype(jnp.int32)
+        after = _draw(state_key, self._mdp.transition[state, action])
         terminated, truncated = jnp.bool_(False), jnp.bool_(False)
         if self._geometric:
             terminated = jax.random.uniform(end_key) >= self._mdp.discount
@@ -74,3 +55,7 @@ class TabularEnvironment:
             terminated=terminated,
             truncated=truncated,
         )
+
+
+def _draw(key: jax.Array, probabilities: jax.Array) -> jax.Array:
+    return jax.random.categorical(key, jnp.log(probabilities)).astype(jnp.int32)

@@ -28,20 +28,14 @@ class Watchdog:
     A call that takes too long is interrupted by an error in the main thread, in Python
     code or in a system call. If native code does not return, or Python code catches
     every error, the process prints the stacks of all threads and exits with status 1.
-    Only native code that holds the interpreter's lock cannot be stopped.
+    Only native code that holds the interpreter's lock cannot be stopped. Entering the
+    context outside the main thread or outside POSIX, where no signal can be caught, is
+    a `ValueError`.
 
-    Args:
-        seconds: the time that a call may take.
-
-    Raises:
-        ValueError: on entering outside the main thread or outside POSIX, where no
-            signal can be caught.
-
-    Example:
-        >>> with Watchdog(0.1) as watchdog:
-        ...     watchdog.guarded("sleeping", time.sleep)(60)
-        Traceback (most recent call last):
-        trpo_jax.environments.host.SimulatorError: sleeping: no answer for 0.1 seconds
+    >>> with Watchdog(0.1) as watchdog:
+    ...     watchdog.guarded("sleeping", time.sleep)(60)
+    Traceback (most recent call last):
+    trpo_jax.environments.host.SimulatorError: sleeping: no answer for 0.1 seconds
     """
 
     def __init__(self, seconds: float) -> None:
@@ -69,14 +63,9 @@ class Watchdog:
         signal.signal(signal.SIGALRM, self._before)
 
     def guarded(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Put a function under the time limit.
+        """Return a function that does the same under the time limit.
 
-        Args:
-            what: what the function does, or the simulator's name, for the error.
-            function: the function.
-
-        Returns:
-            A function that does the same, or raises `SimulatorError` after that time.
+        Beyond the limit it raises a `SimulatorError`, whose message begins with `what`.
         """
 
         @functools.wraps(function)
@@ -94,14 +83,7 @@ class Watchdog:
         return call
 
     def guarded_simulators(self, make: MakeHost) -> MakeHost:
-        """Put the making of simulators and all their methods under the time limit.
-
-        Args:
-            make: a function that makes simulators.
-
-        Returns:
-            A function that makes the same simulators, guarded.
-        """
+        """Put the making of simulators and all their methods under the time limit."""
 
         def make_guarded(num_envs: int, seed: int) -> HostEnvironment:
             made = self.guarded("making the simulator", make)(num_envs, seed)

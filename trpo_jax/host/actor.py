@@ -21,12 +21,8 @@ _BLOCK = 128  # steps whose keys are made at once
 def make_actor(agent: Agent) -> Actor:
     """Compile the policy that a host loop calls at every step.
 
-    Args:
-        agent: its policy acts.
-
-    Returns:
-        `actor(policy_params, normalizer, keys, greedy, observation)` → actions
-        `[B, ...]` and their log-probabilities `[B]`; `keys` are from `step_keys`.
+    `actor(policy_params, normalizer, keys, greedy, observation)` returns actions
+    `[B, ...]` and their log-probabilities `[B]`; the keys are from `step_keys`.
     """
 
     @jax.jit
@@ -52,19 +48,11 @@ def make_actor(agent: Agent) -> Actor:
 def step_keys(
     key: jax.Array, first: int | jax.Array, *, num_steps: int, num_envs: int
 ) -> jax.Array:
-    """Return the keys of several steps, all at once.
+    """Return the `jax.random.key_data` `[T, B, W]` of T steps from the time `first` on.
 
     A key follows from the time and the environment's index, so that the numbers drawn
-    do not depend on how environments are divided among simulators.
-
-    Args:
-        key: not consumed: later steps have other keys.
-        first: the time of the first step.
-        num_steps: static, T.
-        num_envs: static, B.
-
-    Returns:
-        `jax.random.key_data` of the keys, `[T, B, W]`.
+    do not depend on how environments are divided among simulators. `key` is not
+    consumed: later steps have other keys.
     """
 
     def one(t: jax.Array, i: jax.Array) -> jax.Array:
@@ -76,15 +64,7 @@ def step_keys(
 
 
 def make_keys(key: jax.Array, num_envs: int) -> Callable[[int], np.ndarray]:
-    """Return a function from the time to that step's keys, made a block at a time.
-
-    Args:
-        key: as in `step_keys`.
-        num_envs: B.
-
-    Returns:
-        A function from t to the keys `[B, W]`.
-    """
+    """Return a function from the time to that step's keys `[B, W]`, made in blocks."""
 
     @functools.lru_cache(2)
     def block(number: int) -> np.ndarray:
@@ -97,12 +77,7 @@ def make_keys(key: jax.Array, num_envs: int) -> Callable[[int], np.ndarray]:
 def act_once(state: TrainState, actor: Actor) -> tuple[jax.Array, jax.Array]:
     """Call the policy as the host loop does, to compile it or to learn its shapes.
 
-    Args:
-        state: its policy acts on its observation.
-        actor: from `make_actor`.
-
-    Returns:
-        Actions `[B, ...]` and log-probabilities `[B]`.
+    It returns actions `[B, ...]` and log-probabilities `[B]`.
     """
     keys = step_keys(state.key, 0, num_steps=1, num_envs=len(state.observation))[0]
     params, normalizer = state.policy_params, state.normalizer

@@ -25,16 +25,9 @@ def evaluate_on_host(
 ) -> Evaluation:
     """Play one whole episode in every environment, as `evaluate` does.
 
-    Args:
-        key: consumed.
-        environments: simulators; they are reset here.
-        actor: from `make_actor`.
-        policy_params: parameters of the policy.
-        normalizer: the normaliser of the training run.
-        greedy: take the mode of the distribution instead of a sample.
-
-    Returns:
-        An `Evaluation` of NumPy arrays, one entry for each environment.
+    The environments are reset here; the normaliser is that of the training run. With
+    `greedy` the mode of the distribution is taken instead of a sample. The `Evaluation`
+    holds NumPy arrays, one entry for each environment.
     """
     observation = np.concatenate([environment.reset() for environment in environments])
     episodes = len(observation)

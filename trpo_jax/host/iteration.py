@@ -25,8 +25,7 @@ class Compiled(NamedTuple):
         begin: seed and first observations `[B, ...]` → state.
         act: the policy, see `make_actor`.
         update_policy: state, rollout and, for a vine, its `Proposals` and action values
-            → the state with its new policy and normaliser, and what `update_critic`
-            takes.
+            → state with new policy and normaliser, and what `update_critic` takes.
         update_critic: state, the second result of `update_policy`, and the rollout →
             new values of the state's critic, and one row of `Metrics`.
         vine: what a vine calls, or None on a single path.
@@ -50,19 +49,11 @@ def train_on_host(
     iterations: int,
     config: Config,
 ) -> tuple[TrainState, np.ndarray]:
-    """Train one agent for some iterations.
+    """Train one agent for some iterations; return its state and a log of `Metrics`.
 
-    Args:
-        state: from `Compiled.begin` or an earlier call.
-        environments: simulators in the state in which `state.observation` was seen.
-        compiled: the compiled functions.
-        executor: one thread, which fits the critic; JAX on CPU runs the requests of one
-            thread strictly in turn.
-        iterations: the number of iterations.
-        config: the hyper-parameters.
-
-    Returns:
-        The state, and a log `[iterations, M]` of `Metrics`.
+    The log is `[iterations, M]`. The environments must be in the state in which
+    `state.observation` was seen. The executor has one thread, which fits the critic;
+    JAX on CPU runs the requests of one thread strictly in turn.
     """
     log = []
     fitting: Future | None = None
@@ -104,14 +95,7 @@ def _wait_for(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def save_states(simulators: list[list[HostEnvironment]]) -> list[bytes] | None:
-    """Return the state of every environment, or None if any cannot be saved.
-
-    Args:
-        simulators: the simulators of each agent.
-
-    Returns:
-        One entry for each environment, in order.
-    """
+    """Return every environment's state in order, or None if one cannot be saved."""
     states: list[bytes] = []
     for each in itertools.chain(*simulators):
         saved = each.save_state() if hasattr(each, "save_state") else None
@@ -122,15 +106,10 @@ def save_states(simulators: list[list[HostEnvironment]]) -> list[bytes] | None:
 
 
 def load_states(simulators: list[list[HostEnvironment]], states: list[bytes]) -> None:
-    """Restore every environment to its saved state.
+    """Restore every environment to its state from `save_states`.
 
-    Args:
-        simulators: the simulators of each agent.
-        states: from `save_states`.
-
-    Raises:
-        ValueError: when there are not as many states as environments, or they belong to
-            other environments.
+    A ValueError is raised when there are not as many states as environments, or they
+    belong to other environments.
     """
     every: list[Any] = list(itertools.chain(*simulators))
     environments = sum(each.num_envs for each in every)

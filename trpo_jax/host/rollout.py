@@ -42,14 +42,7 @@ class HostTransition(NamedTuple):
 def env_slices(
     environments: Sequence[HostEnvironment],
 ) -> list[tuple[HostEnvironment, slice]]:
-    """Return each simulator with the slice of the environments that it steps.
-
-    Args:
-        environments: simulators of b₁, b₂, … environments.
-
-    Returns:
-        Pairs of a simulator and a slice of all environments.
-    """
+    """Return each simulator with the slice of the environments that it steps."""
     ends = np.cumsum([environment.num_envs for environment in environments]).tolist()
     slices = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
     return list(zip(environments, slices, strict=True))
@@ -64,17 +57,10 @@ def step_in_turn(
 ) -> Iterator[HostTransition]:
     """Step simulators in turn: while one simulates, the policy acts for the next.
 
-    Args:
-        environments: simulators of b₁, b₂, … environments, B together.
-        act: `act(t, envs, observation)` → actions and log-probabilities of those
-            environments.
-        observation: `[B, ...]`, to act on first.
-        num_steps: the steps of each simulator.
-        truncate_now: `truncate_now(t)` → `[B]` bool, the episodes that step t
-            truncates, or None.
-
-    Yields:
-        A `HostTransition` of each simulator, in turn, `num_steps` times.
+    `act(t, envs, observation)` returns actions and log-probabilities for a slice of all
+    B environments, whose first observations are `[B, ...]`. `truncate_now(t)` returns
+    the episodes that step t truncates, `[B]` bool, or None. Each simulator takes
+    `num_steps` steps, and each step yields a `HostTransition`.
     """
     slices = [envs for _, envs in env_slices(environments)]
     pending: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]] = []
@@ -120,23 +106,10 @@ def collect_on_host(
 ) -> tuple[TrainState, Rollout]:
     """Follow the policy for `num_steps` steps in every environment, as `collect` does.
 
-    Steps that a simulator spends on starting an episode get weight 0: they count
-    nowhere.
-
-    Args:
-        state: its policy and normaliser act; `observation`, `episode_return` and
-            `episode_length` are NumPy arrays, `env_state` is empty.
-        environments: simulators in the state in which `state.observation` was seen.
-        actor: from `make_actor`.
-        num_steps: T.
-        stagger_starts: see `due_truncations`; collect once for each update then.
-        time_limit: steps after which an episode is truncated, if not before; 0 keeps
-            the environment's own limit.
-        on_step: `on_step(t, envs, observation)`, called before environments are acted
-            in.
-
-    Returns:
-        The state moved on, and a `Rollout` of NumPy arrays.
+    The state and the `Rollout` hold NumPy arrays. The environments must be in the state
+    in which `state.observation` was seen; `env_state` is empty. Steps that a simulator
+    spends on starting an episode get weight 0: they count nowhere.
+    `on_step(t, envs, observation)` is called before environments are acted in.
     """
     act_key, next_key = jax.random.split(state.key)
     num_envs = len(state.episode_return)
@@ -207,16 +180,7 @@ class _Buffers:
 
 
 def empty_rollout(state: TrainState, actor: Actor, num_steps: int) -> Rollout:
-    """Return a rollout of zeros with the shapes of `collect_on_host`, for tracing.
-
-    Args:
-        state: for the shapes of observations and actions.
-        actor: from `make_actor`.
-        num_steps: T.
-
-    Returns:
-        A `Rollout`.
-    """
+    """Return a rollout of zeros with the shapes of `collect_on_host`, for tracing."""
     action, log_prob = act_once(state, actor)
 
     def zeros(leaf: jax.Array, dtype: Any = None) -> jax.Array:

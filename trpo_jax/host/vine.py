@@ -1,7 +1,6 @@
 """The vine procedure on simulators on the host that can return to a snapshot.
 
-Shapes: as in `algorithm.vine`; all simulators are side by side, `B` environments
-together.
+Shapes: as in `algorithm.vine`; all simulators together have `B` environments.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,16 +43,7 @@ class VineActor(NamedTuple):
 
 
 def make_vine_actor(agent: Agent, action_space: Space, config: Config) -> VineActor:
-    """Return the functions that a vine calls; each is compiled when first called.
-
-    Args:
-        agent: policy and critic.
-        action_space: the space of one action.
-        config: the hyper-parameters.
-
-    Returns:
-        A `VineActor`.
-    """
+    """Return the functions that a vine calls; each is compiled when first called."""
 
     def propose(
         key: jax.Array, state: TrainState, observation: jax.Array
@@ -77,19 +67,10 @@ def collect_vine_on_host(
     vine: VineActor,
     config: Config,
 ) -> tuple[TrainState, Rollout, Proposals, jax.Array]:
-    """Do what `collect_vine` does, with snapshots of the simulators.
+    """Do what `collect_vine` does, with snapshots of simulators that have `can_branch`.
 
-    Args:
-        state: as in `collect_on_host`.
-        environments: simulators with `can_branch`, in the state in which
-            `state.observation` was seen.
-        actor: from `make_actor`.
-        vine: from `make_vine_actor`.
-        config: the hyper-parameters.
-
-    Returns:
-        The state moved on, the trunks' `Rollout`, the `Proposals`, and the action
-        values Q̂ `[M, B, K]`.
+    They must be in the state in which `state.observation` was seen. Instead of a batch,
+    the `Proposals` and the action values Q̂ `[M, B, K]` are returned.
     """
     key, pick_key, action_key, branch_key = jax.random.split(state.key, 4)
     times = np.asarray(vine.pick(pick_key))
@@ -212,16 +193,7 @@ def _follow_group(
 
 
 def empty_vine(state: TrainState, actor: VineActor, config: Config) -> tuple[Any, Any]:
-    """Return the shapes of what `collect_vine_on_host` returns, for tracing.
-
-    Args:
-        state: for the shapes of observations.
-        actor: from `make_vine_actor`.
-        config: the hyper-parameters.
-
-    Returns:
-        `Proposals` and action values, as `jax.ShapeDtypeStruct`.
-    """
+    """Return `Proposals` and action values as `jax.ShapeDtypeStruct`, for tracing."""
     observation = jax.ShapeDtypeStruct(
         (config.vine_states, *state.observation.shape), state.observation.dtype
     )

@@ -35,9 +35,5 @@ RATES = {task: float(rate) for rate, tasks in _TASKS for task in tasks.split()}
 
 
 def rate_of(task: str) -> float | None:
-    """Return the steps that a task makes in a second of its own time, if it is known.
-
-    >>> rate_of("Hopper-v4")
-    125.0
-    """
+    """Return the steps that a task makes in a second of its own time, if known."""
     return RATES.get(task.rpartition("-v")[0] or task)

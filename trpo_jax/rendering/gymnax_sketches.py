@@ -39,9 +39,8 @@ class _Sketch:
         ]
 
     def line(self, points: Points, color: str, width: float = 0.02) -> None:
-        self._draw.line(
-            self._pixels(points), color, round(width * self._scale), "curve"
-        )
+        pixels, width = self._pixels(points), width * self._scale
+        self._draw.line(pixels, color, round(width), "curve")
 
     def rod(self, points: Points, color: str, width: float) -> None:
         points = np.asarray(points, float)
@@ -168,9 +167,8 @@ PALETTE = np.array(  # black, then a colour for each channel: those of Tableau
 def draw_channels(observation: np.ndarray) -> np.ndarray:
     """Draw an observation with a channel for each kind of object, as in MinAtar.
 
-    The observation is `[H, W]` or `[H, W, C]`; an object is where it is not 0. Of
-    several objects in one cell, that of the last channel is shown. Return uint8 `[h·H,
-    h·W, 3]`, with a colour for each channel.
+    The observation is `[H, W]` or `[H, W, C]`; an object is where it is not 0. If one
+    cell has several objects, that of the last channel is shown. Return uint8.
 
     >>> draw_channels(np.zeros((10, 10, 4))).shape
     (320, 320, 3)
@@ -191,16 +189,14 @@ TILES = np.array(  # floor, wall or hole, goal, agent
 )
 
 
-def _draw_maze(simulator: Any, state: PyTree, observation: np.ndarray) -> np.ndarray:
-    del observation
+def _draw_maze(simulator: Any, state: PyTree, _: np.ndarray) -> np.ndarray:
     cells = 1 - np.asarray(simulator.env_map, int)
     cells[tuple(np.asarray(state.goal))] = 2
     cells[tuple(np.asarray(state.pos))] = 3
     return _draw_cells(cells, TILES)
 
 
-def _draw_lake(simulator: Any, state: PyTree, observation: np.ndarray) -> np.ndarray:
-    del observation
+def _draw_lake(simulator: Any, state: PyTree, _: np.ndarray) -> np.ndarray:
     tiles = np.array([0, 0, 1, 2])  # start and ice are floor
     cells = tiles[np.asarray(simulator.desc)]
     cells.flat[int(state.position)] = 3

@@ -13,17 +13,10 @@ RENDER_SIZE = (360, 480)  # height and width
 
 
 def cannot_draw(name: str, error: Exception) -> ValueError:
-    """Return the `ValueError` for an error of a renderer: one line, with advice.
-
-    >>> str(cannot_draw("brax:ant", RuntimeError("no model")))
-    'brax:ant cannot be rendered here: no model'
-    """
+    """Return the `ValueError` for an error of a renderer: one line, with advice."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    advice = ""
-    if any(
-        word in reason
-        for word in ("EGL", "OpenGL platform", "gladLoadGL", "glGetError")
-    ):
+    advice, opengl = "", ("EGL", "OpenGL platform", "gladLoadGL", "glGetError")
+    if any(word in reason for word in opengl):
         advice = (
             "; without a screen MuJoCo renders with EGL: on Debian, `apt install "
             "libegl1 libgl1-mesa-dri`"
@@ -39,11 +32,7 @@ def choose_opengl() -> None:
 
 
 class Camera:
-    """Renders the states of brax and MuJoCo Playground.
-
-    The simulator is an environment of theirs, with a MuJoCo model; the name is for
-    messages. If MuJoCo cannot render here, a `ValueError` says why.
-    """
+    """Renders the states of brax and MuJoCo Playground, if MuJoCo can render here."""
 
     def __init__(self, name: str, simulator: Any) -> None:
         import mujoco
@@ -61,16 +50,13 @@ class Camera:
         assert self._model is not None  # or the renderer would have refused it
         self._data = mujoco.MjData(self._model)
         self._forward = mujoco.mj_forward
-        modes = (
-            mujoco.mjtCamLight.mjCAMLIGHT_TRACK,
-            mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM,
-        )
+        kinds = mujoco.mjtCamLight
+        modes = (kinds.mjCAMLIGHT_TRACK, kinds.mjCAMLIGHT_TRACKCOM)
         following = np.flatnonzero(np.isin(self._model.cam_mode, modes))
         self._camera = int(following[0]) if len(following) else -1
 
-    def __call__(self, env_state: PyTree, observation: np.ndarray) -> np.ndarray:
+    def __call__(self, env_state: PyTree, _: np.ndarray) -> np.ndarray:
         """Return a frame of a state, uint8 `[H, W, 3]`; the observation is not used."""
-        del observation
         state = env_state.simulator
         physics = getattr(state, "pipeline_state", None) or state.data
         brax = hasattr(physics, "q")

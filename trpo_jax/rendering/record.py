@@ -14,12 +14,7 @@ from trpo_jax.environments.base import Environment, Step, shaped
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.spaces import Box
 from trpo_jax.host.actor import make_actor, make_keys
-from trpo_jax.rendering import gymnax_sketches
-from trpo_jax.rendering.frame_rates import (
-    GAME_FRAMES_PER_SECOND,
-    OTHER_FRAMES_PER_SECOND,
-    rate_of,
-)
+from trpo_jax.rendering import frame_rates, gymnax_sketches
 from trpo_jax.rendering.mujoco_camera import Camera, cannot_draw, choose_opengl
 from trpo_jax.rendering.video import Recording, stride
 from trpo_jax.runs.compilation import ONCE, compile_for
@@ -76,7 +71,7 @@ def record(
         raise ValueError(
             f"agent must be below {agents}, the number of agents; got {agent}"
         )
-    params, normalizer = jax.tree.map(
+    one = jax.tree.map(
         lambda leaf: leaf[agent], (saved.policy_params, saved.normalizer)
     )
     actor = make_actor(saved.agent)
@@ -90,9 +85,7 @@ def record(
         frames = [stage.draw()]
         episode_return, length, finished = 0.0, 0, False
         while length < limit and not finished:
-            action, _ = actor(
-                params, normalizer, keys(length), np.bool_(greedy), observation[None]
-            )
+            action, _ = actor(*one, keys(length), np.bool_(greedy), observation[None])
             observation, reward, finished = stage.step(np.asarray(action)[0])
             episode_return += reward
             length += 1
@@ -115,8 +108,7 @@ class _CompiledStage:
 
     def __init__(self, environment: Environment, key: jax.Array) -> None:
         self._draw, self.frames_per_second = _find_drawing(environment)
-        self._environment = environment
-        self._key = key
+        self._environment, self._key = environment, key
         self._state: PyTree = None
         self._observation = np.zeros(0)
         self._compiled: Callable[..., Step] | None = None
@@ -127,8 +119,7 @@ class _CompiledStage:
 
     def reset(self) -> np.ndarray:
         key = self._next_key()
-        reset = compile_for(ONCE, self._environment.reset, key)
-        self._state, observation = reset(key)
+        self._state, observation = compile_for(ONCE, self._environment.reset, key)(key)
         self._observation = np.asarray(observation)
         return self._observation
 
@@ -162,15 +153,14 @@ class _HostStage:
             raise ValueError(f"{self._name} cannot be rendered: it has no render()")
         make: Any = type(environment)
         try:  # a new one, since the render mode is chosen when it is made
-            self._environment = make(
-                task, 1, evaluation_seed(seed), render_mode="rgb_array"
-            )
+            seed = evaluation_seed(seed)
+            self._environment = make(task, 1, seed, render_mode="rgb_array")
         except (TypeError, ValueError) as error:
             raise cannot_draw(self._name, error) from error
         rate = self._environment.frames_per_second
         if rate is None and simulator == "envpool":
-            rate = rate_of(task)
-        self.frames_per_second = float(rate or OTHER_FRAMES_PER_SECOND)
+            rate = frame_rates.rate_of(task)
+        self.frames_per_second = float(rate or frame_rates.OTHER_FRAMES_PER_SECOND)
 
     def reset(self) -> np.ndarray:
         return self._environment.reset()[0]
@@ -208,23 +198,21 @@ def _find_drawing(environment: Environment) -> tuple[Draw, float]:
         return draw, rate / environment.repeat
     simulator, _, task = environment.name.partition(":")
     if hasattr(environment, "render"):
-        rate = getattr(environment, "frames_per_second", OTHER_FRAMES_PER_SECOND)
-        return lambda env_state, observation: environment.render(env_state), rate
-    rate = rate_of(task) or GAME_FRAMES_PER_SECOND
+        usual = frame_rates.OTHER_FRAMES_PER_SECOND
+        rate = getattr(environment, "frames_per_second", usual)
+        return lambda env_state, _: environment.render(env_state), rate
+    rate = frame_rates.rate_of(task) or frame_rates.GAME_FRAMES_PER_SECOND
     wrapped: Any = getattr(environment, "simulator", None)
     if simulator in ("brax", "playground"):
         return Camera(environment.name, wrapped), 1 / wrapped.dt
     if simulator == "gymnax" and task in gymnax_sketches.MAPS:
         return functools.partial(gymnax_sketches.MAPS[task], wrapped), rate
     if simulator == "gymnax" and task in gymnax_sketches.DRAWINGS:
-        return lambda env_state, observation: gymnax_sketches.DRAWINGS[task](
-            env_state
-        ), rate
+        draw_state = gymnax_sketches.DRAWINGS[task]
+        return lambda env_state, _: draw_state(env_state), rate
     space = environment.observation_space
     if isinstance(space, Box) and len(space.shape) in (2, 3) and min(space.shape) > 1:
-        return lambda env_state, observation: gymnax_sketches.draw_channels(
-            observation
-        ), rate
+        return lambda _, observation: gymnax_sketches.draw_channels(observation), rate
     raise ValueError(
         f"{environment.name} cannot be rendered: give the environment a render method"
     )

@@ -70,19 +70,12 @@ def write_video(path: str | os.PathLike[str], recording: Recording) -> None:
 
 
 def stride(rate: float, limit: float | None) -> int:
-    """Return n ≥ 1 such that every n-th frame gives at most `limit` frames in a second.
-
-    There are `rate` frames in a second.
-
-    >>> stride(125, 25)
-    5
-    """
+    """Return n ≥ 1 such that every n-th frame gives at most `limit` in a second."""
     return 1 if limit is None else max(1, math.ceil(rate / limit - 1e-6))
 
 
 def _write_gif(path: pathlib.Path, recording: Recording) -> None:
-    frames, width, rate = _fit_gif(recording)
-    path.write_bytes(_encode_gif(frames, width, rate))
+    path.write_bytes(_encode_gif(*_fit_gif(recording)))
 
 
 def _fit_gif(recording: Recording) -> tuple[list[np.ndarray], int, float]:
@@ -119,15 +112,15 @@ def _encode_gif(frames: list[np.ndarray], width: int, rate: float) -> bytes:
     # A GIF counts time in hundredths of a second; rounded ends keep the sum right.
     ends = np.rint(np.arange(len(images) + 1) * 100 / rate).astype(int)
     buffer = io.BytesIO()
-    first.save(
-        buffer,
-        "GIF",
-        save_all=True,
-        append_images=others,
-        duration=(10 * np.diff(ends)).tolist(),
-        loop=0,
-        optimize=False,  # otherwise every frame has its own palette
-    )
+    durations = (10 * np.diff(ends)).tolist()
+    moving = {
+        "save_all": True,
+        "append_images": others,
+        "duration": durations,
+        "loop": 0,
+    }
+    # If it were optimised, every frame would have its own palette.
+    first.save(buffer, "GIF", optimize=False, **moving)
     return buffer.getvalue()
 
 
@@ -159,9 +152,8 @@ def _write_mp4(path: pathlib.Path, recording: Recording) -> None:
     # imageio_ffmpeg.write_frames forks in a way that can hang together with JAX.
     options = f"{given} {output}".split()
     command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, str(path)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stderr=pipe) as process:
         assert process.stdin is not None  # it is a pipe
         with contextlib.suppress(BrokenPipeError):  # ffmpeg reports the reason
             for frame in recording.frames:

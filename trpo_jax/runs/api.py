@@ -145,10 +145,7 @@ def resume(
 def resumed_plan(
     run: str | os.PathLike[str], total_steps: int | None, environment: Any = None
 ) -> Plan:
-    """Return the plan of a run that is resumed; the arguments are those of `resume`.
-
-    Raise `ValueError` if the directory holds no run, or the run is finished.
-    """
+    """Return the plan of a run that is resumed, or raise `ValueError` as `resume`."""
     if not isinstance(run, str | os.PathLike):
         raise ValueError(f"run must be the name of a directory; got {run!r}")
     plan = read_plan(run, environment)

@@ -42,10 +42,7 @@ class CheckpointWriter:
     def write_if_due(
         self, done: int, states: Groups, logs: list[np.ndarray]
     ) -> NotWrittenError | None:
-        """Write a checkpoint if it is due; return the error that ends the run, if any.
-
-        The metrics of all iterations done are in `logs`, arrays `[i, K, M]` in order.
-        """
+        """If it is due, write a checkpoint, and return what `write` returns."""
         every, since = self._plan.run.checkpoint_every, self._last_time
         if done % every if every else time.monotonic() - since < EVERY_SECONDS:
             return None
@@ -59,10 +56,10 @@ class CheckpointWriter:
         *,
         with_simulators: bool = True,
     ) -> NotWrittenError | None:
-        """Write a checkpoint, unless this one exists; otherwise as `write_if_due`.
+        """Write a checkpoint; return the error that is to end the run, or None.
 
-        With `with_simulators` False the state of simulators on the host is not saved,
-        for they have failed since then.
+        The metrics of all iterations are in `logs`, arrays `[i, K, M]` in order. The
+        state of simulators is left out if they have failed since then.
         """
         plan = self._plan
         if plan.output_dir is None or done == self._last:
@@ -73,20 +70,16 @@ class CheckpointWriter:
         try:
             if not (plan.output_dir / "config.json").exists():
                 raise FileNotFoundError(f"{plan.output_dir} no longer exists")
+            path, facts = plan.output_dir / _DIRECTORY, _description_of(plan)
             checkpoint.save(
-                plan.output_dir / _DIRECTORY,
-                tree,
-                step=done,
-                description=_description_of(plan),
-                keep=plan.run.keep,
+                path, tree, step=done, description=facts, keep=plan.run.keep
             )
         except OSError as error:
             message = f"no checkpoint after {done} iterations: {error}"
             if plan.run.on_checkpoint_error == "stop":
                 return NotWrittenError(f"the run was stopped: {message}")
             if not self._failing or done == plan.iterations:
-                continues = "; training continues" * (done < plan.iterations)
-                warn(f"{message}{continues}")
+                warn(message + "; training continues" * (done < plan.iterations))
             self._failing = True
         else:
             self._failing = False
@@ -105,19 +98,15 @@ class CheckpointWriter:
 def _description_of(plan: Plan) -> dict[str, Any]:
     """Return what a checkpoint must have in common with the run that it continues."""
     content = plan.as_json()
-    names = ("environment", "on_host", "config", "network")
-    return {name: content[name] for name in names} | {
-        "seeds": plan.run.seeds,
-        "seed": plan.run.seed,
-    }
+    content |= {name: content["run"][name] for name in ("seeds", "seed")}
+    names = ("environment", "on_host", "config", "network", "seeds", "seed")
+    return {name: content[name] for name in names}
 
 
 def restore_states(plan: Plan, programs: Programs) -> tuple[Groups, np.ndarray]:
-    """Return the states and the log at the newest intact checkpoint of a run.
+    """Return the states and the log `[I, K, M]` at the newest intact checkpoint.
 
-    The states are as `Programs` takes them; the log `[I, K, M]` holds the metrics of
-    the iterations that are done. Raise `CheckpointError` as `checkpoint.restore` does,
-    and `ValueError` if nothing is left to do.
+    Raise `CheckpointError` as `restore` does, and `ValueError` for a finished run.
     """
     restored, seeds = _read(plan, programs), seeds_of(plan)
     for line in restored.skipped:
@@ -180,11 +169,7 @@ def _pack(states: list[bytes]) -> dict[str, np.ndarray]:
 
 
 def _unpack(tree: dict[str, np.ndarray]) -> list[bytes]:
-    """Return the state of each environment, which `_pack` put one after the other.
-
-    >>> _unpack(_pack([b"a", b"bc"]))
-    [b'a', b'bc']
-    """
+    """Return the state of each environment, as `_pack` was given them."""
     content, ends = tree["bytes"].tobytes(), np.cumsum(tree["sizes"]).tolist()
     return [content[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 

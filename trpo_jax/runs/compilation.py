@@ -20,12 +20,7 @@ ONCE = BRIEFLY | {"xla_backend_optimization_level": 0}
 def compile_for(options: dict[str, Any], function: Any, *args: Any) -> Any:
     """Compile a function, jitted or not, for arguments of these shapes and types.
 
-    The compiler options, used on CPU, are `FOR_LONG`, `BRIEFLY` or `ONCE`; the
-    arguments are pytrees of arrays or of `jax.ShapeDtypeStruct`.
-
-    >>> double = compile_for(ONCE, lambda x: 2 * x, jax.numpy.float32(0))
-    >>> float(double(jax.numpy.float32(3)))
-    6.0
+    The compiler options, used on CPU, are `FOR_LONG`, `BRIEFLY` or `ONCE`.
     """
     jitted = function if hasattr(function, "lower") else jax.jit(function)
     lowered = jitted.lower(*args)
@@ -38,10 +33,9 @@ def compile_for(options: dict[str, Any], function: Any, *args: Any) -> Any:
 
 
 def require_memory(compiled: Sequence[Any], at_once: int = 1) -> None:
-    """Refuse programs that need more memory than is free, before one of them runs.
+    """Refuse programs that need more memory than is free, with a `ValueError`.
 
-    One of the compiled programs runs at a time, in `at_once` copies side by side. The
-    `ValueError` names the need and what is free.
+    One of the compiled programs runs at a time, in `at_once` copies side by side.
     """
     needed = at_once * max(map(_bytes_of, compiled), default=0)
     free = free_memory()
@@ -67,13 +61,7 @@ def _bytes_of(compiled: Any) -> int:
 
 
 def free_memory() -> int | None:
-    """Return the bytes that are free on the device that runs the programs.
-
-    Return None if the device does not report them.
-
-    >>> free_memory() is None or free_memory() > 0
-    True
-    """
+    """Return the bytes that are free on the device, or None if it does not say."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
@@ -82,10 +70,8 @@ def free_memory() -> int | None:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     candidates = []
     with contextlib.suppress(OSError, KeyError, ValueError):
-        lines = dict(
-            line.split(":", 1)
-            for line in pathlib.Path("/proc/meminfo").read_text("ascii").splitlines()
-        )
+        text = pathlib.Path("/proc/meminfo").read_text("ascii")
+        lines = dict(line.split(":", 1) for line in text.splitlines())
         candidates.append(int(lines["MemAvailable"].split()[0]) * 1024)
     with contextlib.suppress(OSError, ValueError):  # the limit of a container
         limit, used = (

@@ -19,10 +19,9 @@ from trpo_jax.runs.policy_file import SavedPolicy
 def evaluate_policy(
     saved: SavedPolicy, *, episodes: int = 100, greedy: bool = True, seed: int = 0
 ) -> Evaluation:
-    """Play whole episodes with every agent of a policy file.
+    """Play the same E episodes with each of the K agents of a policy file.
 
-    Each of the K agents plays the same E episodes, which follow from the seed. Return
-    an `Evaluation` of numpy arrays `[K, E]`.
+    Return an `Evaluation` of numpy arrays `[K, E]`.
     """
     key = run_key(seed, KeyPurpose.EVALUATION)
     agents = saved.policy_params, saved.normalizer
@@ -32,28 +31,16 @@ def evaluate_policy(
         @jax.jit
         @jax.vmap
         def play(params: Any, normalizer: Normalizer) -> Evaluation:
-            return evaluate(
-                key,
-                environment,
-                saved.agent,
-                params,
-                normalizer,
-                episodes=episodes,
-                greedy=jnp.bool_(greedy),
-            )
+            given = key, environment, saved.agent, params, normalizer
+            return evaluate(*given, episodes=episodes, greedy=jnp.bool_(greedy))
 
         return jax.tree.map(np.asarray, play(*agents))
-    actor = make_actor(saved.agent)
+    actor, first = make_actor(saved.agent), evaluation_seed(seed)
     results = []
     for k in range(len(jax.tree.leaves(agents)[0])):
-        params, normalizer = jax.tree.map(lambda leaf, k=k: leaf[k], agents)
-        environment = make_host_environment(
-            saved.environment.name, episodes, evaluation_seed(seed)
-        )
-        with contextlib.closing(environment):
-            results.append(
-                evaluate_on_host(
-                    key, [environment], actor, params, normalizer, greedy=greedy
-                )
-            )
+        one = jax.tree.map(lambda leaf, k=k: leaf[k], agents)
+        simulator = make_host_environment(environment.name, episodes, first)
+        with contextlib.closing(simulator):
+            given = key, [simulator], actor, *one
+            results.append(evaluate_on_host(*given, greedy=greedy))
     return jax.tree.map(lambda *x: np.stack(x), *results)

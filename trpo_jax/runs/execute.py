@@ -1,7 +1,6 @@
 """Carrying out a plan: compile, train in chunks, evaluate, and write the results."""
 
 import contextlib
-import dataclasses
 import functools
 import time
 from typing import Any, NamedTuple, NoReturn
@@ -10,7 +9,7 @@ import jax
 import numpy as np
 
 from trpo_jax.agent.agent_check import check_agent
-from trpo_jax.agent.networks import Agent, mlp_agent
+from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.metrics import Metrics
 from trpo_jax.algorithm.schedules import scheduled
 from trpo_jax.algorithm.state import TrainState
@@ -19,18 +18,13 @@ from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.host import HostEnvironment, MakeHost
 from trpo_jax.environments.watchdog import Watchdog
-from trpo_jax.runs import logging, plotting
-from trpo_jax.runs.checkpointing import (
-    NotWrittenError,
-    newest_iterations,
-    restore_states,
-)
+from trpo_jax.runs import checkpointing, logging, plotting
 from trpo_jax.runs.console import warn
 from trpo_jax.runs.host_programs import HostPrograms
 from trpo_jax.runs.keys import seeds_of
 from trpo_jax.runs.loop import Outcome, notify, run_chunks
 from trpo_jax.runs.plan import Plan, complete
-from trpo_jax.runs.policy_file import save_policy
+from trpo_jax.runs.policy_file import save_policy, standard_agent
 from trpo_jax.runs.programs import CompiledPrograms, Groups, Programs
 from trpo_jax.runs.results import open_files, summarize_returns, write_results
 from trpo_jax.runs.self_check import describe, require_sound_compiler
@@ -69,10 +63,8 @@ def run_plan(
 ) -> TrainResult:
     """Carry out a plan that has been checked.
 
-    Environment, agent and progress are those of `train`, whose errors and those of
-    `resume` it raises. `start` is `time.perf_counter()` at the start of the command, if
-    not now; `resumed` says whether to continue from the checkpoint in the output
-    directory.
+    The arguments and errors are those of `train` and `resume`; `start` is the
+    `time.perf_counter()` at which the command started, if not now.
     """
     with_standard_parts = isinstance(environment, str) and agent is None
     clock = _Clock(time.perf_counter() if start is None else start)
@@ -84,7 +76,10 @@ def run_plan(
         plan = complete(plan, made)
         sinks: list[logging.Sink] = _open_console(plan) if progress else []
         to_close.callback(notify, sinks, "close")
-        agent = _agent_of(plan, made, agent)
+        if agent is None:
+            agent = standard_agent(made, plan.network)
+        else:
+            check_agent(agent, made)
         clock.stop("start")
         if plan.on_host:
             programs: Programs = HostPrograms(plan, make, made, agent)
@@ -93,7 +88,7 @@ def run_plan(
         to_close.callback(programs.close)
         clock.stop("compile")
         if resumed:
-            states, log = restore_states(plan, programs)
+            states, log = checkpointing.restore_states(plan, programs)
         else:
             states, log = programs.init(seeds_of(plan)), None
         if plan.output_dir is not None:  # up to here a failure leaves no files
@@ -125,40 +120,21 @@ def _train(
     network: Any,
 ) -> tuple[TrainState, Outcome]:
     """Train, save the policy whatever happens, and raise what ended training early."""
-    with note_signals() as interrupted:
-        outcome = run_chunks(
-            plan, programs, states, sinks, log=log, interrupted=interrupted
-        )
+    with note_signals() as noted:
+        outcome = run_chunks(plan, programs, states, sinks, log=log, interrupted=noted)
         notify(sinks, "close")  # before anything else is printed
         sinks.clear()
         clock.stop("train")
         state = programs.gather(outcome.states)
         if plan.output_dir is not None:  # before the evaluation, which may fail
             _require_directory(plan)
-            save_policy(
-                plan.output_dir / "policy.safetensors",
-                state,
-                plan.environment,
-                network,
-                action_repeat=plan.config.action_repeat,
-            )
-        stopped = outcome.stopped or interrupted()
+            path = plan.directory / "policy.safetensors"
+            repeat = plan.config.action_repeat
+            save_policy(path, state, plan.environment, network, action_repeat=repeat)
+        stopped = outcome.stopped or noted()
     if stopped is not None:
         _stop(plan, len(outcome.log), stopped)
     return state, outcome
-
-
-def _agent_of(
-    plan: Plan, environment: Environment | HostEnvironment, agent: Agent | None
-) -> Agent:
-    if agent is not None:
-        check_agent(agent, environment)
-        return agent
-    return mlp_agent(
-        environment.observation_space,
-        environment.action_space,
-        **dataclasses.asdict(plan.network),
-    )
 
 
 def _evaluate(plan: Plan, programs: Programs, states: Groups) -> dict[str, Any]:
@@ -176,20 +152,15 @@ def _evaluate(plan: Plan, programs: Programs, states: Groups) -> dict[str, Any]:
     }
 
 
-def _make(
-    plan: Plan, environment: Any, to_close: contextlib.ExitStack
-) -> tuple[Any, Any]:
-    """Return the `Environment` and None, or the `HostEnvironment` and its `MakeHost`.
-
-    The argument is the one of `train`; `plan.on_host` tells which of the two it is.
-    """
+def _make(plan: Plan, environment: Any, stack: contextlib.ExitStack) -> tuple[Any, Any]:
+    """Return the environment, and what makes others like it on the host, or None."""
     repeat = plan.config.action_repeat
     if plan.on_host:
         make = environment
         if isinstance(environment, str):
             make = functools.partial(make_host_environment, environment)
         if plan.run.simulator_timeout:
-            watchdog = to_close.enter_context(Watchdog(plan.run.simulator_timeout))
+            watchdog = stack.enter_context(Watchdog(plan.run.simulator_timeout))
             make = watchdog.guarded_simulators(make)
         one = make(1, plan.run.seed)
         one.close()  # only its spaces are needed
@@ -204,7 +175,7 @@ def _make(
 def _require_directory(plan: Plan) -> None:
     """Refuse to write results where the first files of the run are gone."""
     if not (plan.directory / "config.json").exists():
-        raise NotWrittenError(
+        raise checkpointing.NotWrittenError(
             f"{plan.output_dir} was removed or renamed during the run: its results "
             "cannot be written"
         )
@@ -213,7 +184,8 @@ def _require_directory(plan: Plan) -> None:
 def _stop(plan: Plan, done: int, stopped: BaseException) -> NoReturn:
     """Raise the exception that ended a run, with the command that resumes it."""
     message = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
-    if plan.output_dir is not None and newest_iterations(plan.output_dir) is not None:
+    newest = plan.output_dir and checkpointing.newest_iterations(plan.output_dir)
+    if newest is not None:
         message += f"; resume with: trpo-jax resume {plan.output_dir}"
         if plan.on_host and module_of(plan.environment):
             message += f" --environment {plan.environment}"
@@ -240,8 +212,7 @@ def _open_console(plan: Plan) -> list[logging.Sink]:
     def max_kl(iteration: int) -> float:
         return float(np.mean(scheduled(plan.config, iteration - 1).max_kl))
 
-    total = plan.iterations * plan.config.steps_per_iteration
-    title = plan.environment
+    total, title = plan.iterations * plan.config.steps_per_iteration, plan.environment
     try:
         return [logging.ConsoleProgress(total, plan.run.seeds, max_kl, title=title)]
     except OSError as error:

@@ -30,22 +30,11 @@ from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.host import HostEnvironment, MakeHost, check_host_environment
 from trpo_jax.host.actor import act_once, make_actor
 from trpo_jax.host.evaluation import evaluate_on_host
-from trpo_jax.host.iteration import (
-    Compiled,
-    load_states,
-    save_states,
-    train_on_host,
-)
+from trpo_jax.host.iteration import Compiled, load_states, save_states, train_on_host
 from trpo_jax.host.rollout import empty_rollout
 from trpo_jax.host.vine import empty_vine, make_vine_actor
+from trpo_jax.runs import keys
 from trpo_jax.runs.compilation import FOR_LONG, ONCE, compile_for, require_memory
-from trpo_jax.runs.keys import (
-    KeyPurpose,
-    evaluation_seed,
-    restart_seed,
-    run_key,
-    training_seed,
-)
 from trpo_jax.runs.plan import Plan, cores
 from trpo_jax.runs.programs import Groups
 
@@ -59,9 +48,8 @@ SIMULATORS = 2 if cores() >= 4 else 1
 class HostPrograms:
     """The `Programs` of a run whose simulators live on the host.
 
-    The agents are trained in turn, each for one chunk. The environment, one of those
-    that `make` makes, is used for its spaces. Programs that need more memory than is
-    free are refused with a `ValueError`.
+    The agents are trained in turn, each for one chunk. Only the spaces of the
+    environment are used. A `ValueError` refuses programs that need too much memory.
     """
 
     def __init__(
@@ -80,12 +68,13 @@ class HostPrograms:
 
     def _start(self, seed: int) -> np.ndarray:
         """Make the simulators of one agent; environment i has the seed `seed` + i."""
-        self._simulators.append([])
+        simulators: list[HostEnvironment] = []
+        self._simulators.append(simulators)  # now, to close them whatever happens
         for size in self._sizes:
-            self._simulators[-1].append(self._make(size, seed))
-            check_host_environment(self._simulators[-1][-1], size)
+            simulators.append(self._make(size, seed))
+            check_host_environment(simulators[-1], size)
             seed += size
-        return np.concatenate([each.reset() for each in self._simulators[-1]])
+        return np.concatenate([each.reset() for each in simulators])
 
     def _close_simulators(self) -> None:
         while self._simulators:
@@ -96,7 +85,7 @@ class HostPrograms:
         """Return the states of new agents; see `Programs`."""
         self._close_simulators()
         return tuple(
-            self._compiled.begin(np.uint32(seed), self._start(training_seed(seed)))
+            self._compiled.begin(np.uint32(seed), self._start(keys.training_seed(seed)))
             for seed in seeds.tolist()
         )
 
@@ -106,13 +95,9 @@ class HostPrograms:
         log = np.zeros((plan.chunk, plan.run.seeds, len(Metrics._fields)), np.float32)
         after = []
         for k, (state, environments) in enumerate(zip(states, self._simulators)):
+            programs = self._compiled, self._critic_thread
             trained, log[:count, k] = train_on_host(
-                state,
-                environments,
-                self._compiled,
-                self._critic_thread,
-                iterations=count,
-                config=plan.config,
+                state, environments, *programs, iterations=count, config=plan.config
             )
             after.append(trained)
         return tuple(after), log
@@ -121,17 +106,12 @@ class HostPrograms:
         """Play whole episodes with every agent; see `Programs`."""
         results, episodes = [], self._plan.run.evaluation_episodes
         for seed, state in zip(seeds.tolist(), states):
+            key = keys.run_key(seed, keys.KeyPurpose.FINAL_EVALUATION)
+            agent = self._compiled.act, state.policy_params, state.normalizer
             for greedy in (True, False):
-                environment = self._make(episodes, evaluation_seed(seed))
-                with contextlib.closing(environment):
-                    result = evaluate_on_host(
-                        run_key(seed, KeyPurpose.FINAL_EVALUATION),
-                        [environment],
-                        self._compiled.act,
-                        state.policy_params,
-                        state.normalizer,
-                        greedy=greedy,
-                    )
+                simulator = self._make(episodes, keys.evaluation_seed(seed))
+                with contextlib.closing(simulator):
+                    result = evaluate_on_host(key, [simulator], *agent, greedy=greedy)
                 results.append(result)
         shape = (len(seeds), 2, episodes)
         return jax.tree.map(lambda *x: np.stack(x).reshape(shape), *results)
@@ -148,7 +128,7 @@ class HostPrograms:
         states = []
         for k, seed in enumerate(seeds.tolist()):
             state = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), tree)
-            observation = self._start(restart_seed(seed, int(state.iteration)))
+            observation = self._start(keys.restart_seed(seed, int(state.iteration)))
             if saved is None:
                 state = state.replace(
                     observation=jnp.asarray(observation),
@@ -184,9 +164,10 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
     act = make_actor(agent)
 
     def begin(seed: jax.Array, observation: jax.Array) -> TrainState:
-        _, *keys = jax.random.split(run_key(seed, KeyPurpose.TRAINING), 4)  # as `init`
+        key = keys.run_key(seed, keys.KeyPurpose.TRAINING)
+        _, *parts = jax.random.split(key, 4)  # as `init` does
         space = environment.observation_space
-        return first_state(keys, (), observation, space, agent, config)
+        return first_state(parts, (), observation, space, agent, config)
 
     vine = None
     if config.sampling == "vine":

@@ -20,24 +20,12 @@ class KeyPurpose(enum.IntEnum):
 
 
 def run_key(seed: int | jax.Array, purpose: KeyPurpose) -> jax.Array:
-    """Return the typed key of the agent with this seed for one purpose.
-
-    Keys of different purposes are independent.
-
-    >>> training = run_key(0, KeyPurpose.TRAINING)
-    >>> bool(training == run_key(0, KeyPurpose.RENDERING))
-    False
-    """
+    """Return the typed key of an agent for one purpose, independent of all others."""
     return jax.random.fold_in(jax.random.key(seed), int(purpose))
 
 
 def seeds_of(plan: Plan) -> np.ndarray:
-    """Return the seed of each agent, `[K]` uint32.
-
-    >>> from trpo_jax.runs.plan import make_plan
-    >>> seeds_of(make_plan("CartPole-v1", seeds=2, seed=7)).tolist()
-    [7, 8]
-    """
+    """Return the seed of each agent, `[K]` uint32."""
     return (plan.run.seed + np.arange(plan.run.seeds)).astype(np.uint32)
 
 

@@ -41,54 +41,44 @@ class Sink(Protocol):
         """Release files and terminals."""
 
 
-class JsonLines:
-    """Writes one JSON object a line into a file; missing numbers are null."""
+class _File:
+    """A sink that writes into a file, or with `append` continues an existing one."""
 
     def __init__(self, path: pathlib.Path, *, append: bool = False) -> None:
-        self._file = path.open("a" if append else "w", encoding="utf-8")
+        mode = "a" if append else "w"
+        self._file = path.open(mode, encoding="utf-8", newline="")
+        self._has_header = append and path.stat().st_size > 0
 
     def start(self, steps_done: int = 0) -> None:
-        """Do nothing."""
+        pass
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class JsonLines(_File):
+    """Writes one JSON object a line into a file; missing numbers are null."""
 
     def write(self, rows: list[Row]) -> None:
         """Append rows and flush."""
         self._file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         self._file.flush()
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
+class Csv(_File):
+    """Writes comma-separated values below a header; missing numbers are empty."""
 
-class Csv:
-    """Writes comma-separated values below a header; missing numbers are empty.
-
-    With `append` it continues an existing file below its header.
-    """
-
-    def __init__(self, path: pathlib.Path, *, append: bool = False) -> None:
-        self._file = path.open("a" if append else "w", encoding="utf-8", newline="")
-        self._has_header = append and path.stat().st_size > 0
-        self._writer: csv.DictWriter | None = None
-
-    def start(self, steps_done: int = 0) -> None:
-        """Do nothing."""
+    _writer: csv.DictWriter | None = None
 
     def write(self, rows: list[Row]) -> None:
         """Append rows and flush."""
         if self._writer is None and rows:
-            self._writer = csv.DictWriter(
-                self._file, list(rows[0]), lineterminator="\n"
-            )
+            self._writer = csv.DictWriter(self._file, [*rows[0]], lineterminator="\n")
             if not self._has_header:
                 self._writer.writeheader()
         if self._writer is not None:
             self._writer.writerows(rows)
         self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 class _Console(Console):
@@ -102,9 +92,7 @@ class _Console(Console):
 class ConsoleProgress:
     """Shows a progress bar and a table on a terminal, and single lines elsewhere.
 
-    `total_steps` are the environment steps of each seed; the speed that is shown counts
-    all seeds. `max_kl` returns δ of an iteration, counted from 1. The title is a line
-    that is printed first.
+    The speed counts all seeds. `max_kl` returns δ of an iteration, counted from 1.
     """
 
     def __init__(
@@ -115,13 +103,9 @@ class ConsoleProgress:
         console: Console | None = None,
         title: str = "",
     ) -> None:
-        self._total = total_steps
-        self._seeds = seeds
-        self._max_kl = max_kl
+        self._total, self._seeds, self._max_kl = total_steps, seeds, max_kl
         self._console = console or _Console(file=sys.stdout)
-        self._start = time.perf_counter()
-        self._printed = -1
-        self._before = 0
+        self._start, self._before, self._printed = time.perf_counter(), 0, -1
         if title:
             self._console.print(title, soft_wrap=True, highlight=False)
         self._bar = Progress(
@@ -147,18 +131,15 @@ class ConsoleProgress:
         last: dict[str, Any] = rows[-1]  # in which no count is missing
         done = int(last["environment_steps"])
         seconds = max(time.perf_counter() - self._start, 1e-9)
-        lately = done - self._before
-        rate = lately * self._seeds / seconds
-        left = (self._total - done) * seconds / lately
+        rate = (done - self._before) / seconds  # of each seed
+        left = (self._total - done) / rate
         mean = {name: average(row[name] for row in rows) for name in rows[0]}
         max_kl = self._max_kl(int(last["iteration"]))
         statuses: list[Any] = [row["status"] for row in rows]
         accepted = average(float(status == 0) for status in statuses)
-        refused = collections.Counter(filter(None, statuses))
         reason = ""
-        if refused:
-            reason = Status(refused.most_common(1)[0][0]).name.lower().replace("_", " ")
-            reason = f" ({reason})"
+        if refused := collections.Counter(filter(None, statuses)).most_common(1):
+            reason = f" ({Status(refused[0][0]).name.lower().replace('_', ' ')})"
         cells = {
             "steps": f"{done:,}",
             "return": _number(mean["episode_return"], ".1f"),
@@ -168,7 +149,7 @@ class ConsoleProgress:
             "entropy": _number(mean["entropy"], ".2f"),
             "expl. var.": _number(mean["explained_variance"], ".2f"),
             "CG residual": _number(mean["cg_residual"], ".0e"),
-            "steps/s": f"{rate:,.0f}",
+            "steps/s": f"{rate * self._seeds:,.0f}",
         }
         if self._live is None:
             self._print_line(done, cells)
@@ -196,11 +177,7 @@ class ConsoleProgress:
 
 
 def average(values: Iterable[Any]) -> float | None:
-    """Return the mean of the numbers that are finite and not None, if there are any.
-
-    >>> average([1.0, None, 3.0])
-    2.0
-    """
+    """Return the mean of the numbers that are finite and not None, if there are any."""
     numbers = [x for x in values if x is not None and math.isfinite(x)]
     return sum(numbers) / len(numbers) if numbers else None
 

@@ -22,12 +22,7 @@ CHUNK_SECONDS = 2.0  # the intended length of a chunk, so that interrupts act so
 
 
 class Outcome(NamedTuple):
-    """How training ended.
-
-    `states` are the last ones, as `Programs` takes them; `log` `[I, K, M]` holds the
-    `Metrics` of the iterations that were done; `stopped` is the exception that ended
-    the run early, or None.
-    """
+    """How training ended: with a log `[I, K, M]`, and perhaps `stopped` by an error."""
 
     states: Groups
     log: np.ndarray
@@ -50,22 +45,11 @@ def run_chunks(
 ) -> Outcome:
     """Train chunk by chunk, and report to the sinks and to the disk after each.
 
-    The run ends early, once the current chunk has ended, after an interrupt, when a
-    simulator fails after the first chunk, when training has diverged, or when a
-    checkpoint cannot be written and the plan says to stop then.
-
-    Args:
-        plan: the plan of the run.
-        programs: the compiled programs.
-        states: the states to start from; they are consumed.
-        sinks: they receive the rows of each chunk; one that fails is removed from the
-            list.
-        log: `[I, K, M]`, the metrics of the iterations that are done already.
-        interrupted: called after each chunk; returns the exception that is to end the
-            run, or None. See `note_signals`.
-
-    Raises:
-        SimulatorError: if a simulator fails in the first chunk.
+    The states are consumed, a sink that fails is removed from the list, and the log
+    `[I, K, M]` holds the metrics of earlier iterations. The run ends early, once the
+    current chunk has ended, if `interrupted` returns an exception, if training has
+    diverged, or if a checkpoint cannot be written and the plan says to stop then. It
+    also ends when a simulator fails, with a `SimulatorError` in the first chunk.
     """
     if log is None:
         log = np.zeros((0, plan.run.seeds, len(Metrics._fields)), np.float32)
@@ -101,11 +85,7 @@ class DivergedError(RuntimeError):
 
 
 def diverged(plan: Plan, logs: list[np.ndarray]) -> DivergedError | None:
-    """Return an error if the last `PATIENCE` iterations of a seed were not finite.
-
-    It names the first such seed and gives advice; `logs` are the metrics, in arrays
-    `[i, K, M]` of consecutive iterations.
-    """
+    """Return an error if the last `PATIENCE` iterations of a seed were not finite."""
     last = np.concatenate(logs[-PATIENCE:])[-PATIENCE:]
     status = last[..., Metrics._fields.index("status")]
     bad = np.all(np.isin(status, NON_FINITE), axis=0)
@@ -116,10 +96,8 @@ def diverged(plan: Plan, logs: list[np.ndarray]) -> DivergedError | None:
     reason = Status(int(row.status)).name.lower().replace("_", " ")
     place = ""
     if row.fault_step >= 0:
-        place = (
-            f" (in the last one at environment {int(row.fault_environment)}, step "
-            f"{int(row.fault_step)})"
-        )
+        environment, step = int(row.fault_environment), int(row.fault_step)
+        place = f" (in the last one at environment {environment}, step {step})"
     return DivergedError(
         f"seed {plan.run.seed + k} had {PATIENCE} iterations in a row with a {reason}"
         f"{place}; check what the environment returns there, or try a smaller max_kl, "
@@ -150,5 +128,4 @@ def notify(sinks: list[logging.Sink], method: str, *values: Any) -> None:
             sinks.remove(sink)
             with contextlib.suppress(Exception):
                 sink.close()
-            name = type(sink).__name__
-            warn(f"{name} failed and receives no more rows: {error}")
+            warn(f"{type(sink).__name__} failed and receives no more rows: {error}")

@@ -13,13 +13,7 @@ from trpo_jax.runs import signals
 
 
 def free_directory(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Return the path of a directory that is new or empty and can be written.
-
-    Raise `ValueError` if it is a file, is in use, or cannot be made or written.
-
-    >>> free_directory("a/new/one").name
-    'one'
-    """
+    """Return the path of a new or empty directory; refuse others with `ValueError`."""
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise ValueError(f"output_dir must be the name of a directory; got {path!r}")
     path = pathlib.Path(path)
@@ -45,8 +39,7 @@ def free_directory(path: str | os.PathLike[str]) -> pathlib.Path:
 def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
     """Make the directory `runs/<environment>-seed<seed>-<time>` for one run.
 
-    If another run has just taken that name, a number is added to it. The directory is
-    removed afterwards if it is still empty.
+    Another run may have that name; then a number is added. An empty one is removed.
     """
     made = not os.path.exists("runs")
     task = re.sub(r"[^\w.-]", "-", environment.rpartition(":")[2])
@@ -77,10 +70,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 
 
 def check_suffix(path: str | os.PathLike[str]) -> None:
-    """Refuse, with a `ValueError`, an output file that `write_video` cannot write.
-
-    It must end in `.gif` or `.mp4`, and MP4 needs a package that may not be installed.
-    """
+    """Refuse, with a `ValueError`, an output file that `write_video` cannot write."""
     suffix = pathlib.Path(path).suffix.lower()
     if suffix not in (".gif", ".mp4"):
         raise ValueError(f"a video must end in .gif or .mp4; got {os.fspath(path)!r}")

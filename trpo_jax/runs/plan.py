@@ -98,20 +98,12 @@ def make_plan(
 ) -> Plan:
     """Fill in the preset and check everything that can be known in advance.
 
-    Args:
-        environment: the name of the environment.
-        known_environment: False for an environment of the user's own, whose name is
-            not looked up and which has no preset.
-        on_host: whether Python steps the simulator, for such an environment.
-        compile_briefly: see `Plan`; it follows from the length of the run when None.
-        **options: fields of `RunConfig`, `Config` and `NetworkConfig`.
+    The options are fields of `RunConfig`, `Config` and `NetworkConfig`; the other
+    arguments are fields of `Plan`. The name of a known environment is looked up; one of
+    the user's own has no preset. Raise `ValueError` for a bad value.
 
-    Raises:
-        ValueError: for a bad value, with its name, the rule, the value and a way out.
-
-    Example:
-        >>> make_plan("CartPole-v1", total_steps=4096).iterations
-        4
+    >>> make_plan("CartPole-v1", total_steps=4096).iterations
+    4
     """
     preset = DEFAULT
     if known_environment:
@@ -121,9 +113,8 @@ def make_plan(
         preset = preset_of(environment)
     given, algorithm, network = split_options(options)
     sweep = ": for a sweep, jax.vmap over Config, see examples/sweep.py"
-    config = _with_sizes(
-        replace_options(preset.config, **_single_values(algorithm, sweep))
-    )
+    config = replace_options(preset.config, **_single_values(algorithm, sweep))
+    config = _with_sizes(config)
     network_config = replace_options(preset.network, **network)
     run = RunConfig(**_single_values(given))
     total_steps = run.total_steps or preset.total_steps
@@ -144,10 +135,7 @@ def _single_values(values: dict[str, Any], advice: str = "") -> dict[str, Any]:
     for name, value in values.items():
         if np.ndim(value):
             raise ValueError(f"{name} must be one value; got {value!r}{advice}")
-    return {
-        name: value.item() if hasattr(value, "item") else value
-        for name, value in values.items()
-    }
+    return {k: v.item() if hasattr(v, "item") else v for k, v in values.items()}
 
 
 def _with_sizes(config: Config) -> Config:
@@ -189,15 +177,9 @@ def _check_together(plan: Plan) -> None:
 
 def _require_one_batch(plan: Plan) -> None:
     """Refuse a run that is shorter than one iteration."""
-    if plan.iterations == 0:
-        raise ValueError(
-            f"total_steps must be >= one batch, {_batch_in_words(plan.config)} = "
-            f"{plan.config.steps_per_iteration}; got {plan.run.total_steps}"
-        )
-
-
-def _batch_in_words(config: Config) -> str:
-    """Return how the steps of an iteration are computed, in names and in numbers."""
+    if plan.iterations > 0:
+        return
+    config = plan.config
     names, numbers = "num_envs x num_steps", f"{config.num_envs} x {config.num_steps}"
     if config.sampling == "vine":
         names = "num_envs x (num_steps + vine_states x vine_actions x vine_steps)"
@@ -205,22 +187,19 @@ def _batch_in_words(config: Config) -> str:
             f"{config.num_envs} x ({config.num_steps} + {config.vine_states} x "
             f"{config.vine_actions} x {config.vine_steps})"
         )
-    return f"{names} x action_repeat = {numbers} x {config.action_repeat}"
+    raise ValueError(
+        f"total_steps must be >= one batch, {names} x action_repeat = {numbers} x "
+        f"{config.action_repeat} = {config.steps_per_iteration}; got "
+        f"{plan.run.total_steps}"
+    )
 
 
 def complete(plan: Plan, environment: Any) -> Plan:
     """Return the plan with the values that follow from the environment's spaces.
 
     A vine tries no more actions than there are, and schedules last as long as the run
-    unless `schedule_iterations` says otherwise. Raise `ValueError` for a vine in an
-    environment on the host that gives no snapshots, for uniform proposals of continuous
-    actions, and for `log_std_init` with discrete actions.
-
-    >>> from trpo_jax import make_environment
-    >>> plan = make_plan("CartPole-v1", final_max_kl=0.001)
-    >>> plan = complete(plan, make_environment("CartPole-v1"))
-    >>> plan.config.schedule_iterations == plan.iterations
-    True
+    unless `schedule_iterations` says otherwise. Raise `ValueError` for values that do
+    not fit the spaces.
     """
     config, action_space = plan.config, environment.action_space
     discrete = isinstance(action_space, Discrete)
@@ -251,11 +230,8 @@ def complete(plan: Plan, environment: Any) -> Plan:
 
 
 def _has_schedule(config: Config) -> bool:
-    return any(
-        getattr(config, field.name) is not None
-        for field in dataclasses.fields(config)
-        if field.name.startswith("final_")
-    )
+    values = dataclasses.asdict(config).items()
+    return any(v is not None for k, v in values if k.startswith("final_"))
 
 
 def cores() -> int:

@@ -12,15 +12,7 @@ import numpy as np
 
 
 def figure_style() -> AbstractContextManager:
-    """Return a context in which matplotlib draws as all figures of this library look.
-
-    A figure must be made, drawn and saved inside of it.
-
-    >>> import matplotlib
-    >>> with figure_style():
-    ...     matplotlib.rcParams["axes.spines.top"]
-    False
-    """
+    """Return a context in which figures are made, drawn and saved in this style."""
     import matplotlib.style
 
     path = pathlib.Path(__file__).with_name("trpo_jax.mplstyle")
@@ -77,14 +69,10 @@ def bootstrap_interval(
 
 
 class Run(NamedTuple):
-    """The learning curves of one run.
+    """The learning curves of one run, which has a name in the legend.
 
-    Attributes:
-        name: the name in the legend.
-        environment: the name of the environment.
-        environment_steps: `[I]`, the steps of each seed after every iteration.
-        episode_return: `[K, I]`, the mean return of the episodes that ended in every
-            iteration. It is NaN if none ended; the last known return is drawn then.
+    The environment steps of each seed are `[I]`. The mean return of the episodes that
+    ended in an iteration is `[K, I]`, and NaN if none ended.
     """
 
     name: str
@@ -103,9 +91,8 @@ def draw_learning_curve(
 ) -> None:
     """Draw the interquartile mean over seeds and its 95 % bootstrap interval.
 
-    The axes of matplotlib are made within `figure_style`; if there is nothing to draw,
-    they say why. The arrays are those of `Run`. Without a label, the legend describes
-    what is drawn.
+    The arrays are those of `Run`. The axes say if there is nothing to draw. Without a
+    label, the legend describes what is drawn.
     """
     returns = _fill_forward(episode_return)
     known = ~np.isnan(returns).any(axis=0)
@@ -122,19 +109,15 @@ def draw_learning_curve(
         shown = np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))
         low, high = bootstrap_interval(returns[:, shown], resamples=500)
         axes.fill_between(steps[shown], low, high, color=color, alpha=0.25, lw=0)
-    middle = interquartile_mean(returns)
     label = description if label is None else label
-    axes.plot(steps, middle, color=color, label=label)
+    axes.plot(steps, interquartile_mean(returns), color=color, label=label)
 
 
 def import_early() -> None:
-    """Import matplotlib in a thread, so that the first figure does not wait for it.
-
-    If it cannot be imported, drawing will raise the error.
-    """
+    """Import matplotlib in a thread, so that the first figure does not wait for it."""
 
     def load() -> None:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError):  # drawing will raise it
             importlib.import_module("matplotlib.backends.backend_agg")
 
     threading.Thread(target=load, daemon=True).start()
@@ -179,14 +162,9 @@ def plot_runs(path: pathlib.Path, runs: Sequence[Run]) -> None:
         for axes, environment in zip(panels, environments):
             shown = [run for run in runs if run.environment == environment]
             for i, run in enumerate(shown):
-                seeds = len(run.episode_return)
-                draw_learning_curve(
-                    axes,
-                    run.environment_steps,
-                    run.episode_return,
-                    label=run.name if seeds == 1 else f"{run.name} ({seeds} seeds)",
-                    color=f"C{i % 8}",
-                )
+                curves, seeds = run[2:], len(run.episode_return)
+                label = run.name if seeds == 1 else f"{run.name} ({seeds} seeds)"
+                draw_learning_curve(axes, *curves, label=label, color=f"C{i % 8}")
             _label(axes, environment)
         for axes in panels[len(environments) :]:
             axes.set_visible(False)

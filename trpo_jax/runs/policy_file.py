@@ -11,17 +11,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from trpo_jax import environments
 from trpo_jax.agent.networks import Agent, mlp_agent
 from trpo_jax.agent.normalization import Normalizer, init_moments, normalize_observation
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import NetworkConfig
-from trpo_jax.environments import (
-    full_name,
-    make_environment,
-    make_host_environment,
-    require_installed_module,
-    runs_on_host,
-)
 from trpo_jax.environments.base import Environment, observation_shapes
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.runs.self_check import require_device
@@ -143,8 +137,8 @@ def load_policy(run: str | pathlib.Path, environment: str | None = None) -> Save
         raise ValueError(f"{path} does not hold a policy: {error}") from error
     try:
         if environment is None:
-            require_installed_module(metadata["environment"])
-        elif full_name(environment) != metadata["environment"]:
+            environments.require_installed_module(metadata["environment"])
+        elif environments.full_name(environment) != metadata["environment"]:
             name = metadata["environment"]
             raise ValueError(f"its environment is {name}, not {environment}")
         return _rebuild(metadata, arrays)
@@ -176,20 +170,18 @@ def _rebuild(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPo
             "it was trained with an agent or an environment of your own; read the "
             "arrays with safetensors and rebuild the pytree in your code"
         )
+    name, repeat = metadata["environment"], metadata["action_repeat"]
     environment: Environment | HostEnvironment
-    if runs_on_host(metadata["environment"]):
-        environment = make_host_environment(metadata["environment"])
+    if environments.runs_on_host(name):
+        environment = environments.make_host_environment(name)
         environment.close()  # only its spaces are needed
     else:
-        environment = make_environment(
-            metadata["environment"], action_repeat=metadata["action_repeat"]
-        )
-    network = NetworkConfig(**_lists_to_tuples(metadata["network"]))
-    agent = mlp_agent(
-        environment.observation_space,
-        environment.action_space,
-        **dataclasses.asdict(network),
-    )
+        environment = environments.make_environment(name, action_repeat=repeat)
+    network: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v
+        for k, v in metadata["network"].items()
+    }
+    agent = standard_agent(environment, NetworkConfig(**network))
     observation = observation_shapes(environment)
     params = jax.eval_shape(agent.policy.init, jax.random.key(0), observation)
     moments = None
@@ -207,15 +199,10 @@ def _rebuild(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPo
             )
         return arrays[name]
 
-    tree = jax.tree_util.tree_map_with_path(
-        read, {"policy": params, "observation": moments}
-    )
-    return SavedPolicy(
-        environment=environment,
-        agent=agent,
-        policy_params=tree["policy"],
-        normalizer=Normalizer(tree["observation"], None, None),
-    )
+    template = {"policy": params, "observation": moments}
+    tree = jax.tree_util.tree_map_with_path(read, template)
+    normalizer = Normalizer(tree["observation"], None, None)
+    return SavedPolicy(environment, agent, tree["policy"], normalizer)
 
 
 def _checksum(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> str:
@@ -225,5 +212,9 @@ def _checksum(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> str
     return digest.hexdigest()
 
 
-def _lists_to_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+def standard_agent(
+    environment: Environment | HostEnvironment, network: NetworkConfig
+) -> Agent:
+    """Return the agent that the options of `NetworkConfig` describe."""
+    spaces = environment.observation_space, environment.action_space
+    return mlp_agent(*spaces, **dataclasses.asdict(network))

@@ -43,23 +43,16 @@ class Programs(Protocol):
     template: TrainState
 
     def init(self, seeds: np.ndarray) -> Groups:
-        """Return the states of new agents.
-
-        Simulators on the host that were in use before are closed.
-        """
+        """Return the states of new agents, and close simulators that were in use."""
 
     def chunk(self, states: Groups, iterations: np.int32) -> tuple[Groups, np.ndarray]:
         """Train all agents for at most `plan.chunk` iterations; consume their states.
 
-        Return the new states, and a log `[plan.chunk, K, M]` of the `Metrics`, whose
-        first `iterations` rows are set.
+        The first `iterations` rows of the log `[plan.chunk, K, M]` are set.
         """
 
     def evaluate(self, seeds: np.ndarray, states: Groups) -> Evaluation:
-        """Play whole episodes with every agent, greedily and sampled.
-
-        Return an `Evaluation` of arrays `[K, 2, E]`: the greedy episodes come first.
-        """
+        """Play greedy and then sampled episodes with every agent, `[K, 2, E]`."""
 
     def gather(self, states: Groups) -> TrainState:
         """Return the states as one pytree, whose arrays lead with the K seeds."""
@@ -69,16 +62,12 @@ class Programs(Protocol):
     ) -> Groups:
         """Return the states of agents that were gathered, perhaps in another process.
 
-        `tree` is what `gather` returned, and `saved` what `simulator_states` returned
-        then; with None, simulators on the host start new episodes. Raise `ValueError`
-        if the simulators do not accept the saved states.
+        The simulators get the states `saved` by `simulator_states`, and raise
+        `ValueError` if they do not accept them; with None they start new episodes.
         """
 
     def simulator_states(self) -> list[bytes] | None:
-        """Return the state of every environment on the host, seed by seed.
-
-        Return None if the simulators cannot save it, or if it is part of the states.
-        """
+        """Return the state of every environment on the host, if it can be saved."""
 
     def close(self) -> None:
         """Release threads and simulators."""
@@ -89,8 +78,7 @@ class CompiledPrograms:
 
     Agents are trained in groups of equal size: one program for each group, and as many
     groups at a time as there are cores. The last group is filled up with repetitions of
-    the last seed. Programs that need more memory than is free are refused with a
-    `ValueError`.
+    the last seed. A `ValueError` refuses programs that need too much memory.
     """
 
     def __init__(self, plan: Plan, environment: Environment, agent: Agent) -> None:
@@ -103,9 +91,9 @@ class CompiledPrograms:
         self._size, self._groups = size, -(-seeds // size)
         at_once = min(at_once, self._groups)
         group = self._compile(plan, environment, agent, at_once)
+        array = jax.ShapeDtypeStruct
         self.template = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape[1:]), leaf.dtype),
-            group,
+            lambda leaf: array((seeds, *leaf.shape[1:]), leaf.dtype), group
         )
         self._pool = ThreadPoolExecutor(at_once)
 
@@ -210,29 +198,21 @@ def _functions(
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         return train_step(state, environment, agent, plan.config)
 
-    def chunk(
-        states: TrainState, iterations: jax.Array
-    ) -> tuple[TrainState, jax.Array]:
+    def chunk(states: TrainState, count: jax.Array) -> tuple[TrainState, jax.Array]:
         def iterate(i: jax.Array, carry: tuple) -> tuple:
             states, log = carry
             states, metrics = step(states)
             return states, log.at[i].set(jnp.stack(metrics, axis=-1))
 
         log = jnp.zeros((plan.chunk, size, len(Metrics._fields)))
-        return jax.lax.fori_loop(0, iterations, iterate, (states, log))
+        return jax.lax.fori_loop(0, count, iterate, (states, log))
 
     @over_seeds
     def play(seed: jax.Array, policy_params: PyTree, normalizer: PyTree) -> Evaluation:
         def episodes(greedy: jax.Array) -> Evaluation:
-            return evaluate(
-                run_key(seed, KeyPurpose.FINAL_EVALUATION),
-                environment,
-                agent,
-                policy_params,
-                normalizer,
-                episodes=plan.run.evaluation_episodes,
-                greedy=greedy,
-            )
+            key = run_key(seed, KeyPurpose.FINAL_EVALUATION)
+            args = key, environment, agent, policy_params, normalizer
+            return evaluate(*args, episodes=plan.run.evaluation_episodes, greedy=greedy)
 
         return jax.vmap(episodes)(jnp.array([True, False]))
 

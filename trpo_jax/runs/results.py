@@ -11,14 +11,8 @@ import numpy as np
 
 from trpo_jax.algorithm.metrics import INTEGER_COLUMNS, Metrics
 from trpo_jax.environments import SIMULATORS, full_name, require_installed_module
-from trpo_jax.runs import logging
+from trpo_jax.runs import logging, plotting
 from trpo_jax.runs.plan import FORMAT, Plan, make_plan
-from trpo_jax.runs.plotting import (
-    Run,
-    bootstrap_interval,
-    interquartile_mean,
-    plot_learning_curve,
-)
 from trpo_jax.runs.self_check import describe
 from trpo_jax.storage.atomic_files import flush, read_text, write_whole
 
@@ -28,17 +22,13 @@ _LARGEST_CONFIG, _LARGEST_METRICS = 2**20, 2**31  # bytes
 def open_files(plan: Plan, log: np.ndarray | None = None) -> list[logging.Sink]:
     """Open the files of metrics, and write `config.json`; return a sink for each file.
 
-    A new run, without a log, claims its directory; raise `ValueError` if another run
-    has taken it since it was checked. The files of a resumed run are cut back to its
-    log `[I, K, M]`, the metrics of the iterations that are done.
+    The files of a resumed run are cut back to its log `[I, K, M]`. Raise `ValueError`
+    if another run has taken the directory of a new run since it was checked.
     """
     plan.directory.mkdir(parents=True, exist_ok=True)
     path = plan.directory / "config.json"
     content = _json(plan.as_json() | {"versions": describe()})
-    kinds: dict[str, Any] = {
-        "metrics.jsonl": logging.JsonLines,
-        "metrics.csv": logging.Csv,
-    }
+    kinds: Any = {"metrics.jsonl": logging.JsonLines, "metrics.csv": logging.Csv}
     if log is None:
         try:
             path.open("x").close()
@@ -67,9 +57,8 @@ def open_files(plan: Plan, log: np.ndarray | None = None) -> list[logging.Sink]:
 def read_plan(run: str | os.PathLike[str], environment: Any = None) -> Plan:
     """Read the plan of a run, and check it like the options that a user types.
 
-    The environment, or its name, is given if the user has given it: the name in the
-    file alone imports installed packages only. Raise `ValueError` if the directory
-    holds no run, or one that cannot be read.
+    Unless the user gives the environment, or its name, only installed packages are
+    imported. Raise `ValueError` if the directory holds no run that can be read.
     """
     path = pathlib.Path(run) / "config.json"
     if not path.exists():
@@ -120,11 +109,8 @@ def _plan_of(content: dict[str, Any], environment: Any) -> Plan:
 def write_results(
     plan: Plan, episode_return: np.ndarray, evaluation: dict[str, Any]
 ) -> None:
-    """Write the files that exist only after training: learning curve and evaluation.
-
-    `episode_return` is `[K, I]` as in `Run`.
-    """
-    plot_learning_curve(
+    """Write the learning curve, of returns `[K, I]` as in `Run`, and the evaluation."""
+    plotting.plot_learning_curve(
         plan.directory / "learning_curve.png",
         plan.config.steps_per_iteration * np.arange(1, plan.iterations + 1),
         episode_return,
@@ -136,13 +122,7 @@ def write_results(
 def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
     """Return one row for each iteration and seed of a log `[i, K, M]` of `Metrics`.
 
-    Before the log there were `first` iterations. Columns of counts are integers, and a
-    value that is not finite is None.
-
-    >>> plan = make_plan("CartPole-v1", seed=7)
-    >>> (row,) = rows_of(plan, 0, np.zeros((1, 1, len(Metrics._fields))))
-    >>> row["seed"], row["environment_steps"], row["status"], row["kl"]
-    (7, 1024, 0, 0.0)
+    Before the log there were `first` iterations. A value that is not finite is None.
     """
 
     def convert(name: str, x: float) -> float | int | None:
@@ -150,26 +130,21 @@ def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
             return None
         return int(x) if name in INTEGER_COLUMNS else float(x)
 
+    names = Metrics._fields
     return [
         {
             "seed": plan.run.seed + k,
             "iteration": first + i + 1,
             "environment_steps": (first + i + 1) * plan.config.steps_per_iteration,
-            **{
-                name: convert(name, x)
-                for name, x in zip(Metrics._fields, log[i, k].tolist())
-            },
+            **dict(zip(names, map(convert, names, log[i, k].tolist()))),
         }
         for i in range(len(log))
         for k in range(plan.run.seeds)
     ]
 
 
-def read_run(directory: str | os.PathLike[str]) -> Run:
-    """Read the learning curves that training wrote into a directory.
-
-    Raise `ValueError` if the files are missing or damaged.
-    """
+def read_run(directory: str | os.PathLike[str]) -> plotting.Run:
+    """Read the learning curves of a run; raise `ValueError` if they are damaged."""
     directory = pathlib.Path(directory)
     try:
         config = json.loads(read_text(directory / "config.json", _LARGEST_CONFIG))
@@ -183,26 +158,27 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
                 k = seeds.index(row["seed"])
                 i = bisect.bisect(steps, row["environment_steps"]) - 1
                 returns[k, i] = row["episode_return"]
-        return Run(directory.name, config["environment"], np.array(steps), returns)
+        curve = np.array(steps), returns
+        return plotting.Run(directory.name, config["environment"], *curve)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{directory} does not hold a run: {error}") from error
 
 
 def summarize_returns(returns: np.ndarray) -> dict[str, Any]:
-    """Return each seed's mean, their interquartile mean, and its 95 % interval.
+    """Return the mean of each seed, their interquartile mean, and its 95 % interval.
 
-    The returns are `[K, E]`, those of each episode; None stands for what is not finite.
+    The returns of episodes are `[K, E]`; None stands for a result that is not finite.
 
     >>> summarize_returns(np.array([[1.0, 3.0]]))
     {'mean_per_seed': [2.0], 'iqm': 2.0, 'ci95': [2.0, 2.0]}
     """
     means = returns.mean(axis=1)
     finite = bool(np.all(np.isfinite(means)))
-    interval = map(float, bootstrap_interval(means)) if finite else (None, None)
+    interval = plotting.bootstrap_interval(means) if finite else ()
     return {
         "mean_per_seed": [float(x) if np.isfinite(x) else None for x in means],
-        "iqm": float(interquartile_mean(means)) if finite else None,
-        "ci95": list(interval),
+        "iqm": float(plotting.interquartile_mean(means)) if finite else None,
+        "ci95": [float(end) for end in interval] or [None, None],
     }
 
 

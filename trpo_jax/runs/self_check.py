@@ -56,10 +56,7 @@ def self_check() -> list[Check]:
 
 
 def require_device() -> None:
-    """Refuse to continue if JAX cannot use any device.
-
-    The `ValueError` names the devices that the variable JAX_PLATFORMS asks for.
-    """
+    """Refuse to continue, with a `ValueError`, if JAX cannot use any device."""
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter since JAX 0.10
@@ -74,11 +71,7 @@ def require_device() -> None:
 
 
 def require_sound_compiler() -> None:
-    """Refuse to continue with a compiler that fails the self-check.
-
-    The `RuntimeError` holds both numbers and the versions. Without a device, raise
-    `ValueError` as `require_device` does.
-    """
+    """Refuse to continue, with a `RuntimeError`, if the self-check fails."""
     require_device()
     for check in self_check():
         if not check.passed:
@@ -93,28 +86,19 @@ def require_sound_compiler() -> None:
 
 
 def describe() -> dict[str, str]:
-    """Return versions by package, and "device", for `trpo-jax doctor` and for results.
-
-    Raise `ValueError` as `require_device` does.
-
-    >>> describe()["jax"] == jax.__version__
-    True
-    """
+    """Return the versions of packages, and the devices, by name."""
     require_device()
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
     import trpo_jax
 
-    versions = {}
+    versions = {
+        "trpo_jax": trpo_jax.__version__,
+        "python": platform.python_version(),
+    }
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):  # some simulators are extras
             versions[package] = version(package)
-    return {
-        "trpo_jax": trpo_jax.__version__,
-        "python": platform.python_version(),
-        **versions,
-        "device": ", ".join(
-            f"{device.platform}:{device.device_kind}" for device in jax.devices()
-        ),
-    }
+    devices = [f"{device.platform}:{device.device_kind}" for device in jax.devices()]
+    return versions | {"device": ", ".join(devices)}

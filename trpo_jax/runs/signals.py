@@ -7,11 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-ENDING = [
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP")
-    if hasattr(signal, name)
-]
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one is unknown on Windows
+ENDING = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 class Terminated(SystemExit):
@@ -34,10 +31,9 @@ def raise_terminated(signum: int, frame: Any) -> None:
 def note_signals() -> Iterator[Callable[[], BaseException | None]]:
     """Note SIGINT, SIGTERM and SIGHUP instead of raising an exception within a chunk.
 
-    A chunk consumes the states that it is given, so that an exception within one would
-    lose them. Yield a function that returns the exception that was asked for, a
-    `KeyboardInterrupt` or a `Terminated`, or None. A second signal raises its exception
-    at once.
+    An exception within a chunk would lose the states, which it consumes. Yield a
+    function that returns the exception that was asked for, or None. A second signal
+    raises its exception at once.
     """
     asked: list[BaseException] = []
     usual = [signal.default_int_handler, signal.SIG_DFL, raise_terminated]

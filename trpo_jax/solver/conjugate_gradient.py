@@ -22,8 +22,7 @@ class CGInfo(NamedTuple):
             rounding level (1e-7 in float32) it keeps falling although the true residual
             does not.
         curvature: xᵀ A x of the solution.
-        breakdown: bool, whether the solve stopped because pᵀ A p was not positive or
-            not finite.
+        breakdown: bool, whether the solve ended because pᵀ A p was not in (0, ∞).
         finite: bool, whether every product was finite.
     """
 

@@ -25,9 +25,8 @@ def fisher_vector_product(
     symmetric positive semi-definite by construction, and needs no second derivatives.
 
     Args:
-        apply: parameters → the distribution of all rows at once, rows on the leading
-            axis; observations are closed over. The distribution is any pytree with a
-            `fisher_product(tangent)`.
+        apply: parameters → the distribution of all rows (the leading axis), any pytree
+            with a `fisher_product(tangent)`; observations are closed over.
         params: the point at which F is taken; any pytree of floating-point arrays.
         damping: ≥ 0, added to the diagonal.
         weight: `[N]` ≥ 0, one for each row; all rows count the same without it.
@@ -36,8 +35,7 @@ def fisher_vector_product(
         A function from a pytree like `params` to a pytree like `params`.
 
     Raises:
-        ValueError: when the arrays of the distribution do not have the same number of
-            rows.
+        ValueError: when arrays of the distribution differ in their number of rows.
 
     Example:
         >>> from trpo_jax import DiagonalGaussian
@@ -87,8 +85,7 @@ def empirical_fisher_vector_product(
     `fisher_vector_product`.
 
     Args:
-        log_prob: parameters → log-probabilities of the sampled actions, `[N]` or
-            `[N, K]`.
+        log_prob: parameters → log-probabilities of the actions, `[N]` or `[N, K]`.
         params: the point at which F̂ is taken; any pytree of floating-point arrays.
         action_weight: u ≥ 0, like the log-probabilities: 1 for the only action of a
             row, or what each of several contributes to the sum of its row.

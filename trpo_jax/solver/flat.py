@@ -21,13 +21,8 @@ _LARGE = 2**16  # numbers
 def ravel_if_small(tree: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
     """Ravel a pytree of fewer than 2¹⁶ numbers; leave a larger one as it is.
 
-    Args:
-        tree: any pytree of arrays.
-
-    Returns:
-        The vector (or the tree itself), and the function that turns it, or anything
-        like it, back into a pytree. Functions of the result can be differentiated at
-        no extra cost, whatever its size.
+    The second result turns the first, or anything like it, back into a pytree.
+    Functions of the first can be differentiated at no extra cost, whatever its size.
 
     Example:
         >>> ravel_if_small({"w": jnp.zeros((2, 3))})[0].shape
@@ -41,12 +36,8 @@ def ravel_if_small(tree: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
 def ravel_into(vector: jax.Array, tree: PyTree) -> jax.Array:
     """Return the numbers of a pytree as one vector, written over an existing one.
 
-    Args:
-        vector: `[P]`, any vector of that size and dtype; its numbers do not matter.
-        tree: any pytree of arrays with P numbers together.
-
-    Returns:
-        `[P]`, in the order of `jax.flatten_util.ravel_pytree`.
+    That vector must have the size and dtype of the result; its numbers do not matter.
+    The order is that of `jax.flatten_util.ravel_pytree`.
 
     Example:
         >>> tree = {"b": jnp.ones(2), "w": jnp.zeros((1, 2))}
@@ -65,12 +56,6 @@ def ravel_into(vector: jax.Array, tree: PyTree) -> jax.Array:
 
 def all_finite(tree: PyTree) -> jax.Array:
     """Return whether every number in a pytree is finite, as a bool scalar.
-
-    Args:
-        tree: any pytree of arrays.
-
-    Returns:
-        A bool scalar.
 
     Example:
         >>> bool(all_finite({"a": jnp.zeros(2), "b": jnp.array(jnp.nan)}))

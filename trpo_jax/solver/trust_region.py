@@ -12,11 +12,7 @@ import jax.numpy as jnp
 
 from trpo_jax.solver.conjugate_gradient import CGInfo, cg_solve
 from trpo_jax.solver.flat import all_finite
-from trpo_jax.solver.line_search import (
-    LineSearchInfo,
-    LineSearchOutcome,
-    line_search,
-)
+from trpo_jax.solver.line_search import LineSearchInfo, LineSearchOutcome, line_search
 from trpo_jax.validation import (
     COUNT,
     NON_NEGATIVE,
@@ -113,8 +109,7 @@ def trust_region_step(
         params: θ_old, any pytree of floating-point arrays.
         max_divergence: δ > 0, in units of `divergence` (nats when it is a KL).
         step_rule: static, one of the three rules above.
-        step_size: β of the two rules without a search. With 0 the step is scaled as in
-            the trust region.
+        step_size: β of the other two rules; 0 scales the step as in the trust region.
         max_scale: static; the step is at most this multiple of x, and at most 1 − 1e-4
             of the way to the bound. 1 suits a quadratic surrogate, whose optimum is x;
             None sets no limit.

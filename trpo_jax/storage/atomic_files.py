@@ -12,8 +12,8 @@ from typing import Any
 def open_file(path: pathlib.Path, *, links: bool = True) -> io.BufferedReader:
     """Open a regular file for reading; refuse directories, pipes and devices.
 
-    Symbolic links are followed unless `links` is False. Raise `OSError` if the file
-    cannot be opened, and `ValueError` if it is not a regular file.
+    Follow symbolic links only if `links` is True. Raise `ValueError` for what is not a
+    regular file, and `OSError` if it cannot be opened.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     if not links:
@@ -25,13 +25,9 @@ def open_file(path: pathlib.Path, *, links: bool = True) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def read_text(path: pathlib.Path, largest: int) -> str:
-    """Read a UTF-8 text file of at most `largest` bytes.
-
-    Raise `OSError` if it cannot be read, and `ValueError` if it is not a regular file,
-    is larger, or is not in UTF-8.
-    """
-    with open_file(path) as file:
+def read_text(path: pathlib.Path, largest: int, *, links: bool = True) -> str:
+    """Read a UTF-8 text file of at most `largest` bytes, as `open_file` opens it."""
+    with open_file(path, links=links) as file:
         content = file.read(largest + 1)
     if len(content) > largest:
         raise ValueError(f"{path.name} is larger than {largest} bytes")
@@ -39,20 +35,9 @@ def read_text(path: pathlib.Path, largest: int) -> str:
 
 
 def write_whole(path: pathlib.Path, content: str | bytes) -> None:
-    """Write a file so that even a power cut leaves the old or the new content.
-
-    Text is written in UTF-8. Raise `OSError` if the file cannot be written.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "a.txt")
-    ...     write_whole(path, "content")
-    ...     path.read_text()
-    'content'
-    """
+    """Write a file so that even a power cut leaves the old or the new content."""
     unfinished = path.with_name(f"{path.name}.tmp")
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    unfinished.write_bytes(data)
+    unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
     flush(unfinished)
     os.replace(unfinished, path)
     flush(path.parent)
@@ -60,10 +45,7 @@ def write_whole(path: pathlib.Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def claimed(directory: pathlib.Path) -> Iterator[None]:
-    """Lock the directory of a run against other processes inside the block.
-
-    Raise `ValueError` if another process has locked it.
-    """
+    """Lock a directory inside the block, or raise `ValueError` if it is locked."""
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -94,13 +76,7 @@ def flush(path: pathlib.Path) -> None:
 
 
 def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; an `object_pairs_hook` for `json.loads`.
-
-    Raise `ValueError` if a name occurs twice.
-
-    >>> without_repetition([("a", 1)])
-    {'a': 1}
-    """
+    """Return a JSON object, as an `object_pairs_hook` that refuses a repeated name."""
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("it holds a name twice")

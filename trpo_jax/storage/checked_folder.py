@@ -17,7 +17,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from trpo_jax.storage.atomic_files import flush, open_file, without_repetition
+from trpo_jax.storage.atomic_files import (
+    flush,
+    open_file,
+    read_text,
+    without_repetition,
+)
 from trpo_jax.storage.pytree_arrays import entry_of, named, numbers_of, stored
 
 PyTree = Any
@@ -31,11 +36,9 @@ _LARGEST = 2 * 2**20  # bytes of a manifest, and of the header of the arrays
 
 
 def write_folder(folder: pathlib.Path, tree: PyTree, facts: dict[str, Any]) -> None:
-    """Write a pytree and facts about it into a new folder, and flush them to the disk.
+    """Write a pytree of arrays and typed keys into a new folder on the disk.
 
-    The leaves are arrays and typed keys; the facts are other entries of the manifest,
-    which JSON can hold. Raise `OSError` if they cannot be written, and `ValueError` if
-    two leaves have the same name.
+    The facts are further entries of the manifest, which JSON must be able to hold.
     """
     leaves = named(tree)
     folder.mkdir()
@@ -55,19 +58,13 @@ def write_folder(folder: pathlib.Path, tree: PyTree, facts: dict[str, Any]) -> N
 
 
 def read_manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
-    """Return the entries of the manifest of a folder, which must name this step.
-
-    Raise one of `DAMAGE` if the manifest has changed since it was written.
-    """
+    """Return the manifest of this step, or raise one of `DAMAGE` if it has changed."""
     if folder.is_symlink():
         raise ValueError("it is a symbolic link")
-    with open_file(folder / MANIFEST, links=False) as file:
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise ValueError(f"{MANIFEST} is larger than {_LARGEST} bytes")
+    content = read_text(folder / MANIFEST, _LARGEST, links=False)
     manifest = json.loads(content)
     seal = manifest.pop("sha256")
-    if content != sealed(manifest).encode() or seal != _seal(manifest):
+    if content != sealed(manifest) or seal != _seal(manifest):
         raise ValueError(f"{MANIFEST} has changed since it was written")
     if manifest["step"] != step:
         raise ValueError(f"{MANIFEST} belongs to step {manifest['step']}")
@@ -89,26 +86,23 @@ def read_manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
     }
 
 
-def is_as_written(folder: pathlib.Path, manifest: dict[str, Any]) -> bool:
-    """Return whether the arrays of a folder exist with the checksum in its manifest."""
-    try:
-        with open_file(folder / ARRAYS, links=False) as file:
-            size = os.fstat(file.fileno()).st_size
-        return (
-            size == manifest["arrays"]["bytes"]
-            and _fingerprint(folder / ARRAYS) == manifest["arrays"]
-        )
-    except DAMAGE:
-        return False
+def is_as_written(folder: pathlib.Path, step: int) -> bool:
+    """Return whether the arrays have the checksum in the manifest of this step.
+
+    Raise one of `DAMAGE` if either file is missing, or the manifest has changed.
+    """
+    expected = read_manifest(folder, step)["arrays"]
+    with open_file(folder / ARRAYS, links=False) as file:
+        same_size = os.fstat(file.fileno()).st_size == expected["bytes"]
+    return same_size and _fingerprint(folder / ARRAYS) == expected
 
 
 def read_arrays(
     folder: pathlib.Path, manifest: dict[str, Any], template: PyTree
 ) -> dict[str, np.ndarray]:
-    """Read the leaves by name, as `rebuilt` takes them.
+    """Read the leaves by name, but no more than the template has room for.
 
-    No more is read than the template, a pytree of arrays or shapes, has room for. Raise
-    one of `DAMAGE` if the arrays are not what manifest and template say.
+    Raise one of `DAMAGE` if they differ from the manifest or from the template.
     """
     path = folder / ARRAYS
     expected = {name: stored(leaf) for name, leaf in named(template).items()}
@@ -153,7 +147,5 @@ def _seal(manifest: dict[str, Any]) -> str:
 
 def sealed(manifest: dict[str, Any]) -> str:
     """Return the JSON text of a manifest, which contains its own sha256."""
-    return (
-        json.dumps(manifest | {"sha256": _seal(manifest)}, indent=1, sort_keys=True)
-        + "\n"
-    )
+    content = manifest | {"sha256": _seal(manifest)}
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"

@@ -15,14 +15,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from trpo_jax import __version__
+from trpo_jax.storage import checked_folder
 from trpo_jax.storage.atomic_files import flush
-from trpo_jax.storage.checked_folder import (
-    DAMAGE,
-    is_as_written,
-    read_arrays,
-    read_manifest,
-    write_folder,
-)
+from trpo_jax.storage.checked_folder import DAMAGE
 from trpo_jax.storage.differences import differences, shortened
 from trpo_jax.storage.pytree_arrays import entry_of, named, rebuilt
 from trpo_jax.validation import COUNT, COUNT_OR_ZERO, check
@@ -40,10 +35,9 @@ class CheckpointError(ValueError):
 
 
 class Restored(NamedTuple):
-    """The result of `restore`.
+    """A restored tree of numpy arrays and typed keys, and the step of its checkpoint.
 
-    `tree` is a pytree like the template, of numpy arrays and typed keys; `step` is the
-    step of the checkpoint; `skipped` has a line for each newer one that is damaged.
+    `skipped` has a line for each newer checkpoint that is damaged.
     """
 
     tree: PyTree
@@ -59,35 +53,22 @@ def save(
     description: dict[str, Any] | None = None,
     keep: int | None = None,
 ) -> pathlib.Path:
-    """Write a checkpoint, completely or not at all.
+    """Write a checkpoint, completely or not at all, and return its folder.
 
-    Unfinished checkpoints of earlier crashes are removed. A checkpoint of the same step
-    is replaced once the new one is complete.
+    The tree consists of arrays and typed keys. A checkpoint of the same step is
+    replaced once the new one is complete; if the new one cannot be written, `OSError`
+    is raised and the existing ones are unchanged. The description holds facts that must
+    be equal at `restore`. Of the checkpoints up to this step the newest `keep` are
+    kept, and those of later steps, from a run that was resumed earlier, are removed;
+    None keeps all.
 
-    Args:
-        directory: the directory of the checkpoints of one run; made if necessary.
-        tree: a pytree of arrays and typed keys.
-        step: the number of the checkpoint, ≥ 0; the newest has the largest.
-        description: facts that JSON can hold, which must be equal at `restore`.
-        keep: the number of newest checkpoints to keep, up to this step; those of later
-            steps, from a run that was resumed earlier, are removed. None keeps all.
-
-    Returns:
-        The folder of the checkpoint.
-
-    Raises:
-        OSError: if the disk is full, or the directory cannot be written; the existing
-            checkpoints are unchanged.
-        ValueError: for a bad step, or leaves that have the same name.
-
-    Example:
-        >>> import tempfile
-        >>> import jax.numpy as jnp
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = save(folder, {"w": jnp.arange(3.0)}, step=7)
-        ...     restored = restore(folder, {"w": jnp.zeros(3)})
-        >>> restored.step, restored.tree["w"].tolist()
-        (7, [0.0, 1.0, 2.0])
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save(folder, {"w": np.arange(3.0)}, step=7)
+    ...     restored = restore(folder, {"w": np.zeros(3)})
+    >>> restored.step, restored.tree["w"].tolist()
+    (7, [0.0, 1.0, 2.0])
     """
     check("step", step, COUNT_OR_ZERO)
     if keep is not None:
@@ -99,13 +80,9 @@ def save(
     remove_litter(directory)
     unfinished = directory / f"{_UNFINISHED}{secrets.token_hex(8)}"
     try:
-        facts = {
-            "format": FORMAT,
-            "trpo_jax": __version__,
-            "step": int(step),
-            "description": description or {},
-        }
-        write_folder(unfinished, tree, facts)
+        facts = {"format": FORMAT, "trpo_jax": __version__, "step": int(step)}
+        facts["description"] = description or {}
+        checked_folder.write_folder(unfinished, tree, facts)
         final, replaced = _place(directory, step), _place(directory, step, _REPLACED)
         if final.exists():
             final.rename(replaced)
@@ -135,33 +112,23 @@ def restore(
     """Read the newest intact checkpoint, after checking everything in it.
 
     Nothing in a checkpoint is executed, no file name is taken from it, and no more is
-    read than the template has room for.
-
-    Args:
-        directory: the directory that was given to `save`.
-        like: a pytree of arrays or of `jax.ShapeDtypeStruct`; or a function that
-            returns one, given the step and the shapes of the leaves by name.
-        description: the description that the checkpoint must have; None accepts any.
-
-    Returns:
-        A `Restored`.
-
-    Raises:
-        CheckpointError: if there is no intact checkpoint, or the newest intact one has
-            another format, version, description or structure.
+    read than there is room for in `like`: a pytree of arrays or shapes, or a function
+    that returns one, given the step and the shapes of the leaves by name. Raise
+    `CheckpointError` if there is no intact checkpoint, or the newest intact one has
+    another format, version, description or structure; None accepts any description.
     """
     directory = pathlib.Path(directory)
     skipped: list[str] = []
     for step, folder in reversed(_folders(directory)):
         try:
-            manifest = read_manifest(folder, step)
+            manifest = checked_folder.read_manifest(folder, step)
         except DAMAGE as error:
             skipped.append(f"{folder} is damaged: {_line(error)}")
             continue
         template = like(step, _shapes(manifest)) if callable(like) else like
         _require_same(folder, manifest, template, description)
         try:
-            arrays = read_arrays(folder, manifest, template)
+            arrays = checked_folder.read_arrays(folder, manifest, template)
         except DAMAGE as error:
             skipped.append(f"{folder} is damaged: {_line(error)}")
             continue
@@ -172,23 +139,16 @@ def restore(
 
 
 def steps_in(directory: str | os.PathLike[str]) -> list[int]:
-    """Return the steps of the checkpoints in a directory, in ascending order.
-
-    >>> steps_in("no/such/directory")
-    []
-    """
+    """Return the steps of the checkpoints in a directory, in ascending order."""
     return [step for step, _ in _folders(pathlib.Path(directory))]
 
 
 def newest_intact(directory: str | os.PathLike[str]) -> int | None:
     """Return the step of the newest checkpoint whose checksums are right, or None."""
     for step, folder in reversed(_folders(pathlib.Path(directory))):
-        try:
-            manifest = read_manifest(folder, step)
-        except DAMAGE:
-            continue
-        if is_as_written(folder, manifest):
-            return step
+        with contextlib.suppress(*DAMAGE):
+            if checked_folder.is_as_written(folder, step):
+                return step
     return None
 
 
@@ -217,10 +177,8 @@ def _folders(directory: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
         names = sorted(os.listdir(directory))  # replaced ones come first
     except (FileNotFoundError, NotADirectoryError):
         return []
-    folders = {
-        int(m[1]): directory / name for name in names if (m := _STEP.fullmatch(name))
-    }
-    return sorted(folders.items())
+    found = [match for name in names if (match := _STEP.fullmatch(name))]
+    return sorted({int(match[1]): directory / match[0] for match in found}.items())
 
 
 def _remove(folder: pathlib.Path) -> None:
@@ -247,11 +205,9 @@ def _require_same(
     differing: list[str] = []
     if description is not None:
         written = json.loads(json.dumps(description))
-        differing += differences(manifest["description"], written)
-    if not differing:
-        entries = {name: entry_of(leaf) for name, leaf in named(template).items()}
-        differing = differences(manifest["leaves"], entries)
-    if differing:
+        differing = differences(manifest["description"], written)
+    entries = {name: entry_of(leaf) for name, leaf in named(template).items()}
+    if differing := differing or differences(manifest["leaves"], entries):
         more = f"; and {len(differing) - 12} more" if len(differing) > 12 else ""
         raise CheckpointError(
             f"{folder} belongs to something else: {'; '.join(differing[:12])}{more}"

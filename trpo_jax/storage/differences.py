@@ -6,22 +6,15 @@ from typing import Any
 def differences(found: Any, expected: Any, name: str = "") -> list[str]:
     """Return a line for each value that differs between two JSON documents.
 
-    `found` is the document in the checkpoint, `expected` that of the present run; the
-    name of both begins each line.
-
     >>> differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
     ['a.b: 1 in the checkpoint, 3 now']
     """
     if isinstance(found, dict) and isinstance(expected, dict):
-        return [
-            line
-            for key in sorted(found.keys() | expected.keys())
-            for line in differences(
-                found.get(key, _ABSENT),
-                expected.get(key, _ABSENT),
-                f"{name}.{key}" if name else key,
-            )
-        ]
+        lines: list[str] = []
+        for key in sorted(found.keys() | expected.keys()):
+            pair = found.get(key, _ABSENT), expected.get(key, _ABSENT)
+            lines += differences(*pair, f"{name}.{key}" if name else key)
+        return lines
     if type(found) is type(expected) and found == expected:
         return []
     return [f"{name}: {shortened(found)} in the checkpoint, {shortened(expected)} now"]

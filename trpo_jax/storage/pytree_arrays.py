@@ -26,11 +26,7 @@ def name_of(key_path: tuple) -> str:
 def named(tree: PyTree) -> dict[str, Any]:
     """Return the leaves of a tree of arrays, typed keys, or their shapes, by name.
 
-    Raise `ValueError` if two leaves have the same name, or one has a name that the file
-    format reserves.
-
-    >>> named({"a": [np.zeros(2), np.ones(3)]}).keys()
-    dict_keys(['a/0', 'a/1'])
+    Raise `ValueError` for a repeated name, or one that the file format reserves.
     """
     pairs = [
         (name_of(path), leaf if hasattr(leaf, "dtype") else np.asarray(leaf))
@@ -45,46 +41,25 @@ def named(tree: PyTree) -> dict[str, Any]:
 
 
 def entry_of(leaf: Any) -> dict[str, Any]:
-    """Return the type and the shape of a leaf, as JSON can hold them.
-
-    >>> entry_of(np.zeros((2, 3), np.float32))
-    {'dtype': 'float32', 'shape': [2, 3]}
-    """
+    """Return the type and the shape of a leaf, as JSON can hold them."""
     return {"dtype": str(leaf.dtype), "shape": list(leaf.shape)}
 
 
 def numbers_of(leaf: Any) -> np.ndarray:
-    """Return a leaf as a numpy array that a file can hold.
-
-    It holds the data of typed keys, and other arrays bit for bit. Raise `ValueError` if
-    the leaf is neither of numbers nor of keys.
-
-    >>> numbers_of(jax.random.key(3)).tolist()
-    [0, 3]
-    """
+    """Return a leaf, bit for bit, or the data of typed keys, as a file can hold it."""
     array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
     return array.view(_plain(array.dtype))
 
 
 def stored(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Return the shape and the type of what `numbers_of` returns for a leaf.
-
-    >>> stored(jax.random.key(3)).shape
-    (2,)
-    """
+    """Return the shape and the type of what `numbers_of` returns for a leaf."""
     if _is_key(leaf):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return jax.ShapeDtypeStruct(leaf.shape, _plain(np.dtype(leaf.dtype)))
 
 
 def rebuilt(template: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
-    """Return a tree like the template from the arrays of `numbers_of` by name.
-
-    Its leaves are numpy arrays and typed keys.
-
-    >>> rebuilt({"a": np.float32(0)}, {"a": np.float32(3)})
-    {'a': np.float32(3.0)}
-    """
+    """Return a tree like the template from the arrays of `numbers_of` by name."""
     leaves = [
         _wrapped(arrays[name], leaf.dtype)
         if _is_key(leaf)

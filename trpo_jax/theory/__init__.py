@@ -30,26 +30,10 @@ from trpo_jax.theory.monotonic_improvement import (
 
 # fmt: off
 __all__ = [
-    "MDP",
-    "Improvement",
-    "action_value",
-    "advantage",
-    "algorithm_1",
-    "conservative_policy_iteration",
-    "expected_return",
-    "guaranteed_gain",
-    "kl",
-    "local_gain",
-    "local_return",
-    "lower_bound",
-    "mixture_bound",
-    "mixture_coefficient",
-    "penalty_coefficient",
-    "random_mdp",
-    "state_value",
-    "total_variation",
-    "total_variation_bound",
-    "trust_region",
-    "visitation",
+    "MDP", "Improvement", "action_value", "advantage", "algorithm_1",
+    "conservative_policy_iteration", "expected_return", "guaranteed_gain", "kl",
+    "local_gain", "local_return", "lower_bound", "mixture_bound", "mixture_coefficient",
+    "penalty_coefficient", "random_mdp", "state_value", "total_variation",
+    "total_variation_bound", "trust_region", "visitation",
 ]
 # fmt: on

@@ -1,7 +1,5 @@
 """The lower bounds of sections 2 and 3 of Schulman et al. 2015.
 
-Functions of a finite process and two policies, as in `mdp`.
-
 Shapes: `S` states, `A` actions; a policy is `[S, A]`, rows that sum to 1.
 Symbols: η expected return, ρ discounted visitation, L local approximation of η,
 C penalty coefficient, ε largest advantage.

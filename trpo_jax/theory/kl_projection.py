@@ -70,14 +70,8 @@ def bisect(
 ) -> jax.Array:
     """Return where a predicate that holds below and fails above stops holding.
 
-    Args:
-        holds: maps numbers like `low` to bools of that shape.
-        low: where it holds, any shape.
-        high: the upper end of the interval.
-        halvings: how often the interval is halved.
-
-    Returns:
-        Like `low`: numbers at which it holds, or `low`.
+    `holds` maps numbers like `low` to bools of that shape. The result is like `low`:
+    numbers at which the predicate holds, or `low` itself.
     """
 
     def halve(_: int, interval: tuple) -> Any:

@@ -1,8 +1,7 @@
 """Finite Markov decision processes, and the values of their policies, solved exactly.
 
-Functions of two arrays, a process and a policy, without a sample and without a network.
-They are pure: `jit`, `vmap` over processes and policies, `grad` of values. Use float64
-(`jax_enable_x64`) to see inequalities hold to the last digits.
+Pure functions of a process and a policy: `jit`, `vmap` over both, `grad` of values. Use
+float64 (`jax_enable_x64`) to see inequalities hold to the last digits.
 
 Shapes: `S` states, `A` actions; a policy is `[S, A]`, rows that sum to 1.
 Symbols: η expected return, ρ discounted visitation.

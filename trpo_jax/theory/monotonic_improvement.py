@@ -1,7 +1,6 @@
 """Steps that never make a policy worse (Schulman et al. 2015, sections 2 and 3).
 
-Functions of a finite process and a policy, as in `mdp`; `grad` sees the bisections
-that search for a multiplier as constants.
+`grad` sees the bisections that search for a multiplier as constants.
 
 Shapes: `S` states, `A` actions; a policy is `[S, A]`, rows that sum to 1.
 Symbols: η expected return, ρ discounted visitation, L local approximation of η,
