@@ -36,7 +36,7 @@ def test_checkpoints_are_at_their_iterations_and_at_the_end(finished):
 
 
 def test_a_run_that_is_done_says_so(finished):
-    with pytest.raises(ValueError, match="finished after 160 steps.*got 160"):
+    with pytest.raises(ValueError, match=r"finished after 160 steps.*got 160"):
         trpo_jax.resume(finished, progress=False)
     assert (finished / "evaluation.json").exists()
 
