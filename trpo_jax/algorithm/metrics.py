@@ -43,6 +43,8 @@ class Metrics(NamedTuple):
         explained_variance: the `explained_variance` of the critic before its fit.
         critic_loss: mean squared error over the last epoch, or after the last
             Gauss-Newton step, in squared units of the scaled reward.
+        critic_accepted: 1, or 0 when the critic's fit was discarded because a number
+            was not finite.
         fault_step: the step of this iteration, counted from 0, with the first
             observation or reward that is not finite; -1 if there is none.
         fault_environment: the environment of that step, counted from 0; otherwise -1.
@@ -62,12 +64,13 @@ class Metrics(NamedTuple):
     cg_residual: jax.Array
     explained_variance: jax.Array
     critic_loss: jax.Array
+    critic_accepted: jax.Array
     fault_step: jax.Array
     fault_environment: jax.Array
 
 
-_COUNTS = "episodes status backtracks cg_iterations fault_step fault_environment"
-INTEGER_COLUMNS = frozenset(_COUNTS.split())
+_COUNTS = "episodes status backtracks cg_iterations critic_accepted"
+INTEGER_COLUMNS = frozenset([*_COUNTS.split(), "fault_step", "fault_environment"])
 
 
 def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
@@ -98,6 +101,7 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
         cg_residual=info.policy.cg.residual,
         explained_variance=info.critic.explained_variance,
         critic_loss=info.critic.loss,
+        critic_accepted=info.critic.accepted,
         fault_step=step,
         fault_environment=environment,
     )
