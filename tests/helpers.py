@@ -13,7 +13,7 @@ from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.networks import Agent, Network
 from trpo_jax.algorithm import policy_update
 from trpo_jax.algorithm.batch import Batch
-from trpo_jax.environments.base import Step
+from trpo_jax.environments.base import Step, step_and_reset
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.solver.trust_region import TrustRegionInfo, trust_region_step
 
@@ -260,3 +260,40 @@ class Relaxed:
                 return attribute(*args)
 
         return run
+
+
+def play(environment, actions):
+    """Take actions from a reset, without `jit`: a state that is written into shows."""
+    key = jax.random.key(0)
+    env_state, observation = environment.reset(key)
+    steps = []
+    for action in actions:
+        steps.append(environment.step(key, env_state, jnp.array(action)))
+        env_state = steps[-1].env_state
+    return observation, steps
+
+
+def assert_a_step_leaves_its_state(environment):
+    """A step does not write into the state that it starts from."""
+    key, action = jax.random.key(0), jnp.zeros(environment.action_space.shape)
+    env_state, _ = environment.reset(key)
+    before = jax.tree.map(lambda leaf: leaf, env_state)
+    one, other = (environment.step(key, env_state, action) for _ in range(2))
+    assert_identical(env_state, before)
+    assert_identical(one, other)
+
+
+def assert_resets_only_at_the_end(environment):
+    """Three steps make an episode; observations are (its name, the time)."""
+    action = jnp.zeros(environment.action_space.shape)
+    env_state, observation = environment.reset(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(1))
+    for time in (1, 2, 3):
+        env_state, to_act_on, step = step_and_reset(
+            environment, *keys, env_state, action
+        )
+        assert step.observation.tolist() == [float(observation[0]), time]
+        if time < 3:
+            assert_identical(to_act_on, step.observation)
+    assert_identical((env_state, to_act_on), environment.reset(keys[1]))
+    assert abs(float(to_act_on[0] - observation[0])) > 1e-3

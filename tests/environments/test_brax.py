@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 from helpers import (
     Relaxed,
+    assert_a_step_leaves_its_state,
     assert_close,
-    assert_identical,
     assert_nothing_is_weakly_typed,
+    assert_resets_only_at_the_end,
     is_finite,
     linear_agent,
+    play,
     play_twice,
 )
 
 pytest.importorskip("brax")
 
 from trpo_jax import Config, DiagonalGaussian, collect, init, train
-from trpo_jax.environments.base import check_environment, step_and_reset
+from trpo_jax.environments.base import check_environment
 from trpo_jax.environments.brax import BraxEnvironment, envs, fluid, names
 from trpo_jax.environments.mjx_state import flatten
 from trpo_jax.environments.spaces import Box
@@ -139,16 +141,6 @@ def test_spaces_and_limit():
     assert BraxEnvironment("meter").max_episode_steps == 1000
 
 
-def play(environment, actions):
-    """Take actions from a reset, without `jit`: a state that is written into shows."""
-    env_state, observation = environment.reset(KEY)
-    steps = []
-    for action in actions:
-        steps.append(environment.step(KEY, env_state, jnp.array(action)))
-        env_state = steps[-1].env_state
-    return observation, steps
-
-
 def test_observations_are_vectors_in_order_of_their_names():
     observation, steps = play(meter(), [[0.0, 0.0]])
     assert observation.shape == (2,)
@@ -178,25 +170,11 @@ def test_an_action_beyond_the_bounds_is_clipped():
 
 
 def test_a_step_leaves_the_state_it_starts_from_as_it_was():
-    env_state, _ = meter().reset(KEY)
-    before = jax.tree.map(lambda leaf: leaf, env_state)
-    one, other = (meter().step(KEY, env_state, jnp.zeros(2)) for _ in range(2))
-    assert_identical(env_state, before)
-    assert_identical(one, other)
+    assert_a_step_leaves_its_state(meter())
 
 
 def test_a_reset_happens_only_at_the_end_and_the_final_observation_is_kept():
-    env_state, observation = meter().reset(KEY)
-    keys = jax.random.split(jax.random.key(1))
-    for time in (1, 2, 3):
-        env_state, to_act_on, step = step_and_reset(
-            meter(), *keys, env_state, jnp.zeros(2)
-        )
-        assert step.observation.tolist() == [float(observation[0]), time]
-        if time < 3:
-            assert_identical(to_act_on, step.observation)
-    assert_identical((env_state, to_act_on), meter().reset(keys[1]))
-    assert abs(float(to_act_on[0] - observation[0])) > 1e-3
+    assert_resets_only_at_the_end(meter())
 
 
 def test_trap_next_observations_are_final_ones_not_those_of_the_reset():

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from helpers import (
     Relaxed,
+    assert_a_step_leaves_its_state,
     assert_close,
-    assert_identical,
     assert_nothing_is_weakly_typed,
+    assert_resets_only_at_the_end,
     is_finite,
+    play,
     play_twice,
 )
 
@@ -21,7 +23,7 @@ pytest.importorskip("mujoco_playground")
 
 
 from trpo_jax import train
-from trpo_jax.environments.base import check_environment, step_and_reset
+from trpo_jax.environments.base import check_environment
 from trpo_jax.environments.playground import (
     PlaygroundEnvironment,
     dm_control_suite,
@@ -160,18 +162,8 @@ def test_physics_is_that_of_jax_whatever_playground_prefers():
         PlaygroundEnvironment("Robot", impl="warp")
 
 
-def play(environment, actions):
-    """Take actions from a reset, without `jit`: a state that is written into shows."""
-    env_state, observation = environment.reset(KEY)
-    steps = []
-    for action in actions:
-        steps.append(environment.step(KEY, env_state, jnp.array([action])))
-        env_state = steps[-1].env_state
-    return observation, steps
-
-
 def test_a_policy_sees_the_entry_that_is_meant_for_it():
-    observation, steps = play(robot(), [0.0])
+    observation, steps = play(robot(), [[0.0]])
     assert observation.shape == (2,)
     assert steps[0].observation.tolist() == [float(observation[0]), 1]
 
@@ -184,43 +176,29 @@ def test_without_such_an_entry_it_sees_all_of_them_in_order_of_their_names():
 
 
 def test_a_simulation_that_breaks_down_terminates_and_time_truncates():
-    _, steps = play(robot(), [0.0, 0.0, 0.0])
+    _, steps = play(robot(), [[0.0], [0.0], [0.0]])
     assert [bool(step.terminated) for step in steps] == [False] * 3
     assert [bool(step.truncated) for step in steps] == [False, False, True]
-    _, (step,) = play(robot(), [-1.0])
+    _, (step,) = play(robot(), [[-1.0]])
     assert bool(step.terminated)
     assert not step.truncated
     assert np.isnan(step.observation).all()
-    _, (*_, step) = play(robot(), [0.0, 0.0, -1.0])
+    _, (*_, step) = play(robot(), [[0.0], [0.0], [-1.0]])
     assert bool(step.terminated)
     assert bool(step.truncated)
 
 
 def test_an_action_beyond_the_bounds_is_clipped():
-    _, steps = play(robot(), [0.5, 7.0])
+    _, steps = play(robot(), [[0.5], [7.0]])
     assert [float(step.reward) for step in steps] == [0.5, 1]
 
 
 def test_a_step_leaves_the_state_it_starts_from_as_it_was():
-    env_state, _ = robot().reset(KEY)
-    before = jax.tree.map(lambda leaf: leaf, env_state)
-    one, other = (robot().step(KEY, env_state, jnp.zeros(1)) for _ in range(2))
-    assert_identical(env_state, before)
-    assert_identical(one, other)
+    assert_a_step_leaves_its_state(robot())
 
 
 def test_a_reset_happens_only_at_the_end_and_the_final_observation_is_kept():
-    env_state, observation = robot().reset(KEY)
-    keys = jax.random.split(jax.random.key(1))
-    for time in (1, 2, 3):
-        env_state, to_act_on, step = step_and_reset(
-            robot(), *keys, env_state, jnp.zeros(1)
-        )
-        assert step.observation.tolist() == [float(observation[0]), time]
-        if time < 3:
-            assert_identical(to_act_on, step.observation)
-    assert_identical((env_state, to_act_on), robot().reset(keys[1]))
-    assert abs(float(to_act_on[0] - observation[0])) > 1e-3
+    assert_resets_only_at_the_end(robot())
 
 
 def test_it_trains():
