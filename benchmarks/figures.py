@@ -54,7 +54,7 @@ def draw_returns(
     with figure_of_height(path, 2.3 * rows + 0.4) as figure:
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, (name, result) in zip(panels, results.items()):
-            axes.set_title(name.rpartition(":")[2], fontsize="medium", loc="right")
+            axes.set_title(name.rpartition(":")[2], fontsize="small", loc="right")
             axes.axhline(references[name], color="0.3", ls=":", lw=1.2)
             steps = np.array(result["curve"]["environment_steps"]) / 1000
             draw_learning_curve(
@@ -129,7 +129,7 @@ def draw_growth(path: pathlib.Path) -> None:
             axes.loglog(sizes, cost, "o-", ms=5)
             slope = results["exponent"][part]
             axes.loglog(sizes[-3:], cost[-1] * (sizes[-3:] / sizes[-1]) ** slope, "k:")
-            axes.set_title(f"cost ~ size^{slope:.3f} at the end")
+            axes.set_title(f"seconds grow as size^{slope:.3f} (dotted)")
             axes.set_xlabel(labels[part])
             axes.set_xticks(sizes[::2])
             axes.xaxis.set_major_formatter("{x:,.0f}")
