@@ -1,6 +1,5 @@
 """Statistics that ignore rows of weight 0, whatever those rows hold."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,18 +8,33 @@ import jax.numpy as jnp
 PyTree = Any
 
 
-def mean_over(weight: jax.Array) -> Callable[[jax.Array], jax.Array]:
-    """Return the function x ↦ Σ w x / Σ w, which ignores x where w is 0, even NaN.
+class RowStatistics:
+    """Statistics over the rows whose weight w is above 0, whatever the others hold.
 
-    The weights w ≥ 0 may have any shape, which x must share. Σ w is summed once, here,
-    for loops that take many means.
+    Σ w is summed once, here, for loops that take many means.
+
+    Args:
+        weight: w ≥ 0, of any shape; every x below shares it.
 
     Example:
-        >>> float(mean_over(jnp.array([1.0, 3.0]))(jnp.array([2.0, 4.0])))
-        3.5
+        >>> rows = RowStatistics(jnp.array([1.0, 3.0, 0.0]))
+        >>> x = jnp.array([2.0, 4.0, jnp.nan])
+        >>> float(rows.mean(x)), float(rows.max(x))
+        (3.5, 4.0)
     """
-    total = jnp.sum(weight)
-    return lambda x: jnp.sum(jnp.where(weight > 0, weight * x, 0)) / total
+
+    def __init__(self, weight: jax.Array) -> None:
+        self.weight = weight
+        self.total = jnp.sum(weight)
+
+    def mean(self, x: jax.Array) -> jax.Array:
+        """Return Σ w x / Σ w."""
+        weighted = jnp.where(self.weight > 0, self.weight * x, 0)
+        return jnp.sum(weighted) / self.total
+
+    def max(self, x: jax.Array) -> jax.Array:
+        """Return the largest of x, or 0 if that is larger."""
+        return jnp.max(jnp.where(self.weight > 0, x, 0))
 
 
 def where_rows(mask: jax.Array, new: PyTree, old: PyTree) -> PyTree:

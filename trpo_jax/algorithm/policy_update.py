@@ -6,14 +6,14 @@ Symbols: θ policy parameters, π policy, δ `max_kl`, F Fisher matrix.
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.batch import Batch
-from trpo_jax.algorithm.masking import mean_over
+from trpo_jax.algorithm.masking import RowStatistics
 from trpo_jax.algorithm.subsampling import subsample_rows
 from trpo_jax.algorithm.vine_batch import VineBatch
 from trpo_jax.config import Config
+from trpo_jax.config.algorithm import KL_CONSTRAINTS
 from trpo_jax.solver.conjugate_gradient import CGInfo
 from trpo_jax.solver.fisher import (
     empirical_fisher_vector_product,
@@ -74,6 +74,7 @@ def update_policy(
         ValueError: when the policy's distribution does not lead with the rows.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from trpo_jax import Box, Discrete, mlp_agent
         >>> agent = mlp_agent(Box.uniform((1,)), Discrete(2), hidden_sizes=())
         >>> x, action = jnp.array([[-1.0], [1.0]]), jnp.array([0, 1])
@@ -91,15 +92,13 @@ def update_policy(
 
     old = policy(flat)
     objective = batch.surrogate(old, standardized=config.standardize_advantage)
-    mean = mean_over(batch.weight)
+    states = RowStatistics(batch.weight)
 
-    def over_states(x: jax.Array) -> jax.Array:
-        if config.kl_constraint == "max":
-            return jnp.max(jnp.where(batch.weight > 0, x, 0))
-        return mean(x)
+    def constrained(kl: jax.Array) -> jax.Array:
+        return KL_CONSTRAINTS[config.kl_constraint](kl, states)
 
-    def largest_curvature(direction: PyTree) -> jax.Array:
-        return over_states(fisher_quadratic_form(policy, flat, direction))
+    def curvature(direction: PyTree) -> jax.Array:
+        return constrained(fisher_quadratic_form(policy, flat, direction))
 
     drawn = subsample_rows(key, batch, batch.fisher_fraction(config))
 
@@ -120,13 +119,13 @@ def update_policy(
         )
     flat, info = trust_region_step(
         lambda flat: objective(policy(flat)),
-        lambda flat: over_states(old.kl(policy(flat))),
+        lambda flat: constrained(old.kl(policy(flat))),
         product,
         flat,
         max_divergence=config.max_kl,
         step_rule=config.step_rule,
         step_size=config.step_size,
-        curvature=largest_curvature if config.kl_constraint == "max" else None,
+        curvature=None if config.kl_constraint == "mean" else curvature,
         **config.solver_options,
     )
     return unflatten(flat), PolicyInfo(
@@ -135,5 +134,5 @@ def update_policy(
         gradient_norm=info.gradient_norm,
         cg=info.cg,
         search=info.search,
-        entropy=mean(old.entropy()),
+        entropy=states.mean(old.entropy()),
     )

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.algorithm.masking import mean_over
+from trpo_jax.algorithm.masking import RowStatistics
 
 Distribution = Any
 
@@ -37,7 +37,7 @@ def single_path_surrogate(
     """
     old_log_prob = log_prob(old)
     possible = jnp.isfinite(old_log_prob)
-    mean = mean_over(weight)
+    mean = RowStatistics(weight).mean
 
     def surrogate(policy: Distribution) -> jax.Array:
         new_log_prob = jnp.where(possible, log_prob(policy), 0)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.algorithm.masking import mean_over
+from trpo_jax.algorithm.masking import RowStatistics
 
 Distribution = Any
 
@@ -70,7 +70,7 @@ def vine_surrogate(
     value = jnp.sum(old_weight * action_value, axis=-1, keepdims=True)
     advantage = jnp.where(old_weight > 0, action_value - value, 0)
     square = jnp.sum(old_weight * advantage**2, axis=-1)
-    mean = mean_over(weight)
+    mean = RowStatistics(weight).mean
     deviation = jnp.sqrt(mean(square))
     largest = jnp.max(jnp.abs(action_value))
     equal = deviation <= 32 * jnp.finfo(deviation.dtype).eps * largest

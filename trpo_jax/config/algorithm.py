@@ -1,6 +1,7 @@
 """The hyper-parameters of the algorithm."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
 from trpo_jax.config.fields import Checked, number, register_pytree, structure
@@ -21,6 +22,13 @@ from trpo_jax.validation import (
 
 Sampling = Literal["single_path", "vine"]
 KLConstraint = Literal["mean", "max"]
+KL_CONSTRAINTS: dict[KLConstraint, Callable[[Any, Any], Any]] = {
+    "mean": lambda kl, states: states.mean(kl),
+    "max": lambda kl, states: states.max(kl),
+}
+"""What `max_kl` bounds, given the KL of each state and the `RowStatistics` over the
+states. It must be 0 where every KL is 0; everything that a constraint needs is here."""
+
 Fisher = Literal["analytic", "empirical"]
 Proposal = Literal["policy", "uniform"]
 CriticMethod = Literal["adam", "gauss_newton"]
