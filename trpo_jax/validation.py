@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Rule(NamedTuple):
-    """What a value must be, in words and as a test; its kind; and if None will do."""
+    """What a value must be, in words and as a test, its type, and if it may be None."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -30,7 +30,7 @@ def one_of(alternatives: Any) -> Rule:
     return Rule(f"one of {', '.join(names)}", lambda x: x in names, "structure")
 
 
-TINY, HUGE = 2.0**-126, 2.0**127  # what float32 holds with full precision, and more
+TINY, HUGE = 2.0**-126, 2.0**127  # the range in which float32 has full precision
 POSITIVE = Rule(
     "a finite number > 0 that float32 can hold", lambda x: TINY <= x <= HUGE
 )
@@ -56,7 +56,7 @@ SIZES = Rule(
 
 
 StepRule = Literal["trust_region", "natural_gradient", "policy_gradient"]
-STEP_RULE = one_of(StepRule)  # of the solver, and an option
+STEP_RULE = one_of(StepRule)  # for the solver and for the option of that name
 
 
 def optional(rule: Rule) -> Rule:

@@ -91,7 +91,7 @@ def predict_value(
 
 
 def check_one_value_per_row(value: Any, rows: tuple[int, ...]) -> None:
-    """Refuse what a critic returned, by a ValueError, unless it has this shape."""
+    """Raise a ValueError unless what a critic returned has this shape."""
     shape = getattr(value, "shape", value)
     if shape != rows:
         raise ValueError(

@@ -38,7 +38,7 @@ def init_moments(shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Momen
 
 
 def update_moments(moments: Moments, x: jax.Array, weight: jax.Array) -> Moments:
-    """Take in a batch, by the parallel formula of Chan, Golub & LeVeque (1979).
+    """Merge a batch into the moments (Chan, Golub & LeVeque 1979).
 
     With n = n_a + n_b and δ = mean_b − mean_a:
     mean = mean_a + δ n_b / n,  n var = n_a var_a + n_b var_b + δ² n_a n_b / n.
@@ -198,7 +198,7 @@ def update_normalizer(
     *,
     discount: float | jax.Array,
 ) -> Normalizer:
-    """Take in the data of one iteration; call it after the update, never before.
+    """Update the statistics with one iteration; call it after the update, never before.
 
     Observations `[T, B, ...]` and rewards `[T, B]` are neither normalised nor scaled.
     `ended` `[T, B]` is True where the episode ended with this step, and `weight`

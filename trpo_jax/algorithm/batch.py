@@ -63,11 +63,11 @@ class Batch(struct.PyTreeNode):
         return config.fraction_in_products(self.weight.size)
 
     def log_prob(self, policy: Distribution) -> jax.Array:
-        """Return log π(a|s) of the actions, shape of `weight`."""
+        """Return log π(a|s) of the actions, in the shape of `weight`."""
         return policy.log_prob(self.action)
 
     def action_weight(self, old: Distribution) -> jax.Array:
-        """Return what an action counts, shape of `weight`: π_old/β, otherwise 1."""
+        """Return how much each action counts, like `weight`: π_old/β, otherwise 1."""
         del old
         if self.importance_ratio is None:
             return jnp.ones_like(self.weight)

@@ -35,13 +35,13 @@ def fit_critic_gauss_newton(
 ) -> tuple[PyTree, CriticInfo]:
     """Take Gauss-Newton steps of the critic, each within a trust region of its own.
 
-    The critic is read as a belief in the targets, N(V(s), σ²) with σ² = Σ w (target −
-    V)² / Σ w (Schulman et al. 2016, §5). `trust_region_step` then maximises −½ Σ w
-    (target − V)² / Σ w within ½ Σ w (V − V_old)² / Σ w ≤ ε σ²: with H = Σ w ∇V ∇Vᵀ /
-    Σ w, the Gauss-Newton matrix, the step is x ≈ (H + damping·I)⁻¹ g, shortened where
-    the bound lies before it and never lengthened, since the quadratic model has its
-    optimum at x. The line search over all rows holds the bound and lets no fit get
-    worse. Each step sees all rows, where `fit_critic` takes hundreds of small steps.
+    The critic is read as a Gaussian model of the targets, N(V(s), σ²), with σ² = Σ w
+    (target − V)² / Σ w (Schulman et al. 2016, §5). `trust_region_step` then maximises
+    −½ Σ w (target − V)² / Σ w within ½ Σ w (V − V_old)² / Σ w ≤ ε σ²: with H = Σ w ∇V
+    ∇Vᵀ / Σ w, the Gauss-Newton matrix, the step is x ≈ (H + damping·I)⁻¹ g, shortened
+    where the bound lies before it and never lengthened, since the quadratic model has
+    its optimum at x. The line search over all rows holds the bound and accepts no worse
+    fit. Each step sees all rows, where `fit_critic` takes hundreds of small steps.
 
     Args:
         key: consumed; chooses the rows of the products.

@@ -1,4 +1,4 @@
-"""Learning from data that another policy collected: an older one, or a foreign one.
+"""Learning from data that another policy collected: an older one, or an unrelated one.
 
 β is the behaviour policy that acted, π_old the current one, around which the trust
 region stays. Behaviour log-probabilities come with the data (`Rollout.log_prob`); the
@@ -58,7 +58,7 @@ def v_trace(
         reward: `[T, ...]` reward of each transition.
         value: `[T, ...]` V of the observation acted on.
         next_value: `[T, ...]` V of the observation the transition led to.
-        terminated: `[T, ...]` bool, the successor is absorbing and worth nothing.
+        terminated: `[T, ...]` bool, the next state is absorbing: its value is 0.
         truncated: `[T, ...]` bool, the episode was cut off here.
         discount: γ in [0, 1].
         gae_lambda: λ in [0, 1].
@@ -151,7 +151,7 @@ def estimate_off_policy_advantages(
     rollout, transitions = bootstrap_values(state, rollout, agent, config)
     policy = act(agent, state.policy_params, state.normalizer, rollout.observation)
     log_ratio = policy.log_prob(rollout.action) - rollout.log_prob
-    # Foreign data may hold actions that π never takes, and ratios beyond any float.
+    # β may take actions that π never takes, with ratios beyond any float.
     log_ratio = jnp.where(
         rollout.weight > 0,
         jnp.clip(log_ratio, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO),

@@ -73,7 +73,7 @@ def train_step(
 def update(
     state: TrainState, rollout: Rollout, agent: Agent, config: Config
 ) -> tuple[TrainState, UpdateInfo]:
-    """Learn from a rollout: improve the policy, fit the critic, move the normaliser.
+    """Learn from a rollout: improve the policy, fit the critic, update the normaliser.
 
     Nothing that is not finite is ever written into the state: a failed step leaves the
     policy bit for bit as it was, a failed fit leaves the critic as it was, and rows
@@ -121,7 +121,7 @@ def update_from_batch(
         config: the hyper-parameters.
 
     Returns:
-        The next state, whose normaliser is unchanged (`update_statistics` moves it),
+        The next state, whose normaliser is unchanged (`update_statistics` updates it),
         and an `UpdateInfo`.
 
     Example:
@@ -214,7 +214,7 @@ def update_statistics(
 ) -> TrainState:
     """Update the normaliser with a rollout, after everything that used its old values.
 
-    `update` does this itself; after `update_from_batch` it is for you to do.
+    `update` does this itself; after `update_from_batch`, call it yourself.
 
     Args:
         state: its normaliser is updated.

@@ -48,7 +48,7 @@ def collect_vine(
     Returns:
         The state with the trunks moved on, the trunks' `Rollout`, and a `VineBatch`
         `[M, B]` for `update_from_batch`; action values are in units of the scaled
-        reward. `update_statistics` then lets the normaliser take in the rollout.
+        reward. `update_statistics` then updates the normaliser with the rollout.
 
     Raises:
         ValueError: for uniform proposals of actions that are not discrete.

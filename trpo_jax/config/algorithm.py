@@ -43,9 +43,9 @@ _NO_SEARCH = ("step_rule", ("natural_gradient", "policy_gradient"))
 class Config(Checked):
     """Hyper-parameters of the algorithm.
 
-    Numbers are pytree leaves: `jax.vmap` over them is a sweep. Structure is static:
-    another value is another compiled program. A value that the chosen mode does not use
-    is refused.
+    Numbers are pytree leaves: `jax.vmap` over them is a sweep. Other values are static:
+    changing one compiles another program. A value that the chosen mode does not use is
+    refused.
     """
 
     num_envs: int = structure(16, COUNT)

@@ -28,7 +28,7 @@ def number(
 
 
 def structure(default: Any, rule: Rule, *, used_by: UsedBy = None) -> Any:
-    """Declare a value that is static: another value is another compiled program."""
+    """Declare a value that is static: changing it compiles another program."""
     metadata = {"rule": rule, "leaf": False, "used_by": used_by}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -125,7 +125,7 @@ _REGISTERED: set[type] = set()
 
 
 def _is_default(field: dataclasses.Field, value: Any) -> bool:
-    """Return whether a value may be the default; what JAX traces is not known yet."""
+    """Return whether a value may be the default; a traced one may, as it is unknown."""
     if "Tracer" in type(value).__name__:
         return True
     return np.ndim(value) == 0 and bool(value == field.default)

@@ -30,9 +30,9 @@ class SavedPolicy(NamedTuple):
     """The content of a policy file; every array leads with the seed.
 
     Attributes:
-        environment: the environment that the file names, with actions held as in
-            training. If its simulator runs on the host it is closed, and only its name
-            and spaces can be used.
+        environment: the environment that the file names, with the action repeat
+            of training. If its simulator runs on the host it is closed, and only its
+            name and spaces can be used.
         agent: the standard agent that the file describes.
         policy_params: pytree of `[K, ...]`.
         normalizer: pytree of `[K, ...]`.

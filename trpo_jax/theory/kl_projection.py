@@ -23,14 +23,14 @@ def gap_of(values: jax.Array) -> jax.Array:
 
 
 def tilted(policy: jax.Array, gap: jax.Array, tilt: jax.Array) -> jax.Array:
-    """Return q `[S, A]` of tilts `[S]`; what is positive stays so, if only just."""
+    """Return q `[S, A]` of tilts `[S]`; positive probabilities stay positive."""
     new = policy / (1 + tilt[:, None] * gap)
     new = new / jnp.sum(new, axis=1, keepdims=True)
     return jnp.maximum(new, jnp.finfo(new.dtype).tiny)
 
 
 def multiplier(policy: jax.Array, gap: jax.Array, tilt: jax.Array) -> jax.Array:
-    """Return μ `[S]`, what a nat is worth to each state; it falls as the tilt grows."""
+    """Return μ `[S]`, the advantage gained per nat; it falls as the tilt grows."""
     return 1 / (tilt * jnp.sum(policy / (1 + tilt[:, None] * gap), axis=1))
 
 
@@ -52,7 +52,7 @@ def tilt_of_kl(
 def tilt_of_multiplier(
     policy: jax.Array, gap: jax.Array, log_multiplier: jax.Array
 ) -> jax.Array:
-    """Return the tilt `[S]` at which a nat is worth the same in every state."""
+    """Return the tilt `[S]` at which μ is the same in every state."""
 
     def worth_more(log_tilt: jax.Array) -> jax.Array:
         worth = multiplier(policy, gap, jnp.exp(log_tilt))
