@@ -13,7 +13,8 @@ from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.networks import Agent, Network
 from trpo_jax.algorithm import policy_update
 from trpo_jax.algorithm.batch import Batch
-from trpo_jax.environments.base import Step, step_and_reset
+from trpo_jax.algorithm.stepping import step_and_reset
+from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.solver.trust_region import TrustRegionInfo, trust_region_step
 
@@ -283,15 +284,19 @@ def assert_a_step_leaves_its_state(environment):
     assert_identical(one, other)
 
 
+def step_one(environment, *arguments):
+    """`step_and_reset` in a batch of one environment."""
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], arguments)
+    return jax.tree.map(lambda leaf: leaf[0], step_and_reset(environment, *batch))
+
+
 def assert_resets_only_at_the_end(environment):
     """Three steps make an episode; observations are (its name, the time)."""
     action = jnp.zeros(environment.action_space.shape)
     env_state, observation = environment.reset(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1))
     for time in (1, 2, 3):
-        env_state, to_act_on, step = step_and_reset(
-            environment, *keys, env_state, action
-        )
+        env_state, to_act_on, step = step_one(environment, *keys, env_state, action)
         assert step.observation.tolist() == [float(observation[0]), time]
         if time < 3:
             assert_identical(to_act_on, step.observation)

@@ -117,7 +117,9 @@ def test_a_constant_observation_stays_finite():
 
 def test_before_any_data_normalising_does_nothing():
     x = jnp.array([[1.5, -2.0]])
-    normalizer = init_normalizer(x, with_observation=True, with_reward=True)
+    normalizer = init_normalizer(
+        x, with_observation=True, with_reward=True, discount=0.9
+    )
     assert_close(normalize_observation(normalizer, x), x)
     assert_close(scale_reward(normalizer, x[0]), x[0])
 
@@ -128,12 +130,7 @@ def test_switched_off_it_passes_everything_on():
     assert normalize_observation(off, x) is x
     assert scale_reward(off, x) is x
     same = update_normalizer(
-        off,
-        x[None],
-        jnp.ones((1, 1)),
-        jnp.ones((1, 1), bool),
-        jnp.ones((1, 1)),
-        discount=0.9,
+        off, x[None], jnp.ones((1, 1)), jnp.ones((1, 1), bool), jnp.ones((1, 1))
     )
     assert same == Normalizer(None, None, None)
 
@@ -143,7 +140,7 @@ def test_observations_may_be_pytrees():
     one = jax.tree.map(lambda leaf: leaf[0], observation)
     normalizer = init_normalizer(one, with_observation=True, with_reward=False)
     normalizer = take_in_iteration(
-        normalizer, observation, None, None, jnp.ones((1, 2)), discount=0.9
+        normalizer, observation, None, None, jnp.ones((1, 2))
     )
     scaled = normalize_observation(normalizer, observation)
     assert_close(scaled, jax.tree.map(jnp.zeros_like, observation))
@@ -162,10 +159,10 @@ def test_reward_scale_is_the_deviation_of_the_discounted_return(seed, weighted):
     if not weighted:
         weight = np.ones_like(weight)
     normalizer = init_normalizer(
-        jnp.zeros((2, 1)), with_observation=False, with_reward=True
+        jnp.zeros((2, 1)), with_observation=False, with_reward=True, discount=0.9
     )
     for rows in zip(reward, ended, weight):
-        normalizer = take_in_iteration(normalizer, None, *rows, discount=0.9)
+        normalizer = take_in_iteration(normalizer, None, *rows)
 
     returns = []
     for b in range(2):
@@ -184,14 +181,12 @@ def test_reward_scale_is_the_deviation_of_the_discounted_return(seed, weighted):
 
 def test_a_reward_that_is_not_finite_never_reaches_the_statistics():
     normalizer = init_normalizer(
-        jnp.zeros((2, 1)), with_observation=True, with_reward=True
+        jnp.zeros((2, 1)), with_observation=True, with_reward=True, discount=0.9
     )
     reward = jnp.ones((4, 2)).at[1, 0].set(jnp.nan).at[2, 1].set(jnp.inf)
     observation = jnp.ones((4, 2, 1)).at[0, 0].set(jnp.nan)
     ended, weight = jnp.zeros((4, 2), bool), jnp.ones((4, 2))
-    after = take_in_iteration(
-        normalizer, observation, reward, ended, weight, discount=0.9
-    )
+    after = take_in_iteration(normalizer, observation, reward, ended, weight)
     assert is_finite(after)
     assert float(after.discounted_return.count) == 6
     assert float(after.observation.count) == 7
@@ -207,7 +202,7 @@ def test_scaled_rewards_are_clipped_and_keep_their_sign():
 
 def test_a_discounted_return_that_overflows_is_left_out():
     normalizer = init_normalizer(
-        jnp.zeros((1, 1)), with_observation=False, with_reward=True
+        jnp.zeros((1, 1)), with_observation=False, with_reward=True, discount=0.9
     )
     reward = jnp.full((3, 1), 3e38)  # finite, but not their sum
     after = take_in_iteration(
@@ -216,6 +211,5 @@ def test_a_discounted_return_that_overflows_is_left_out():
         reward,
         jnp.zeros((3, 1), bool),
         jnp.ones((3, 1)),
-        discount=0.99,
     )
     assert is_finite(after)

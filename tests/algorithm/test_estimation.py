@@ -4,13 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import Clock, assert_close, assert_identical, softmax_agent
+from helpers import Clock, assert_close, softmax_agent
 
 from trpo_jax.agent.normalization import normalize_observation
 from trpo_jax.algorithm.estimation import (
     bootstrap_values,
     estimate_advantages,
-    fill_missing_values,
 )
 from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.masking import explained_variance
@@ -138,28 +137,6 @@ def test_broken_rows_that_nothing_needs_still_show(collected):
     )
     assert not np.isfinite(np.asarray(there)[t, b])
     assert np.isfinite(np.asarray(there)).sum() == there.size - 1
-
-
-@pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 1.0])
-@pytest.mark.parametrize("shape", [(1, 1), (64, 2), (5, 33)])
-def test_only_the_rows_that_are_wanted_are_filled(share, shape):
-    rng = np.random.default_rng(0)
-    wanted = rng.random(shape) < share
-    values, x = rng.normal(size=(2, *shape)).astype(np.float32)
-    found = jax.jit(lambda *a: fill_missing_values(*a[:2], lambda x: 3 * x["x"], a[2]))(
-        values, wanted, {"x": x}
-    )
-    assert_identical(found, np.where(wanted, 3 * x, values))
-
-
-def test_filling_is_mapped_over_agents_that_want_more_and_less():
-    rng = np.random.default_rng(1)
-    wanted = rng.random((3, 32, 4)) < np.array([0, 0.1, 0.9])[:, None, None]
-    values, x = rng.normal(size=(2, 3, 32, 4)).astype(np.float32)
-    found = jax.vmap(lambda *a: fill_missing_values(*a[:2], jnp.sin, a[2]))(
-        values, wanted, x
-    )
-    assert_close(found, np.where(wanted, np.sin(x), values))
 
 
 def test_the_explained_variance_of_an_update_is_that_of_its_own_critic(collected):

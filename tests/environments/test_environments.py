@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import Clock, assert_identical
+from helpers import Clock, assert_identical, step_one
 
 from trpo_jax.environments import (
     SIMULATORS,
@@ -21,7 +21,7 @@ from trpo_jax.environments import (
     make_host_environment,
     runs_on_host,
 )
-from trpo_jax.environments.base import Step, check_environment, step_and_reset
+from trpo_jax.environments.base import Step, check_environment
 from trpo_jax.environments.gymnax import GymnaxEnvironment
 from trpo_jax.environments.spaces import Box, Discrete, rescale_action
 
@@ -40,9 +40,7 @@ def holds_the_contract(environment):
         keys = jax.random.split(key, 3)
         start = environment.reset(keys[0])
         action = some_action(environment.action_space)
-        *going_on, step = step_and_reset(
-            environment, keys[1], keys[2], start[0], action
-        )
+        *going_on, step = step_one(environment, keys[1], keys[2], start[0], action)
         return start, tuple(going_on), step
 
     start, going_on, step = live(jax.random.key(0))
@@ -236,7 +234,7 @@ def test_a_reset_happens_only_at_the_end_and_the_final_observation_is_kept():
     clock = Clock()
     start, _ = clock.reset(jax.random.key(0))
     for time in (1, 2, 3):
-        state, to_act_on, step = step_and_reset(
+        state, to_act_on, step = step_one(
             clock, jax.random.key(1), jax.random.key(2), start, jnp.int32(0)
         )
         assert step.observation.tolist() == [start.name, time]
@@ -464,7 +462,7 @@ def test_actions_arrive_in_the_shape_of_the_box():
     environment = Muted()
     state, _ = environment.reset(jax.random.key(0))
     keys = jax.random.split(jax.random.key(0))
-    step_and_reset(environment, *keys, state, jnp.zeros(6))
+    step_one(environment, *keys, state, jnp.zeros(6))
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "probe:observation"])

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from trpo_jax.solver.rows import total
+
 PyTree = Any
 
 CLIP = 10.0  # in standard deviations, as in OpenAI baselines (Engstrom et al. 2020, §3)
@@ -60,17 +62,17 @@ def update_moments(moments: Moments, x: jax.Array, weight: jax.Array) -> Moments
     wide = jax.lax.expand_dims(weight, range(weight.ndim, x.ndim))
     x = jnp.where(wide > 0, x, 0)
 
-    count = jnp.sum(weight)
+    count = total(weight)
     safe_count = jnp.where(count > 0, count, 1)
-    mean = jnp.sum(wide * x, axis=row_axes) / safe_count
+    mean = total(wide * x, row_axes) / safe_count
     centred = x - jax.lax.expand_dims(mean, row_axes)
-    variance = jnp.sum(wide * centred**2, axis=row_axes) / safe_count
+    variance = total(wide * centred**2, row_axes) / safe_count
 
-    total = moments.count + count
-    share = jnp.where(total > 0, count / jnp.where(total > 0, total, 1), 0)
+    seen = moments.count + count
+    share = jnp.where(seen > 0, count / jnp.where(seen > 0, seen, 1), 0)
     shift = mean - moments.mean
     merged = Moments(
-        count=total,
+        count=seen,
         mean=moments.mean + shift * share,
         variance=(1 - share) * moments.variance
         + share * variance
@@ -99,8 +101,23 @@ def normalize(
         jax.lax.expand_dims(moment, leading)
         for moment in (moments.mean, moments.variance)
     )
-    scaled = (x.astype(mean.dtype) - mean) * jax.lax.rsqrt(variance + 1e-8)
+    scaled = (x.astype(mean.dtype) - mean) * inverse_deviation(mean, variance)
     return jnp.clip(scaled, -clip, clip)
+
+
+def inverse_deviation(mean: jax.Array, variance: jax.Array) -> jax.Array:
+    """Return 1/σ, in whatever unit; a deviation of rounding errors counts as larger.
+
+    Where all values were the same, σ is 0 up to rounding. It then counts as 32 times
+    the rounding error of the mean, so that the same value stays near 0.
+
+    Example:
+        >>> float(inverse_deviation(jnp.float32(0.0), jnp.float32(4e-12))) # σ = 2e-6
+        500000.0
+    """
+    number = jnp.finfo(variance.dtype)
+    floor = jnp.maximum((32 * number.eps * mean) ** 2, number.tiny)
+    return jax.lax.rsqrt(jnp.maximum(variance, floor))
 
 
 class Normalizer(struct.PyTreeNode):
@@ -111,15 +128,21 @@ class Normalizer(struct.PyTreeNode):
             when observations are not normalised.
         discounted_return: `Moments` of Gₜ below, or None when rewards are not scaled.
         return_so_far: `[B]`, Gₜ = rₜ + γ Gₜ₋₁ of the episode under way, or None.
+        discount: γ, or None.
     """
 
     observation: PyTree
     discounted_return: Moments | None
     return_so_far: jax.Array | None
+    discount: jax.Array | None = None
 
 
 def init_normalizer(
-    observation: PyTree, *, with_observation: bool, with_reward: bool
+    observation: PyTree,
+    *,
+    with_observation: bool,
+    with_reward: bool,
+    discount: float | jax.Array = 0.99,
 ) -> Normalizer:
     """Return a normaliser that changes nothing yet, for observations `[B, ...]`.
 
@@ -136,6 +159,7 @@ def init_normalizer(
         else None,
         discounted_return=init_moments() if with_reward else None,
         return_so_far=jnp.zeros(batch) if with_reward else None,
+        discount=jnp.asarray(discount, jnp.float32) if with_reward else None,
     )
 
 
@@ -185,7 +209,8 @@ def scale_reward(normalizer: Normalizer, reward: jax.Array) -> jax.Array:
     """
     if normalizer.discounted_return is None:
         return reward
-    scaled = reward * jax.lax.rsqrt(normalizer.discounted_return.variance + 1e-8)
+    moments = normalizer.discounted_return
+    scaled = reward * inverse_deviation(moments.mean, moments.variance)
     return jnp.clip(scaled, -CLIP, CLIP)
 
 
@@ -195,21 +220,19 @@ def update_normalizer(
     reward: jax.Array,
     ended: jax.Array,
     weight: jax.Array,
-    *,
-    discount: float | jax.Array,
 ) -> Normalizer:
     """Update the statistics with one iteration; call it after the update, never before.
 
     Observations `[T, B, ...]` and rewards `[T, B]` are neither normalised nor scaled.
     `ended` `[T, B]` is True where the episode ended with this step, and `weight`
-    `[T, B]` is 0 in rows that are not transitions. `discount` is γ.
+    `[T, B]` is 0 in rows that are not transitions.
 
     Example:
         >>> normalizer = init_normalizer(
         ...     jnp.zeros((1, 2)), with_observation=True, with_reward=False)
         >>> after = update_normalizer(
         ...     normalizer, jnp.ones((4, 1, 2)), jnp.zeros((4, 1)),
-        ...     jnp.zeros((4, 1), bool), jnp.ones((4, 1)), discount=0.99)
+        ...     jnp.zeros((4, 1), bool), jnp.ones((4, 1)))
         >>> after.observation.mean.tolist()
         [1.0, 1.0]
     """
@@ -222,7 +245,7 @@ def update_normalizer(
             )
         )
     if normalizer.discounted_return is not None:
-        gamma = jnp.asarray(discount, reward.dtype)
+        gamma = jnp.asarray(normalizer.discount, reward.dtype)
 
         def accumulate(so_far: Any, step: Any) -> tuple[Any, jax.Array]:
             reward, ended, weight = step
@@ -242,3 +265,51 @@ def update_normalizer(
             return_so_far=return_so_far,
         )
     return normalizer
+
+
+def first_statistics(
+    normalizer: Normalizer,
+    observation: PyTree,
+    reward: jax.Array,
+    ended: jax.Array,
+    weight: jax.Array,
+) -> Normalizer:
+    """Return the statistics to learn from a batch with: its own, if it is the first.
+
+    Moments that have seen nothing take mean and variance of this batch, so that the
+    first update does not depend on the units of observations and rewards. Their count
+    stays 0: `update_normalizer`, after the update, replaces them. The arguments are
+    those of `update_normalizer`.
+
+    Example:
+        >>> normalizer = init_normalizer(
+        ...     jnp.zeros((1, 2)), with_observation=True, with_reward=False)
+        >>> first = first_statistics(
+        ...     normalizer, jnp.full((4, 1, 2), 3.0), jnp.zeros((4, 1)),
+        ...     jnp.zeros((4, 1), bool), jnp.ones((4, 1)))
+        >>> first.observation.mean.tolist(), float(first.observation.count)
+        ([3.0, 3.0], 0.0)
+    """
+
+    def is_moments(x: Any) -> bool:
+        return isinstance(x, Moments)
+
+    every = [
+        x for x in jax.tree.leaves(normalizer, is_leaf=is_moments) if is_moments(x)
+    ]
+    if not every:
+        return normalizer
+
+    def own(old: Any, new: Any) -> Any:
+        if not is_moments(old):
+            return old
+        return jax.tree.map(
+            lambda a, b: jnp.where(old.count == 0, b, a), old, new
+        ).replace(count=old.count)
+
+    def learn() -> Normalizer:
+        new = update_normalizer(normalizer, observation, reward, ended, weight)
+        return jax.tree.map(own, normalizer, new, is_leaf=is_moments)
+
+    unseen = jnp.stack([moments.count == 0 for moments in every])
+    return jax.lax.cond(jnp.any(unseen), learn, lambda: normalizer)

@@ -10,6 +10,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.solver.rows import largest, total
+
 
 def advantages(
     reward: jax.Array,
@@ -95,11 +97,11 @@ def standardize(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     """
     weight = jnp.ones_like(x) if weight is None else weight.astype(x.dtype)
     x = jnp.where(weight > 0, x, 0)
-    largest = jnp.max(jnp.abs(x))
-    x = x / jnp.where(largest == 0, 1, largest)  # so that no square over- or underflows
-    total = jnp.sum(weight)
-    mean = jnp.sum(weight * x) / total
+    scale = largest(jnp.abs(x))
+    x = x / jnp.where(scale == 0, 1, scale)  # so that no square over- or underflows
+    mass = total(weight)
+    mean = total(weight * x) / mass
     centred = jnp.where(weight > 0, x - mean, 0)
-    deviation = jnp.sqrt(jnp.sum(weight * centred**2) / total)
+    deviation = jnp.sqrt(total(weight * centred**2) / mass)
     flat = deviation <= 32 * jnp.finfo(x.dtype).eps  # false for NaN
     return jnp.where(flat, 0, centred / jnp.where(flat, 1, deviation))

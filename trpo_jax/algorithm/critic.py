@@ -13,6 +13,7 @@ from trpo_jax.agent.networks import check_one_value_per_row
 from trpo_jax.algorithm.masking import explained_variance
 from trpo_jax.algorithm.subsampling import golden_stride, random_start
 from trpo_jax.solver.flat import all_finite, ravel_into
+from trpo_jax.solver.rows import anywhere, total
 
 PyTree = Any
 
@@ -93,23 +94,23 @@ def fit_critic(
         >>> bool(jnp.allclose(w, 3.0))
         True
     """
-    total = target.shape[0]
-    size = min(minibatch_size, total)
+    number = target.shape[0]
+    size = min(minibatch_size, number)
     pieces = -(-size // LARGEST_PIECE)
     size -= size % pieces
     before = apply(params, observation) if value is None else value
     check_shapes(before, target, weight)
     flat, unflatten = ravel_pytree(params)
     weight = weight.astype(target.dtype)
-    starts, stride_path = _minibatches(key, total, size, epochs)
+    starts, stride_path = _minibatches(key, number, size, epochs)
 
     def loss_of(params: PyTree, rows: jax.Array, mass: jax.Array) -> jax.Array:
         x, y, w = jax.tree.map(lambda leaf: leaf[rows], (observation, target, weight))
         error = jnp.where(w > 0, apply(params, x) - y, 0)
-        return jnp.sum(w * error**2) / jnp.where(mass > 0, mass, 1)
+        return total(w * error**2) / jnp.where(mass > 0, mass, 1)
 
     def loss_and_gradient(params: PyTree, rows: jax.Array) -> tuple[jax.Array, PyTree]:
-        mass = jnp.sum(weight[rows])
+        mass = total(weight[rows])
         of_rows = jax.value_and_grad(loss_of)
         if pieces == 1:
             return of_rows(params, rows, mass)
@@ -120,7 +121,7 @@ def fit_critic(
 
     def descend(carry: Any, start: jax.Array) -> tuple[Any, jax.Array]:
         flat, optimizer_state = carry
-        rows = (start + stride_path) % total
+        rows = (start + stride_path) % number
         loss, gradient = loss_and_gradient(unflatten(flat), rows)
         gradient = ravel_into(flat, gradient)
         direction, optimizer_state = optimizer.update(gradient, optimizer_state, flat)
@@ -129,11 +130,11 @@ def fit_critic(
 
     fitted, losses = jax.lax.scan(descend, (flat, optimizer_state), starts)
     finite = all_finite(fitted)
-    taken = finite & jnp.any(weight > 0)  # momentum would move on without a row
+    taken = finite & anywhere(weight > 0)  # momentum would move on without a row
     flat, optimizer_state = jax.tree.map(
         lambda new, old: jnp.where(taken, new, old), fitted, (flat, optimizer_state)
     )
-    last_epoch = losses[-(total // size) :]
+    last_epoch = losses[-(number // size) :]
     info = CriticInfo(
         loss=jnp.mean(last_epoch) if epochs else jnp.zeros((), target.dtype),
         explained_variance=explained_variance(before, target, weight),
@@ -143,18 +144,18 @@ def fit_critic(
 
 
 def _minibatches(
-    key: jax.Array, total: int, size: int, epochs: int
+    key: jax.Array, number: int, size: int, epochs: int
 ) -> tuple[jax.Array, np.ndarray]:
     """Return the first row of every minibatch, and how its rows go on from there.
 
     Minibatch b of epoch e has the rows (first + e + (b · size + i) · stride) mod N,
     i < size, where b counts on from epoch to epoch.
     """
-    batches, stride = total // size, golden_stride(total)
-    path = (np.arange(size) * stride % total).astype(np.int32)
+    batches, stride = number // size, golden_stride(number)
+    path = (np.arange(size) * stride % number).astype(np.int32)
     b = np.arange(epochs * batches)
-    starts = ((b * size * stride + b // batches) % total).astype(np.int32)
-    return jnp.asarray(starts) + random_start(key, total), path
+    starts = ((b * size * stride + b // batches) % number).astype(np.int32)
+    return jnp.asarray(starts) + random_start(key, number), path
 
 
 def check_shapes(value: jax.Array, target: jax.Array, weight: jax.Array) -> None:

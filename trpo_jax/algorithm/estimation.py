@@ -4,7 +4,6 @@ Shapes: `T` time steps, `B` environments, `N` = T·B rows.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +13,7 @@ from trpo_jax.agent.networks import Agent, check_one_value_per_row, predict_valu
 from trpo_jax.agent.normalization import scale_reward
 from trpo_jax.algorithm.advantages import advantages
 from trpo_jax.algorithm.batch import Batch
-from trpo_jax.algorithm.masking import only_valid
+from trpo_jax.algorithm.masking import compute_where, only_valid
 from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import Config
@@ -48,12 +47,13 @@ def estimate_advantages(
     """Turn a rollout of the current policy into a `Batch`.
 
     The critic values the observations, rewards are scaled, and `advantages` does the
-    rest. Rows of weight 0 are ignored whatever they hold, NaN included: the recursion
-    is cut there. It does continue over the seams of a rollout that was concatenated
-    along time, so truncate the last row of each piece.
+    rest. Rows of weight 0 are ignored whatever they hold, and so is a transition with a
+    number that is not finite: the recursion is cut there. It does continue over the
+    seams of a rollout that was concatenated along time, so truncate the last row of
+    each piece.
 
     Because the missing values are filled in by a loop of unknown length
-    (`fill_missing_values`), this cannot be differentiated in reverse; `advantages` can.
+    (`compute_where`), this cannot be differentiated in reverse; `advantages` can.
 
     Args:
         state: its critic and normaliser are used.
@@ -98,14 +98,19 @@ def bootstrap_values(
 
     The value of where an action led is that of the next row, if that row acts on the
     same observation; the few others are computed from `next_observation`. The rollout
-    is returned with zeros in rows of weight 0, where its episodes now end
-    (`next_observation` is left as it was). Values not `[T, B]` raise a ValueError.
+    is returned with zeros in rows that are not usable, whose weight is now 0 and where
+    its episodes now end (`next_observation` is left as it was). Values not `[T, B]`
+    raise a ValueError.
     """
     rollout = jax.tree.map(jnp.asarray, rollout)  # NumPy, if collected on the host
-    valid = rollout.weight > 0
+    valid = usable_rows(rollout)
     names = "observation", "action", "log_prob", "reward"
     cleaned = only_valid(valid, {name: getattr(rollout, name) for name in names})
-    rollout = rollout.replace(**cleaned, terminated=rollout.terminated | ~valid)
+    rollout = rollout.replace(
+        **cleaned,
+        weight=jnp.where(valid, rollout.weight, 0),
+        terminated=rollout.terminated | ~valid,
+    )
     values_of = functools.partial(
         predict_value, agent, state.critic_params, state.normalizer
     )
@@ -123,12 +128,15 @@ def bootstrap_values(
     )
     known = functools.reduce(jnp.logical_and, jax.tree.leaves(same), valid[1:])
     known = jnp.concatenate([known, jnp.zeros_like(valid[:1])])
-    next_value = fill_missing_values(
-        jnp.roll(value, -1, axis=0),
-        ~(terminated | known),
+    missing = ~(terminated | known)
+    size = max(missing.shape[1], -(-missing.size // _PASSES))
+    next_value = compute_where(
+        missing.reshape(-1),
         values_of,
-        rollout.next_observation,
-    )
+        jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout.next_observation),
+        jnp.roll(value, -1, axis=0).reshape(-1),
+        size=size,
+    ).reshape(value.shape)
     return rollout, Transitions(
         reward=scale_reward(state.normalizer, rollout.reward),
         value=value,
@@ -138,37 +146,19 @@ def bootstrap_values(
     )
 
 
-def fill_missing_values(
-    values: jax.Array,
-    missing: jax.Array,
-    values_of: Callable[[PyTree], jax.Array],
-    observation: PyTree,
-) -> jax.Array:
-    """Compute the values that are missing, a sixteenth of all rows at a time.
+def usable_rows(rollout: Rollout) -> jax.Array:
+    """Return which rows can be learnt from, `[T, B]` bool.
 
-    As a rule one pass is enough: only the last step of each environment is missing.
-    `values` and the bool `missing` are `[T, B]`, the observations `[T, B, ...]`, and
-    `values_of` maps observations `[n, ...]` to values `[n]`.
-
-    Example:
-        >>> missing = jnp.array([[True, False, True]])
-        >>> x = jnp.array([[1.0, 2.0, 3.0]])
-        >>> fill_missing_values(jnp.zeros((1, 3)), missing, lambda x: 2 * x, x).tolist()
-        [[2.0, 0.0, 6.0]]
+    They have a weight, and their observations and reward are finite; that of a terminal
+    state need not be.
     """
-    shape = values.shape
-    size = max(shape[1], -(-values.size // _PASSES))
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), observation)
 
-    def fill_some(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        values, missing = carry
-        (rows,) = jnp.nonzero(missing, size=size, fill_value=missing.size)
-        computed = values_of(jax.tree.map(lambda x: x.at[rows].get(mode="clip"), flat))
-        return (
-            values.at[rows].set(computed, mode="drop"),
-            missing.at[rows].set(False, mode="drop"),
-        )
+    def finite(leaf: jax.Array) -> jax.Array:
+        return jnp.all(jnp.isfinite(leaf), axis=range(2, leaf.ndim))
 
-    start = values.reshape(-1), missing.reshape(-1)
-    filled, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), fill_some, start)
-    return filled.reshape(shape)
+    def all_finite(tree: PyTree) -> jax.Array:
+        return functools.reduce(jnp.logical_and, map(finite, jax.tree.leaves(tree)))
+
+    led_to = rollout.terminated | all_finite(rollout.next_observation)
+    sound = all_finite((rollout.observation, rollout.reward)) & led_to
+    return (rollout.weight > 0) & sound

@@ -9,7 +9,7 @@ import optax
 
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import init_normalizer
-from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.state import TrainState, env_keys
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Box, Space
@@ -40,9 +40,8 @@ def init(
         (8, 4)
     """
     env_key, *keys = jax.random.split(key, 4)
-    env_state, observation = jax.vmap(environment.reset)(
-        jax.random.split(env_key, config.num_envs)
-    )
+    env_index = jnp.arange(config.num_envs)
+    env_state, observation = jax.vmap(environment.reset)(env_keys(env_key, env_index))
     return first_state(
         keys, env_state, observation, environment.observation_space, agent, config
     )
@@ -76,11 +75,13 @@ def first_state(
             with_observation=config.normalize_observation
             and isinstance(observation_space, Box),
             with_reward=config.scale_reward,
+            discount=config.discount,
         ),
         env_state=env_state,
         observation=observation,
         episode_return=jnp.zeros(config.num_envs),
         episode_length=jnp.zeros(config.num_envs, jnp.int32),
+        env_index=jnp.arange(config.num_envs),
         key=key,
         iteration=jnp.int32(0),
     )

@@ -1,9 +1,12 @@
 """Statistics that ignore rows of weight 0, whatever those rows hold."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from trpo_jax.solver.rows import largest, total
 
 PyTree = Any
 
@@ -25,16 +28,16 @@ class RowStatistics:
 
     def __init__(self, weight: jax.Array) -> None:
         self.weight = weight
-        self.total = jnp.sum(weight)
+        self.total = total(weight)
 
     def mean(self, x: jax.Array) -> jax.Array:
         """Return Σ w x / Σ w."""
         weighted = jnp.where(self.weight > 0, self.weight * x, 0)
-        return jnp.sum(weighted) / self.total
+        return total(weighted) / self.total
 
     def max(self, x: jax.Array) -> jax.Array:
         """Return the largest of x, or 0 if that is larger."""
-        return jnp.max(jnp.where(self.weight > 0, x, 0))
+        return largest(jnp.where(self.weight > 0, x, 0))
 
 
 def where_rows(mask: jax.Array, new: PyTree, old: PyTree) -> PyTree:
@@ -49,6 +52,41 @@ def where_rows(mask: jax.Array, new: PyTree, old: PyTree) -> PyTree:
         )
 
     return jax.tree.map(choose, new, old)
+
+
+def compute_where(
+    mask: jax.Array,
+    function: Callable[[PyTree], PyTree],
+    inputs: PyTree,
+    rows: PyTree,
+    *,
+    size: int,
+) -> PyTree:
+    """Return `rows`, with what the function makes of the inputs where the mask holds.
+
+    The function maps a batch of rows to a batch of rows. It is called for `size` rows
+    at a time, as often as there are such rows: not at all if there are none. The mask
+    is `[N]` bool, and `N` leads in the inputs and in the rows.
+
+    Example:
+        >>> mask, x = jnp.array([True, False, True]), jnp.array([1.0, 2.0, 3.0])
+        >>> compute_where(mask, lambda x: 2 * x, x, jnp.zeros(3), size=1).tolist()
+        [2.0, 0.0, 6.0]
+    """
+
+    def compute_some(carry: tuple[PyTree, jax.Array]) -> tuple[PyTree, jax.Array]:
+        rows, missing = carry
+        (index,) = jnp.nonzero(missing, size=size, fill_value=missing.size)
+        some = jax.tree.map(lambda x: x.at[index].get(mode="clip"), inputs)
+        rows = jax.tree.map(
+            lambda x, new: x.at[index].set(new, mode="drop"), rows, function(some)
+        )
+        return rows, missing.at[index].set(False, mode="drop")
+
+    done, _ = jax.lax.while_loop(
+        lambda carry: carry[1].any(), compute_some, (rows, mask)
+    )
+    return done
 
 
 def only_valid(valid: jax.Array, rows: PyTree) -> PyTree:
@@ -84,14 +122,14 @@ def explained_variance(
         1.0
     """
     weight = jnp.ones_like(target) if weight is None else weight.astype(target.dtype)
-    share = weight / jnp.sum(weight)
+    share = weight / total(weight)
 
     def variance(x: jax.Array) -> jax.Array:
         x = jnp.where(share > 0, x, 0)
-        centred = jnp.where(share > 0, x - jnp.sum(share * x), 0)
-        return jnp.sum(share * centred**2)
+        centred = jnp.where(share > 0, x - total(share * x), 0)
+        return total(share * centred**2)
 
-    total = variance(target)
-    varied = total > 0
-    unexplained = variance(target - value) / jnp.where(varied, total, 1)
+    whole = variance(target)
+    varied = whole > 0
+    unexplained = variance(target - value) / jnp.where(varied, whole, 1)
     return jnp.where(varied, 1 - unexplained, 0)

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.algorithm.critic import CriticInfo
+from trpo_jax.algorithm.estimation import usable_rows
 from trpo_jax.algorithm.policy_update import PolicyInfo
 from trpo_jax.algorithm.rollout import Rollout
+from trpo_jax.solver.rows import total
 from trpo_jax.solver.trust_region import Status
 
 
@@ -29,7 +31,8 @@ class Metrics(NamedTuple):
 
     Attributes:
         episodes: number of episodes that ended in this iteration.
-        episode_return: their mean return; NaN when none ended.
+        episode_return: their mean return, of those whose rewards were finite; NaN when
+            there were none.
         episode_length: their mean length in actions; NaN when none ended.
         status: a `Status`.
         kl: KL of the step taken, in nats; 0 when none was.
@@ -45,6 +48,7 @@ class Metrics(NamedTuple):
             Gauss-Newton step, in squared units of the scaled reward.
         critic_accepted: 1, or 0 when the critic's fit was discarded because a number
             was not finite.
+        unusable: number of transitions left out because a number was not finite.
         fault_step: the step of this iteration, counted from 0, with the first
             observation or reward that is not finite; -1 if there is none.
         fault_environment: the environment of that step, counted from 0; otherwise -1.
@@ -65,11 +69,12 @@ class Metrics(NamedTuple):
     explained_variance: jax.Array
     critic_loss: jax.Array
     critic_accepted: jax.Array
+    unusable: jax.Array
     fault_step: jax.Array
     fault_environment: jax.Array
 
 
-_COUNTS = "episodes status backtracks cg_iterations critic_accepted"
+_COUNTS = "episodes status backtracks cg_iterations critic_accepted unusable"
 INTEGER_COLUMNS = frozenset([*_COUNTS.split(), "fault_step", "fault_environment"])
 
 
@@ -79,11 +84,13 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
     When bad data made the step fail, the status names the observation or the reward.
     """
     ended = (rollout.terminated | rollout.truncated) & (rollout.weight > 0)
-    episodes = jnp.sum(ended)
+    episodes = total(ended)
+
+    counted = ended & jnp.isfinite(rollout.episode_return)
 
     def mean_at_end(x: jax.Array) -> jax.Array:
-        total = jnp.sum(jnp.where(ended, x, 0)).astype(jnp.float32)
-        return total / episodes.astype(jnp.float32)
+        summed = total(jnp.where(counted, x, 0)).astype(jnp.float32)
+        return summed / total(counted).astype(jnp.float32)
 
     status, step, environment = _fault(rollout, info.policy.status)
     metrics = Metrics(
@@ -102,6 +109,7 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
         explained_variance=info.critic.explained_variance,
         critic_loss=info.critic.loss,
         critic_accepted=info.critic.accepted,
+        unusable=total((rollout.weight > 0) & ~usable_rows(rollout)),
         fault_step=step,
         fault_environment=environment,
     )

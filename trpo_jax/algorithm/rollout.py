@@ -14,8 +14,10 @@ from flax import struct
 
 from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.networks import Agent, act
-from trpo_jax.algorithm.state import TrainState
-from trpo_jax.environments.base import Environment, step_and_reset
+from trpo_jax.agent.normalization import first_statistics
+from trpo_jax.algorithm.state import TrainState, env_keys
+from trpo_jax.algorithm.stepping import step_and_reset
+from trpo_jax.environments.base import Environment
 from trpo_jax.validation import COUNT, check
 
 PyTree = Any
@@ -54,6 +56,12 @@ class Rollout(struct.PyTreeNode):
     episode_length: jax.Array
     policy_version: jax.Array
 
+    @property
+    def statistics_inputs(self) -> tuple[PyTree, jax.Array, jax.Array, jax.Array]:
+        """What `update_normalizer` takes: observation, reward, ended, and weight."""
+        ended = self.terminated | self.truncated
+        return self.observation, self.reward, ended, self.weight
+
 
 def collect(
     state: TrainState,
@@ -67,10 +75,12 @@ def collect(
     """Follow the policy for `num_steps` steps in every environment.
 
     Each environment has its own keys at every step. Episodes continue from where the
-    last call left them; when one ends, the next begins within the same step.
+    last call left them; when one ends, the next begins within the same step. A
+    normaliser that has seen nothing yet takes the statistics of this rollout, so that
+    the first update does not depend on units, see `first_statistics`.
 
     Args:
-        state: its policy and normaliser act; neither changes.
+        state: its policy and normaliser act.
         environment: a single environment.
         agent: its policy acts.
         num_steps: static, T.
@@ -125,8 +135,8 @@ def follow_policy(
     """
     check("num_steps", num_steps, COUNT)
     batch = state.episode_return.shape[0]
-    keys = jax.random.split(state.key, 1 + num_steps * batch * 3)
-    next_key, keys = keys[0], keys[1:].reshape(num_steps, batch, 3)
+    next_key, key = jax.random.split(state.key)
+    keys = env_keys(key, state.env_index, (num_steps, 3))
     policy_of = functools.partial(act, agent, state.policy_params, state.normalizer)
     truncate_now = functools.partial(
         due_truncations,
@@ -156,7 +166,12 @@ def follow_policy(
         weight=jnp.ones((num_steps, batch)),
         policy_version=state.iteration,
     )
-    return state.replace(**episodes, key=next_key), rollout, carry
+    normalizer = first_statistics(state.normalizer, *rollout.statistics_inputs)
+    return (
+        state.replace(**episodes, key=next_key, normalizer=normalizer),
+        rollout,
+        carry,
+    )
 
 
 def _step(
@@ -166,12 +181,10 @@ def _step(
     environment: Environment,
     truncate: jax.Array | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the state's new `_EPISODES` and the transition; the keys are `[B, 3]`."""
-    action = sample_rows(policy_of(state.observation), keys[:, 0])
-    step_all = jax.vmap(functools.partial(step_and_reset, environment))
-    truncations = () if truncate is None else (truncate,)
-    env_state, observation, step = step_all(
-        keys[:, 1], keys[:, 2], state.env_state, action, *truncations
+    """Return the state's new `_EPISODES` and the transition; the keys are `[3, B]`."""
+    action = sample_rows(policy_of(state.observation), keys[0])
+    env_state, observation, step = step_and_reset(
+        environment, keys[1], keys[2], state.env_state, action, truncate
     )
     ended = step.terminated | step.truncated
     totals = {

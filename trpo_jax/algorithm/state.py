@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp  # noqa: F401, for the example
 from flax import struct
 
 from trpo_jax.agent.normalization import Normalizer
@@ -22,6 +23,8 @@ class TrainState(struct.PyTreeNode):
         observation: pytree of `[B, ...]`, to act on next; not normalised.
         episode_return: `[B]`, sum of the rewards of the episode under way.
         episode_length: `[B]` int32, steps of the episode under way.
+        env_index: `[B]` int32, the number of each environment: its random keys follow
+            from it, wherever the environment is in the batch.
         key: the source of all randomness to come.
         iteration: int32 scalar, updates done so far; it is the policy's version.
     """
@@ -34,5 +37,28 @@ class TrainState(struct.PyTreeNode):
     observation: PyTree
     episode_return: jax.Array
     episode_length: jax.Array
+    env_index: jax.Array
     key: jax.Array
     iteration: jax.Array
+
+
+def env_keys(
+    key: jax.Array, env_index: jax.Array, shape: tuple[int, ...] = ()
+) -> jax.Array:
+    """Return random keys `[*shape, B]` that follow from each environment's own number.
+
+    An environment draws the same numbers wherever it is in a batch, and however the
+    environments are divided among devices. The key is consumed.
+
+    Example:
+        >>> four = env_keys(jax.random.key(0), jnp.arange(4), (2,))
+        >>> last = env_keys(jax.random.key(0), jnp.array([3]), (2,))
+        >>> four.shape, bool((four[:, 3:] == last).all())
+        ((2, 4), True)
+    """
+
+    def of_one(i: jax.Array) -> jax.Array:
+        own = jax.random.fold_in(key, i)
+        return jax.random.split(own, shape) if shape else own
+
+    return jax.vmap(of_one, out_axes=len(shape))(env_index)

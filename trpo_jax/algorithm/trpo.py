@@ -10,6 +10,7 @@ estimate advantages, take one step of the policy within the trust region
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import update_normalizer
@@ -229,12 +230,8 @@ def update_statistics(
 
             state = update_statistics(state, rollout, config)
     """
-    normalizer = update_normalizer(
-        state.normalizer,
-        rollout.observation,
-        rollout.reward,
-        rollout.terminated | rollout.truncated,
-        rollout.weight,
-        discount=config.discount,
-    )
+    normalizer = state.normalizer
+    if normalizer.discount is not None:
+        normalizer = normalizer.replace(discount=jnp.asarray(config.discount))
+    normalizer = update_normalizer(normalizer, *rollout.statistics_inputs)
     return state.replace(normalizer=normalizer)

@@ -7,6 +7,8 @@ Shapes: `M` snapshots of each of `B` environments make N = M·B states; `K` acti
 tried in each; R = N·K branches of `H` steps.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,7 +19,7 @@ from trpo_jax.agent.networks import Agent, act
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.masking import where_rows
 from trpo_jax.algorithm.rollout import Rollout, follow_policy
-from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.state import TrainState, env_keys
 from trpo_jax.algorithm.vine_batch import VineBatch
 from trpo_jax.algorithm.vine_branches import Snapshots, branch_values, follow_branches
 from trpo_jax.config import Config
@@ -75,9 +77,10 @@ def collect_vine(
         num_snapshots=config.vine_states,
         stagger_starts=config.stagger_starts,
     )
+    state = state.replace(normalizer=trunk_state.normalizer)
     policy = act(agent, state.policy_params, state.normalizer, snapshots.observation)
     action, log_prob = propose_actions(
-        action_key, policy, environment.action_space, config
+        action_key, state.env_index, policy, environment.action_space, config
     )
     branches = follow_branches(
         branch_key, state, environment, agent, snapshots, action, config
@@ -107,7 +110,8 @@ def vine_batch(
 
     The proposals are observations `[M, B, ...]`, actions `[M, B, K, ...]` and their
     log-probabilities `[M, B, K]` under the proposal; the action values Q̂ are
-    `[M, B, K]`. The critic learns from the rollout `[T, B]` of the trunks.
+    `[M, B, K]`; a state with one that is not finite gets weight 0. The critic learns
+    from the rollout `[T, B]` of the trunks.
     """
     observation, action, log_prob = proposals
     return VineBatch(
@@ -115,7 +119,7 @@ def vine_batch(
         action=action,
         action_value=action_value,
         proposal_log_prob=log_prob,
-        weight=jnp.ones(log_prob.shape[:2]),
+        weight=jnp.isfinite(action_value).all(2).astype(action_value.dtype),
         critic_batch=estimate_advantages(state, rollout, agent, config),
         every_action=tries_every_action(action_space, config),
     )
@@ -135,7 +139,7 @@ def collect_with_snapshots(
 
     The key chooses when (`pick_times`), `num_snapshots` times in each environment.
     """
-    times = pick_times(key, num_steps, num_snapshots, state.episode_return.shape[0])
+    times = pick_times(key, state.env_index, num_steps, num_snapshots)
 
     def keep(kept: Snapshots, t: jax.Array, *current: PyTree) -> Snapshots:
         stretch = t * num_snapshots // num_steps
@@ -159,7 +163,7 @@ def collect_with_snapshots(
 
 
 def pick_times(
-    key: jax.Array, num_steps: int, num_snapshots: int, num_envs: int
+    key: jax.Array, env_index: jax.Array, num_steps: int, num_snapshots: int
 ) -> jax.Array:
     """Draw the steps `[M, B]` whose states are kept, one in each stretch of time.
 
@@ -168,7 +172,7 @@ def pick_times(
     raise a ValueError.
 
     Example:
-        >>> times = pick_times(jax.random.key(0), 10, 2, 3)
+        >>> times = pick_times(jax.random.key(0), jnp.arange(3), 10, 2)
         >>> times.shape, bool((times[0] < 5).all() and (times[1] >= 5).all())
         ((2, 3), True)
     """
@@ -179,7 +183,7 @@ def pick_times(
         )
     bounds = -(-np.arange(num_snapshots + 1) * num_steps // num_snapshots)
     first, length = bounds[:-1, None].astype(np.int32), np.diff(bounds)[:, None]
-    where = jax.random.uniform(key, (num_snapshots, num_envs))
+    where = _at_each(jax.random.uniform, env_keys(key, env_index, (num_snapshots,)))
     offset = (where * length.astype(np.float32)).astype(jnp.int32)
     return jnp.asarray(first) + jnp.minimum(offset, length.astype(np.int32) - 1)
 
@@ -190,7 +194,11 @@ def tries_every_action(action_space: Space, config: Config) -> bool:
 
 
 def propose_actions(
-    key: jax.Array, policy: Any, action_space: Space, config: Config
+    key: jax.Array,
+    env_index: jax.Array,
+    policy: Any,
+    action_space: Space,
+    config: Config,
 ) -> tuple[PyTree, jax.Array]:
     """Return actions `[M, B, K, ...]` to try, and their log-probabilities `[M, B, K]`.
 
@@ -202,15 +210,22 @@ def propose_actions(
         number = action_space.n
         action = jnp.broadcast_to(jnp.arange(number), (*states, number))
         return action, jnp.zeros(action.shape)
-    shape = (*states, config.vine_actions)
+    keys = env_keys(key, env_index, (states[0], config.vine_actions))
+    keys = jnp.swapaxes(keys, 1, 2)  # [M, K, B] -> [M, B, K]
     if config.vine_proposal == "uniform":
         if not isinstance(action_space, Discrete):
             raise ValueError(
                 "vine_proposal must be 'policy' for continuous actions; got 'uniform'"
             )
-        action = jax.random.randint(key, shape, 0, action_space.n)
-        return action, jnp.full(shape, -jnp.log(float(action_space.n)))
-    axis = len(states)
-    keys = jax.random.split(key, config.vine_actions)
-    action = jax.vmap(policy.sample, out_axes=axis)(keys)
-    return action, jax.vmap(policy.log_prob, in_axes=axis, out_axes=axis)(action)
+        draw = functools.partial(
+            jax.random.randint, shape=(), minval=0, maxval=action_space.n
+        )
+        return _at_each(draw, keys), jnp.full(keys.shape, -np.log(action_space.n))
+    of_state = jax.vmap(lambda row, keys: jax.vmap(row.sample)(keys))
+    action = jax.vmap(of_state)(policy, keys)
+    return action, jax.vmap(policy.log_prob, in_axes=2, out_axes=2)(action)
+
+
+def _at_each(draw: Callable[[jax.Array], jax.Array], keys: jax.Array) -> jax.Array:
+    """Return what is drawn with each of the keys, in their shape."""
+    return jax.vmap(draw)(keys.reshape(-1)).reshape(keys.shape)

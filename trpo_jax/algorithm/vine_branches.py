@@ -15,7 +15,7 @@ from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.networks import Agent, act, predict_value
 from trpo_jax.agent.normalization import scale_reward
 from trpo_jax.algorithm.masking import where_rows
-from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.state import TrainState, env_keys
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment, shaped
 
@@ -78,18 +78,19 @@ def follow_branches(
     )
     first = jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[3:]), action)
     shared = config.vine_common_random_numbers
-    keys = jax.random.split(key, (config.vine_steps, num_states if shared else rows, 2))
-    if shared:
-        keys = jnp.repeat(keys, num_actions, axis=1)
+    own = 1 if shared else num_actions
+    keys = env_keys(key, state.env_index, (config.vine_steps, 2, states[0], own))
+    keys = jnp.repeat(jnp.swapaxes(keys, 3, 4), num_actions // own, axis=4)
+    keys = keys.reshape(config.vine_steps, 2, rows)
     policy_of = functools.partial(act, agent, state.policy_params, state.normalizer)
 
     def step(carry: Any, now: Any) -> tuple[Any, jax.Array]:
         (t, keys), (env_state, observation, length, terminated, truncated) = now, carry
         playing = ~(terminated | truncated)
-        sample = sample_rows(policy_of(observation), keys[:, 0])
+        sample = sample_rows(policy_of(observation), keys[0])
         chosen = jax.tree.map(lambda a, b: jnp.where(t == 0, a, b), first, sample)
         chosen = jax.vmap(functools.partial(shaped, environment))(chosen)
-        after = jax.vmap(environment.step)(keys[:, 1], env_state, chosen)
+        after = jax.vmap(environment.step)(keys[1], env_state, chosen)
         observation = where_rows(playing, after.observation, observation)
         carry = (
             after.env_state,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.algorithm.masking import RowStatistics
+from trpo_jax.solver.rows import largest
 
 Distribution = Any
 
@@ -72,8 +73,8 @@ def vine_surrogate(
     square = jnp.sum(old_weight * advantage**2, axis=-1)
     mean = RowStatistics(weight).mean
     deviation = jnp.sqrt(mean(square))
-    largest = jnp.max(jnp.abs(action_value))
-    equal = deviation <= 32 * jnp.finfo(deviation.dtype).eps * largest
+    scale = largest(jnp.abs(action_value))
+    equal = deviation <= 32 * jnp.finfo(deviation.dtype).eps * scale
     advantage = jnp.where(equal, 0, advantage)
     if standardize:
         advantage = advantage / jnp.where(equal, 1, deviation)

@@ -87,28 +87,6 @@ def shaped(environment: Environment, action: PyTree) -> PyTree:
     return jnp.reshape(action, space.shape) if isinstance(space, Box) else action
 
 
-def step_and_reset(
-    environment: Environment,
-    step_key: jax.Array,
-    reset_key: jax.Array,
-    env_state: PyTree,
-    action: PyTree,
-    cut: bool | jax.Array = False,
-) -> tuple[PyTree, PyTree, Step]:
-    """Take one step and, if it ended the episode, start a fresh one.
-
-    With `cut` this step truncates the episode. The results are the state and the
-    observation to act on next, and the `Step` itself, whose observation is the final
-    one of an episode that ended.
-    """
-    step = environment.step(step_key, env_state, shaped(environment, action))
-    step = step._replace(truncated=step.truncated | cut)
-    ended = step.terminated | step.truncated
-    new, old = environment.reset(reset_key), (step.env_state, step.observation)
-    env_state, observation = jax.tree.map(lambda a, b: jnp.where(ended, a, b), new, old)
-    return env_state, observation, step
-
-
 def observation_shapes(environment: Any) -> PyTree:
     """Return a pytree of `ShapeDtypeStruct` that describes one observation.
 

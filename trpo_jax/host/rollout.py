@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trpo_jax.agent.normalization import first_statistics
 from trpo_jax.algorithm.rollout import Rollout, due_truncations
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.environments.host import HostEnvironment, HostStep
@@ -156,12 +157,17 @@ def collect_on_host(
         total[envs][ended] = 0
         length[envs][ended] = 0
         observation[envs] = step.observation
+    arrays = buffers.arrays | {"policy_version": np.asarray(state.iteration)}
+    rollout = Rollout(**arrays)
     state = state.replace(
         observation=observation, episode_return=total, episode_length=length,
         key=next_key,
+        normalizer=_first_statistics(state.normalizer, *rollout.statistics_inputs),
     )  # fmt: skip
-    arrays = buffers.arrays | {"policy_version": np.asarray(state.iteration)}
-    return state, Rollout(**arrays)
+    return state, rollout
+
+
+_first_statistics = jax.jit(first_statistics)
 
 
 class _Buffers:

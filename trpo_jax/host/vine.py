@@ -31,13 +31,13 @@ class VineActor(NamedTuple):
     """The compiled functions that a vine on the host calls.
 
     Attributes:
-        pick: key → times of the snapshots `[M, B]`.
+        pick: key and numbers of the environments → times of the snapshots `[M, B]`.
         propose: key, state and observations `[M, B, ...]` → actions `[M, B, K, ...]`
             and their log-probabilities under the proposal `[M, B, K]`.
         value: state and `Branches` → Q̂ `[M, B, K]`.
     """
 
-    pick: Callable[[jax.Array], jax.Array]
+    pick: Callable[[jax.Array, jax.Array], jax.Array]
     propose: Callable[..., tuple[jax.Array, jax.Array]]
     value: Callable[[TrainState, Branches], jax.Array]
 
@@ -49,10 +49,10 @@ def make_vine_actor(agent: Agent, action_space: Space, config: Config) -> VineAc
         key: jax.Array, state: TrainState, observation: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         policy = act(agent, state.policy_params, state.normalizer, observation)
-        return propose_actions(key, policy, action_space, config)
+        return propose_actions(key, state.env_index, policy, action_space, config)
 
-    def pick(key: jax.Array) -> jax.Array:
-        return pick_times(key, config.num_steps, config.vine_states, config.num_envs)
+    def pick(key: jax.Array, env_index: jax.Array) -> jax.Array:
+        return pick_times(key, env_index, config.num_steps, config.vine_states)
 
     def value(state: TrainState, branches: Branches) -> jax.Array:
         return branch_values(state, agent, branches, config)
@@ -73,7 +73,7 @@ def collect_vine_on_host(
     the `Proposals` and the action values Q̂ `[M, B, K]` are returned.
     """
     key, pick_key, action_key, branch_key = jax.random.split(state.key, 4)
-    times = np.asarray(vine.pick(pick_key))
+    times = np.asarray(vine.pick(pick_key, state.env_index))
     snapshots = np.empty(times.shape, object)
     observation = np.zeros(
         (len(times), *state.observation.shape), state.observation.dtype
@@ -94,6 +94,7 @@ def collect_vine_on_host(
         stagger_starts=config.stagger_starts,
         on_step=take_snapshots,
     )
+    state = state.replace(normalizer=after.normalizer)
     trunk_ends = [environment.snapshot(i) for environment, i in places]
     action, log_prob = vine.propose(action_key, state, observation)
     branches = _follow_branches(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.solver.rows import total
+
 PyTree = Any
 
 
@@ -56,7 +58,7 @@ def fisher_vector_product(
     def average(leaf: jax.Array) -> jax.Array:
         if weight is None:
             return leaf / leaf.shape[0]
-        share = (weight / jnp.sum(weight)).astype(leaf.dtype)
+        share = (weight / total(weight)).astype(leaf.dtype)
         return leaf * jax.lax.expand_dims(share, range(1, leaf.ndim))
 
     def product(vector: PyTree) -> PyTree:

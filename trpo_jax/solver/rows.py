@@ -1,0 +1,47 @@
+"""Sums, maxima and existence over rows, wherever the rows are.
+
+Outside `jax.shard_map` these are the functions of `jax.numpy`. Inside, where every
+device has rows of its own, they also reduce over the mesh axes along which the array
+differs from device to device, which its type tells. No caller names an axis.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def total(x: jax.Array, axis: int | Sequence[int] | None = None) -> jax.Array:
+    """Return the sum over the rows, which are on these axes (all of them with None).
+
+    Example:
+        >>> float(total(jnp.array([1.0, 2.0])))
+        3.0
+    """
+    return _over_devices(jax.lax.psum, jnp.sum(x, axis))
+
+
+def largest(x: jax.Array, axis: int | Sequence[int] | None = None) -> jax.Array:
+    """Return the maximum over the rows, see `total`."""
+    return _over_devices(jax.lax.pmax, jnp.max(x, axis))
+
+
+def anywhere(x: jax.Array) -> jax.Array:
+    """Return whether a bool array is True in any row, as a bool scalar."""
+    if not _varying_axes(x):
+        return jnp.any(x)
+    return largest(x.astype(jnp.int32)) > 0
+
+
+def _over_devices(reduce: Any, x: jax.Array) -> jax.Array:
+    axes = _varying_axes(x)
+    return reduce(x, axes) if axes else x
+
+
+def _varying_axes(x: jax.Array) -> tuple[str, ...]:
+    """Return the mesh axes along which an array differs from device to device."""
+    kind: Any = jax.typeof(x)
+    if hasattr(kind, "manual_axis_type"):
+        return tuple(sorted(kind.manual_axis_type.varying))
+    return tuple(sorted(getattr(kind, "vma", ())))
