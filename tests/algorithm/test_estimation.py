@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import Clock, assert_close, softmax_agent
+from helpers import Clock, assert_close, assert_identical, softmax_agent
 
 from trpo_jax.agent.normalization import normalize_observation
 from trpo_jax.algorithm.estimation import (
@@ -128,15 +128,29 @@ def test_one_step_of_each_environment(collected):
     assert_close(there, all_values(state, one.next_observation))
 
 
-def test_broken_rows_that_nothing_needs_still_show(collected):
+@pytest.mark.parametrize("what", ["reward", "observation", "next_observation"])
+def test_a_transition_that_is_not_finite_costs_that_transition_only(collected, what):
+    """The others are as if the row had weight 0."""
     state, rollout = collected
     t, b = np.argwhere(~np.asarray(rollout.terminated | rollout.truncated))[5]
-    broken = rollout.next_observation.at[t, b, 0].set(jnp.nan)
-    _, (_, _, there, _, _) = bootstrap_values(
-        state, rollout.replace(next_observation=broken), AGENT, Config()
+    array = getattr(rollout, what)
+    broken = rollout.replace(**{what: array.at[t, b].set(jnp.nan)})
+    batch = estimate_advantages(state, broken, AGENT, Config())
+    left_out = rollout.replace(weight=rollout.weight.at[t, b].set(0.0))
+    assert_identical(batch, estimate_advantages(state, left_out, AGENT, Config()))
+    assert float(batch.weight[t, b]) == 0
+    assert float(batch.weight.sum()) == batch.weight.size - 1
+
+
+def test_the_final_observation_of_a_terminated_episode_need_not_be_finite(collected):
+    state, rollout = collected
+    t, b = np.argwhere(np.asarray(rollout.terminated))[0]
+    there = rollout.next_observation.at[t, b].set(jnp.nan)
+    broken = rollout.replace(next_observation=there)
+    assert_identical(
+        estimate_advantages(state, broken, AGENT, Config()),
+        estimate_advantages(state, rollout, AGENT, Config()),
     )
-    assert not np.isfinite(np.asarray(there)[t, b])
-    assert np.isfinite(np.asarray(there)).sum() == there.size - 1
 
 
 def test_the_explained_variance_of_an_update_is_that_of_its_own_critic(collected):

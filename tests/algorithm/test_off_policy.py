@@ -116,6 +116,8 @@ def started():
     @jax.jit
     def start(key):
         state = init(key, environment, agent, config)
+        state, rollout = collect(state, environment, agent, num_steps=64)
+        state = update_statistics(state, rollout, config)
         return collect(state, environment, agent, num_steps=64)
 
     state, rollout = start(jax.random.key(0))
@@ -129,7 +131,8 @@ def test_data_of_the_policy_itself_give_the_batch_of_an_ordinary_update():
     np.testing.assert_allclose(actual.importance_ratio, 1, rtol=1e-5)
     assert_close(actual.replace(importance_ratio=None), expected, 1e-4, 1e-5)
     # Exactly once the log-probabilities are: acting and learning round differently.
-    policy = agent.policy.apply(state.policy_params, rollout.observation)
+    observation = normalize_observation(state.normalizer, rollout.observation)
+    policy = agent.policy.apply(state.policy_params, observation)
     exact = rollout.replace(log_prob=policy.log_prob(rollout.action))
     actual = estimate_off_policy_advantages(state, exact, agent, config)
     assert jnp.all(actual.importance_ratio == 1)

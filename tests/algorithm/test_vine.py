@@ -48,11 +48,13 @@ def state_of(policy_params, critic_params):
         jnp.zeros((1, 1)), with_observation=False, with_reward=False
     )
     return TrainState(
-        policy_params, critic_params, None, nothing, None, None, None, None, None, None
-    )
+        policy_params, critic_params, None, nothing, None, None, None, None,
+        None, None, None,
+    )  # fmt: skip
 
 
 def values_of(key, state, environment, agent, snapshots, action, config):
+    state = state.replace(env_index=jnp.arange(action.shape[1]))
     branches = follow_branches(
         key, state, environment, agent, snapshots, action, config
     )
@@ -258,7 +260,9 @@ def test_a_small_set_is_tried_completely():
     policy = Categorical(jnp.zeros((2, 3, 4)))
     for tried in (4, 9):
         config = Config(sampling="vine", vine_actions=tried)
-        action, _ = propose_actions(jax.random.key(0), policy, Discrete(4), config)
+        action, _ = propose_actions(
+            jax.random.key(0), jnp.arange(3), policy, Discrete(4), config
+        )
         assert tries_every_action(Discrete(4), config)
         assert_identical(action, jnp.broadcast_to(jnp.arange(4), (2, 3, 4)))
 
@@ -268,7 +272,7 @@ def test_proposals_have_their_probabilities(proposal):
     logits = jnp.broadcast_to(jnp.array([0.0, 1.0, 2.0]), (40, 50, 3))
     config = Config(sampling="vine", vine_actions=2, vine_proposal=proposal)
     action, log_prob = propose_actions(
-        jax.random.key(0), Categorical(logits), Discrete(3), config
+        jax.random.key(0), jnp.arange(50), Categorical(logits), Discrete(3), config
     )
     assert action.shape == log_prob.shape == (40, 50, 2)
     assert not tries_every_action(Discrete(3), config)
@@ -282,14 +286,14 @@ def test_continuous_actions_come_from_the_policy():
     policy = DiagonalGaussian(jnp.zeros((2, 3, 5)), jnp.zeros((2, 3, 5)))
     config = Config(sampling="vine", vine_actions=4)
     action, log_prob = propose_actions(
-        jax.random.key(0), policy, Box.uniform((5,)), config
+        jax.random.key(0), jnp.arange(3), policy, Box.uniform((5,)), config
     )
     assert action.shape == (2, 3, 4, 5)
     assert not tries_every_action(Box.uniform((5,)), config)
     assert_close(log_prob[:, :, 1], policy.log_prob(action[:, :, 1]))
     with pytest.raises(ValueError, match="vine_proposal must be 'policy' for continu"):
         propose_actions(
-            jax.random.key(0), policy, Box.uniform((5,)),
+            jax.random.key(0), jnp.arange(3), policy, Box.uniform((5,)),
             dataclasses.replace(config, vine_proposal="uniform"),
         )  # fmt: skip
 
@@ -504,6 +508,7 @@ def test_the_critic_learns_from_the_trunk_as_on_a_single_path():
     def run(key):
         state = init(key, environment, agent, config)
         after, rollout, batch = collect_vine(state, environment, agent, config)
+        state = state.replace(normalizer=after.normalizer)
         critic_batch = estimate_advantages(state, rollout, agent, config)
         return (
             after,

@@ -232,6 +232,7 @@ def update_statistics(
     """
     normalizer = state.normalizer
     if normalizer.discount is not None:
-        normalizer = normalizer.replace(discount=jnp.asarray(config.discount))
+        dtype = normalizer.discount.dtype
+        normalizer = normalizer.replace(discount=jnp.asarray(config.discount, dtype))
     normalizer = update_normalizer(normalizer, *rollout.statistics_inputs)
     return state.replace(normalizer=normalizer)
