@@ -82,7 +82,7 @@ class Problem:
     def gradient(self, flat: jax.Array) -> jax.Array:
         """Return the gradient of the surrogate."""
         old = self.act(self.flat, self.observation)
-        objective = self.batch.surrogate(old, standardized=True)
+        objective = self.batch.surrogate(old, standardize=True)
         return jax.grad(lambda flat: objective(self.act(flat, self.observation)))(flat)
 
     def kl(self, flat: jax.Array) -> jax.Array:

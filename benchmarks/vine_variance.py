@@ -198,7 +198,7 @@ def estimator(
         def act(flat: jax.Array) -> Any:
             return agent.policy.apply(unflatten(flat), observation)
 
-        objective = rows.surrogate(act(flat), standardized=False)
+        objective = rows.surrogate(act(flat), standardize=False)
         value, gradient = jax.value_and_grad(lambda flat: objective(act(flat)))(flat)
         return gradient, objective(act(ravel_pytree(nearby)[0])) - value
 

@@ -146,7 +146,7 @@ def problem_of(monkeypatch, agent, params, rows, config):
             product=lambda v: unflatten(product(flat(v))),
         )
         caught.append(problem)
-        return params, TrustRegionInfo(*[None] * 5)
+        return params, TrustRegionInfo(*[None] * 4)
 
     with monkeypatch.context() as patch:
         patch.setattr(policy_update, "trust_region_step", catch)

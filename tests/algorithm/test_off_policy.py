@@ -183,7 +183,7 @@ def test_what_the_current_policy_never_does_is_no_poison():
     )
     rows = batch.flatten()
     surrogate = rows.surrogate(
-        Categorical(forbidding[rows.observation]), standardized=True
+        Categorical(forbidding[rows.observation]), standardize=True
     )
     gradient = jax.grad(lambda x: surrogate(Categorical(x[rows.observation])))(
         forbidding
@@ -297,7 +297,7 @@ def gradient_of(corrected):
 
     def one(batch):  # of one environment
         old = agent.policy.apply(state.policy_params, batch.observation)
-        surrogate = batch.surrogate(old, standardized=False)
+        surrogate = batch.surrogate(old, standardize=False)
         return jax.grad(
             lambda logits: surrogate(agent.policy.apply(logits, batch.observation))
         )(state.policy_params)

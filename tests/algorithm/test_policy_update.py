@@ -185,7 +185,7 @@ def test_natural_gradient_with_a_fixed_step_by_hand():
     np.testing.assert_allclose(x, [0.3, 0.1], rtol=1e-6)
     assert info.status == Status.ACCEPTED
     np.testing.assert_allclose(
-        info.divergence, (0.09 + 0.04) / 2, rtol=1e-6
+        info.search.divergence, (0.09 + 0.04) / 2, rtol=1e-6
     )  # δ is ignored
 
 
@@ -193,7 +193,7 @@ def test_natural_gradient_as_far_as_delta_by_hand():
     """√(2 δ / xᵀFx) = √(2 · 0.065 / 13) = 0.1."""
     x, info = bowl("natural_gradient", max_kl=0.065)
     np.testing.assert_allclose(x, [0.3, 0.1], rtol=1e-6)
-    np.testing.assert_allclose(info.divergence, 0.065, rtol=1e-6)
+    np.testing.assert_allclose(info.search.divergence, 0.065, rtol=1e-6)
 
 
 def test_policy_gradient_by_hand():
@@ -203,7 +203,7 @@ def test_policy_gradient_by_hand():
     # gᵀFg = 9 + 64 = 73; √(2 · 0.365 / 73) = 0.1.
     x, info = bowl("policy_gradient", max_kl=0.365)
     np.testing.assert_allclose(x, [0.3, 0.4], rtol=1e-6)
-    np.testing.assert_allclose(info.divergence, 0.365, rtol=1e-6)
+    np.testing.assert_allclose(info.search.divergence, 0.365, rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["natural_gradient", "policy_gradient"])

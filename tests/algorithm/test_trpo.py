@@ -158,7 +158,7 @@ def test_direction_and_length_are_those_of_the_dense_solution(kind, x64, monkeyp
     gradient = np.asarray(jax.grad(problem.surrogate)(params)).ravel()
     natural = np.linalg.solve(fisher, gradient)
     step = np.sqrt(2 * 1e-4 / (natural @ fisher @ natural)) * natural
-    taken = float(info.search.step_size) * step
+    taken = float(info.search.step_fraction) * step
     np.testing.assert_allclose((new - params).ravel(), taken, rtol=1e-6)
 
 
@@ -283,9 +283,9 @@ def test_reaches_the_optimum_of_a_linear_objective_in_an_ellipsoid(x64):
     np.testing.assert_allclose(
         theta, np.sqrt(2 * 0.3 / (g @ natural)) * natural, rtol=1e-9
     )
-    assert theta.dtype == info.divergence.dtype == jnp.float64
+    assert theta.dtype == info.search.divergence.dtype == jnp.float64
     assert status(info) == "ACCEPTED"
-    np.testing.assert_allclose(info.divergence, 0.3, rtol=1e-8)
+    np.testing.assert_allclose(info.search.divergence, 0.3, rtol=1e-8)
     np.testing.assert_allclose(info.gradient_norm, np.linalg.norm(g), rtol=1e-12)
 
 
@@ -302,7 +302,7 @@ def test_backtracking_by_hand():
     assert status(info) == "ACCEPTED"
     assert int(info.search.backtracks) == 2
     assert float(info.search.improvement) == 0.25
-    assert float(info.search.step_size) == 0.25
+    assert float(info.search.step_fraction) == 0.25
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_a_failed_search_says_so():
     assert {int(v) for v in info.search.outcome} == {
         LineSearchOutcome.CONSTRAINT_VIOLATED
     }
-    assert float(x) == float(info.divergence) == 0
+    assert float(x) == float(info.search.divergence) == 0
 
 
 def test_no_gradient_no_step():
@@ -724,7 +724,7 @@ def test_every_accepted_iteration_of_a_training_run_kept_the_constraint(name):
     assert (metrics.kl[accepted] <= 0.05).all()
     assert (metrics.improvement[accepted] > 0).all()
     assert (metrics.kl[~accepted] == 0).all()
-    assert (metrics.step_size[~accepted] == 0).all()
+    assert (metrics.step_fraction[~accepted] == 0).all()
 
 
 def test_the_schedule_of_a_run_moves_delta_in_a_straight_line():

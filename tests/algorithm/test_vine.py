@@ -332,7 +332,7 @@ def test_all_actions_give_the_exact_local_return_and_gradient(x64):
         critic_batch=None,
         every_action=True,
     )
-    surrogate = batch.surrogate(Categorical(jnp.log(policy)), standardized=False)
+    surrogate = batch.surrogate(Categorical(jnp.log(policy)), standardize=False)
     gain = theory.local_return(mdp, policy, new) - theory.expected_return(mdp, policy)
     actual = surrogate(Categorical(jnp.log(new))) * jnp.sum(rho)
     np.testing.assert_allclose(actual, gain, rtol=1e-10)
@@ -383,7 +383,7 @@ def test_shares_by_hand():
         rtol=1e-6,
     )
     other = Categorical(jnp.log(jnp.array([[0.5, 0.5]])))
-    gain = batch.surrogate(policy, standardized=False)
+    gain = batch.surrogate(policy, standardize=False)
     np.testing.assert_allclose(gain(policy), 0, atol=1e-6)
     # Weights of 1/3 and 2/3 on Q of 1 and 5, and V = 1/7 + 30/7.
     np.testing.assert_allclose(gain(other), 11 / 3 - 31 / 7, rtol=1e-5)
@@ -403,7 +403,7 @@ def test_equal_action_values_are_no_gradient(level, every, standardized):
         critic_batch=None,
         every_action=every,
     )
-    surrogate = batch.surrogate(Categorical(logits), standardized=standardized)
+    surrogate = batch.surrogate(Categorical(logits), standardize=standardized)
     gradient = jax.grad(lambda x: surrogate(Categorical(x)))(logits)
     assert jnp.all(gradient == 0)
 
@@ -420,7 +420,7 @@ def test_what_the_policy_forbids_does_not_count(every):
         critic_batch=None,
         every_action=every,
     )
-    surrogate = batch.surrogate(Categorical(logits), standardized=True)
+    surrogate = batch.surrogate(Categorical(logits), standardize=True)
     gradient = jax.grad(lambda x: surrogate(Categorical(x)))(logits)
     assert jnp.all(jnp.isfinite(gradient))
     assert gradient[0, 1] > 0 > gradient[0, 0]

@@ -699,7 +699,7 @@ def test_every_number_of_the_metrics_is_possible(run):
         assert not ended or row["episode_return"] == row["episode_length"] >= 1
         assert 0 <= row["kl"] <= 0.01
         assert row["status"] in list(trpo_jax.Status)
-        assert (row["step_size"] > 0) == (row["status"] == trpo_jax.Status.ACCEPTED)
+        assert (row["step_fraction"] > 0) == (row["status"] == trpo_jax.Status.ACCEPTED)
         assert 0 <= row["entropy"] <= np.log(2) + 1e-6
         assert row["explained_variance"] is None or row["explained_variance"] <= 1
     # CartPole cannot be lost in 8 steps by every policy: some rows have no episode.

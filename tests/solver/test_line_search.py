@@ -48,7 +48,7 @@ def test_each_refusal_by_hand():
     assert float(x) == 1
     assert bool(info.accepted)
     assert int(info.backtracks) == 3
-    assert float(info.step_size) == 0.125
+    assert float(info.step_fraction) == 0.125
     assert float(info.improvement) == 1
     assert float(info.divergence) == 1
 
@@ -115,7 +115,7 @@ def test_failure_returns_the_parameters_bit_for_bit():
     )
     assert not info.accepted
     assert_identical(new, params)
-    assert float(info.step_size) == 0
+    assert float(info.step_fraction) == 0
     assert float(info.improvement) == 0
     assert float(info.divergence) == 0
 

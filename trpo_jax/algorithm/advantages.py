@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.solver.rows import largest, total
+from trpo_jax.solver.rows import largest, shares, total
 
 
 def advantages(
@@ -99,9 +99,9 @@ def standardize(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     x = jnp.where(weight > 0, x, 0)
     scale = largest(jnp.abs(x))
     x = x / jnp.where(scale == 0, 1, scale)  # so that no square over- or underflows
-    mass = total(weight)
-    mean = total(weight * x) / mass
-    centred = jnp.where(weight > 0, x - mean, 0)
-    deviation = jnp.sqrt(total(weight * centred**2) / mass)
-    flat = deviation <= 32 * jnp.finfo(x.dtype).eps  # false for NaN
-    return jnp.where(flat, 0, centred / jnp.where(flat, 1, deviation))
+    share = shares(weight)
+    centred = jnp.where(weight > 0, x - total(share * x), 0)
+    variance = total(share * centred**2)
+    flat = variance <= (32 * jnp.finfo(x.dtype).eps) ** 2  # false for NaN
+    deviation = jnp.sqrt(jnp.where(flat, 1, variance))
+    return jnp.where(flat, 0, centred / deviation)

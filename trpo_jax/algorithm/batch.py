@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from trpo_jax.agent.normalization import Normalizer, normalize_observation
-from trpo_jax.algorithm.advantages import standardize
+from trpo_jax.algorithm.advantages import standardize as standardized
 from trpo_jax.algorithm.masking import only_valid
 from trpo_jax.algorithm.surrogate import single_path_surrogate
 from trpo_jax.config import Config
@@ -66,20 +66,20 @@ class Batch(struct.PyTreeNode):
         """Return log π(a|s) of the actions, in the shape of `weight`."""
         return policy.log_prob(self.action)
 
-    def action_weight(self, old: Distribution) -> jax.Array:
+    def action_weight(self, policy: Distribution | None = None) -> jax.Array:
         """Return how much each action counts, like `weight`: π_old/β, otherwise 1."""
-        del old
+        del policy
         if self.importance_ratio is None:
             return jnp.ones_like(self.weight)
         return self.importance_ratio
 
     def surrogate(
-        self, old: Distribution, *, standardized: bool
+        self, old: Distribution, *, standardize: bool
     ) -> Callable[[Distribution], jax.Array]:
         """Return the function to maximise, see `single_path_surrogate`."""
         advantage = self.advantage
-        if standardized:
-            advantage = standardize(advantage, self.weight)
+        if standardize:
+            advantage = standardized(advantage, self.weight)
         if self.importance_ratio is not None:
             advantage = self.importance_ratio * advantage
         return single_path_surrogate(self.log_prob, old, advantage, self.weight)

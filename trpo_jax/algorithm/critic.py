@@ -14,6 +14,7 @@ from trpo_jax.algorithm.masking import explained_variance
 from trpo_jax.algorithm.subsampling import golden_stride, random_start
 from trpo_jax.solver.flat import all_finite, ravel_into
 from trpo_jax.solver.rows import anywhere, total
+from trpo_jax.validation import COUNT, COUNT_OR_ZERO, check
 
 PyTree = Any
 
@@ -80,21 +81,24 @@ def fit_critic(
         Parameters, optimiser state, and a `CriticInfo`.
 
     Raises:
-        ValueError: when values, targets and weights differ in shape.
+        ValueError: when values, targets and weights differ in shape, there are no
+            rows, or a number is out of its range.
 
     Example:
         >>> apply = lambda w, x: w * x
-        >>> optimizer = optax.flatten(optax.identity())  # plain gradient descent
+        >>> optimizer = optax.identity()  # plain gradient descent
         >>> w, _, info = fit_critic(
         ...     jax.random.key(0), apply, jnp.zeros(1), optimizer,
-        ...     optimizer.init(jnp.zeros(1)),
+        ...     optax.flatten(optimizer).init(jnp.zeros(1)),
         ...     jnp.ones(4), jnp.full(4, 3.0), jnp.ones(4),
         ...     learning_rate=0.25, epochs=20, minibatch_size=4,
         ... )
         >>> bool(jnp.allclose(w, 3.0))
         True
     """
-    number = target.shape[0]
+    check("epochs", epochs, COUNT_OR_ZERO)
+    check("minibatch_size", minibatch_size, COUNT)
+    check("the number of rows", number := target.shape[0], COUNT)
     size = min(minibatch_size, number)
     pieces = -(-size // LARGEST_PIECE)
     size -= size % pieces

@@ -13,7 +13,7 @@ from trpo_jax.algorithm.subsampling import subsample_rows
 from trpo_jax.solver.fisher import fisher_vector_product
 from trpo_jax.solver.flat import all_finite, ravel_if_small
 from trpo_jax.solver.line_search import LineSearchOutcome
-from trpo_jax.solver.rows import total
+from trpo_jax.solver.rows import shares, total
 from trpo_jax.solver.trust_region import trust_region_step
 from trpo_jax.validation import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, check
 
@@ -84,8 +84,7 @@ def fit_critic_gauss_newton(
     def values(flat: PyTree, observation: PyTree = observation) -> jax.Array:
         return apply(unflatten(flat), observation).astype(target.dtype)
 
-    mass = total(weight)
-    share = weight / jnp.where(mass > 0, mass, 1)
+    share = shares(weight)
 
     def mean_square(x: jax.Array) -> jax.Array:
         return total(share * jnp.where(weight > 0, x, 0) ** 2)

@@ -22,7 +22,8 @@ class Evaluation(NamedTuple):
     Attributes:
         episode_return: `[E]`, the undiscounted sum of the rewards.
         episode_length: `[E]` int32, the number of actions.
-        finished: `[E]` bool; False where an episode was stopped at the step limit.
+        finished: `[E]` bool; False where an episode was stopped at the step limit: that
+            of the environment, or 10,000 steps if it has none.
     """
 
     episode_return: jax.Array

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.solver.rows import largest, total
+from trpo_jax.solver.flat import binary_unit
+from trpo_jax.solver.rows import largest, shares, total
 
 PyTree = Any
 
@@ -14,7 +15,8 @@ PyTree = Any
 class RowStatistics:
     """Statistics over the rows whose weight w is above 0, whatever the others hold.
 
-    Σ w is summed once, here, for loops that take many means.
+    Σ w is summed once, here, for loops that take many means. Without any weight every
+    statistic is 0.
 
     Args:
         weight: w ≥ 0, of any shape; every x below shares it.
@@ -28,12 +30,13 @@ class RowStatistics:
 
     def __init__(self, weight: jax.Array) -> None:
         self.weight = weight
-        self.total = total(weight)
+        mass = total(weight)
+        self.mass = jnp.where(mass > 0, mass, 1)
 
     def mean(self, x: jax.Array) -> jax.Array:
         """Return Σ w x / Σ w."""
         weighted = jnp.where(self.weight > 0, self.weight * x, 0)
-        return total(weighted) / self.total
+        return total(weighted) / self.mass
 
     def max(self, x: jax.Array) -> jax.Array:
         """Return the largest of x, or 0 if that is larger."""
@@ -122,14 +125,15 @@ def explained_variance(
         1.0
     """
     weight = jnp.ones_like(target) if weight is None else weight.astype(target.dtype)
-    share = weight / total(weight)
+    target, value = (jnp.where(weight > 0, x, 0) for x in (target, value))
+    share, unit = shares(weight), binary_unit(target)  # so that no square overflows
 
     def variance(x: jax.Array) -> jax.Array:
-        x = jnp.where(share > 0, x, 0)
         centred = jnp.where(share > 0, x - total(share * x), 0)
         return total(share * centred**2)
 
-    whole = variance(target)
-    varied = whole > 0
-    unexplained = variance(target - value) / jnp.where(varied, whole, 1)
+    whole = variance(target / unit)
+    rounding = (32 * jnp.finfo(whole.dtype).eps) ** 2
+    varied = ~(whole <= rounding)  # NaN stays NaN
+    unexplained = variance((target - value) / unit) / jnp.where(varied, whole, 1)
     return jnp.where(varied, 1 - unexplained, 0)

@@ -38,7 +38,7 @@ class Metrics(NamedTuple):
         kl: KL of the step taken, in nats; 0 when none was.
         improvement: the surrogate's gain by the step taken; 0 when none was.
         backtracks: number of candidates rejected before the last one tried.
-        step_size: the factor αʲ of the step taken; 0 when none was.
+        step_fraction: the fraction αʲ of the full step taken; 0 when none was.
         entropy: mean entropy of the policy that acted, in nats.
         gradient_norm: norm of the surrogate's gradient.
         cg_iterations: number of conjugate gradient iterations in the solution.
@@ -61,7 +61,7 @@ class Metrics(NamedTuple):
     kl: jax.Array
     improvement: jax.Array
     backtracks: jax.Array
-    step_size: jax.Array
+    step_fraction: jax.Array
     entropy: jax.Array
     gradient_norm: jax.Array
     cg_iterations: jax.Array
@@ -101,7 +101,7 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
         kl=info.policy.kl,
         improvement=info.policy.search.improvement,
         backtracks=info.policy.search.backtracks,
-        step_size=info.policy.search.step_size,
+        step_fraction=info.policy.search.step_fraction,
         entropy=info.policy.entropy,
         gradient_norm=info.policy.gradient_norm,
         cg_iterations=info.policy.cg.iterations,

@@ -240,7 +240,7 @@ def concatenate_batches(
         batch.replace(
             weight=batch.weight * jnp.asarray(weight, batch.weight.dtype),
             value=batch.value if valued else None,
-            importance_ratio=batch.action_weight(None),
+            importance_ratio=batch.action_weight(),
         )
         for batch, weight in zip(batches, weights, strict=True)
     ]

@@ -91,7 +91,7 @@ def update_policy(
         return agent.policy.apply(unflatten(flat), observation)
 
     old = policy(flat)
-    objective = batch.surrogate(old, standardized=config.standardize_advantage)
+    objective = batch.surrogate(old, standardize=config.standardize_advantage)
     states = RowStatistics(batch.weight)
 
     def constrained(kl: jax.Array) -> jax.Array:
@@ -130,7 +130,7 @@ def update_policy(
     )
     return unflatten(flat), PolicyInfo(
         status=info.status,
-        kl=info.divergence,
+        kl=info.search.divergence,
         gradient_norm=info.gradient_norm,
         cg=info.cg,
         search=info.search,

@@ -74,7 +74,7 @@ class VineBatch(struct.PyTreeNode):
         )
 
     def surrogate(
-        self, old: Distribution, *, standardized: bool
+        self, old: Distribution, *, standardize: bool
     ) -> Callable[[Distribution], jax.Array]:
         """Return the function to maximise, see `vine_surrogate`."""
         return vine_surrogate(
@@ -82,5 +82,5 @@ class VineBatch(struct.PyTreeNode):
             old,
             self.action_value,
             self.weight,
-            standardize=standardized,
+            standardize=standardize,
         )

@@ -27,7 +27,8 @@ KL_CONSTRAINTS: dict[KLConstraint, Callable[[Any, Any], Any]] = {
     "max": lambda kl, states: states.max(kl),
 }
 """What `max_kl` bounds, given the KL of each state and the `RowStatistics` over the
-states. It must be 0 where every KL is 0; everything that a constraint needs is here."""
+states. It is 0 where every KL is 0, and scales with them: c(a·kl) = a·c(kl) for a > 0.
+Everything that a constraint needs is here."""
 
 Fisher = Literal["analytic", "empirical"]
 Proposal = Literal["policy", "uniform"]

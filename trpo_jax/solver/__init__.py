@@ -1,1 +1,1 @@
-"""The natural-gradient step and its parts: functions of parameters that know no RL."""
+"""The natural-gradient step and its parts: functions of parameters that need no RL."""

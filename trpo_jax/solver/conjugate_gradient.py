@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from trpo_jax.solver.flat import ravel_into
+from trpo_jax.solver.flat import binary_unit, ravel_into
 from trpo_jax.validation import COUNT_OR_ZERO, NON_NEGATIVE, check
 
 PyTree = Any
@@ -22,8 +22,9 @@ class CGInfo(NamedTuple):
             rounding level (1e-7 in float32) it keeps falling although the true residual
             does not.
         curvature: xᵀ A x of the solution.
-        breakdown: bool, whether the solve ended because pᵀ A p was not in (0, ∞).
-        finite: bool, whether every product was finite.
+        breakdown: bool, whether the solve stopped before a direction p whose curvature
+            pᵀ A p was not positive, or too small or too large for the precision.
+        finite: bool, whether every pᵀ A p was finite.
     """
 
     iterations: jax.Array
@@ -38,18 +39,19 @@ def cg_solve(
     b: PyTree,
     *,
     iterations: int = 10,
-    tolerance: float | jax.Array = 1e-10,
+    tolerance: float | jax.Array = 1e-5,
 ) -> tuple[PyTree, CGInfo]:
     """Solve A x = b for a symmetric positive-definite A known only through v ↦ A v.
 
     αₖ = rₖᵀrₖ / pₖᵀApₖ,  xₖ₊₁ = xₖ + αₖpₖ,  rₖ₊₁ = rₖ − αₖApₖ
     (Hestenes & Stiefel 1952)
 
-    The solve starts from zero, so that the same b gives the same x and every iterate is
-    a direction of ascent. It works on one flat vector: an iteration is a handful of
+    The solve starts from zero, so that the same b gives the same x, and bᵀ xₖ > 0 for
+    every iterate k ≥ 1. It works on one flat vector: an iteration is a handful of
     operations, however many leaves there are. Unlike `jax.scipy.sparse.linalg.cg` it
-    reports its residual, and where the curvature is not positive or not finite it stops
-    and returns the last good iterate (zero, if that was the first).
+    reports its residual. Before a direction in which A is not positive, or singular to
+    rounding, it stops with a breakdown and returns the last good iterate. It cannot be
+    differentiated in reverse.
 
     Args:
         matvec: v ↦ A v, from a pytree like `b` to a pytree like `b`.
@@ -58,10 +60,12 @@ def cg_solve(
         tolerance: the solve stops when ‖r‖ ≤ tolerance · ‖b‖.
 
     Returns:
-        x, like `b`, and a `CGInfo`.
+        x, like `b`, and a `CGInfo`. A b that is not finite gives x = 0 and a residual
+        of NaN.
 
     Raises:
-        ValueError: when `iterations` or `tolerance` is negative.
+        ValueError: when `iterations` or `tolerance` is negative, or `matvec` returns
+            arrays of other shapes than those of `b`.
 
     Example:
         >>> x, info = cg_solve(lambda v: 2.0 * v, jnp.array([2.0, 4.0]))
@@ -71,27 +75,41 @@ def cg_solve(
     check("iterations", iterations, COUNT_OR_ZERO)
     check("tolerance", tolerance, NON_NEGATIVE)
     flat_b, unflatten = ravel_pytree(b)
-    rr_start = jnp.vdot(flat_b, flat_b)
-    target = jnp.asarray(tolerance, rr_start.dtype) ** 2 * rr_start
+    unit = binary_unit(flat_b)
+    flat_b = flat_b / unit
+    start_rr = jnp.vdot(flat_b, flat_b)
+    target = jnp.asarray(tolerance, start_rr.dtype) ** 2 * start_rr
+    eps = jnp.finfo(start_rr.dtype).eps
 
     def unfinished(carry: Any) -> jax.Array:
-        k, _, _, _, rr, breakdown, _ = carry
+        k, _, _, _, rr, *_, breakdown, _ = carry
         return (k < iterations) & (rr > target) & ~breakdown
 
     def iterate(carry: Any) -> Any:
-        k, x, r, p, rr, _, _ = carry
-        product = ravel_into(p, matvec(unflatten(p)))
+        k, x, r, p, rr, pp, steepest, _, _ = carry
+        result = matvec(unflatten(p))
+        check_like(result, b)
+        product = ravel_into(p, result)
         curvature = jnp.vdot(p, product)
+        slope = curvature / pp  # between the smallest and the largest eigenvalue of A
+        steepest = jnp.maximum(steepest, slope)
         alpha = rr / curvature
         next_r = r - alpha * product
         next_rr = jnp.vdot(next_r, next_r)
-        sound = (curvature > 0) & jnp.isfinite(alpha) & jnp.isfinite(next_rr)
+        # Where the condition number of A is below 1/eps, slope > eps · λ_max and
+        # ‖r‖ ≤ √(1/eps) ‖b‖: what breaks either bound is rounding, not A.
+        sound = (
+            (slope > eps * steepest) & jnp.isfinite(alpha) & (eps * next_rr <= start_rr)
+        )
+        beta = next_rr / rr
         return (
             k + sound.astype(k.dtype),
             jnp.where(sound, x + alpha * p, x),
             jnp.where(sound, next_r, r),
-            next_r + (next_rr / rr) * p,
+            next_r + beta * p,
             jnp.where(sound, next_rr, rr),
+            next_rr + beta**2 * pp,  # ‖p‖², as rₖ₊₁ is orthogonal to pₖ
+            steepest,
             ~sound,
             jnp.isfinite(curvature),
         )
@@ -101,16 +119,29 @@ def cg_solve(
         jnp.zeros_like(flat_b),
         flat_b,
         flat_b,
-        rr_start,
+        start_rr,
+        start_rr,
+        jnp.zeros_like(start_rr),
         jnp.bool_(False),
         jnp.bool_(True),
     )
-    k, x, r, _, rr, breakdown, finite = jax.lax.while_loop(unfinished, iterate, start)
-    nothing = rr_start == 0
-    return unflatten(x), CGInfo(
+    k, x, r, _, rr, _, _, breakdown, finite = jax.lax.while_loop(
+        unfinished, iterate, start
+    )
+    nothing = start_rr == 0
+    return unflatten(unit * x), CGInfo(
         iterations=k,
-        residual=jnp.where(nothing, 0, jnp.sqrt(rr / jnp.where(nothing, 1, rr_start))),
-        curvature=jnp.vdot(x, flat_b - r),  # A x = b − r, no further product
+        residual=jnp.where(nothing, 0, jnp.sqrt(rr / jnp.where(nothing, 1, start_rr))),
+        curvature=unit**2 * jnp.vdot(x, flat_b - r),  # A x = b − r, no more products
         breakdown=breakdown,
         finite=finite,
     )
+
+
+def check_like(result: PyTree, b: PyTree) -> None:
+    """Raise a ValueError unless a product has the structure and shapes of a vector."""
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (result, b)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"matvec must return arrays of the shapes {shapes[1]}; got {shapes[0]}"
+        )

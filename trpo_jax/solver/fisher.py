@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.solver.rows import total
+from trpo_jax.solver.rows import shares
+from trpo_jax.validation import NON_NEGATIVE, check
 
 PyTree = Any
 
@@ -28,7 +29,8 @@ def fisher_vector_product(
 
     Args:
         apply: parameters → the distribution of all rows (the leading axis), any pytree
-            with a `fisher_product(tangent)`; observations are closed over.
+            of floating-point arrays with a `fisher_product(tangent)`; observations are
+            closed over.
         params: the point at which F is taken; any pytree of floating-point arrays.
         damping: ≥ 0, added to the diagonal.
         weight: `[N]` ≥ 0, one for each row; all rows count the same without it.
@@ -37,7 +39,8 @@ def fisher_vector_product(
         A function from a pytree like `params` to a pytree like `params`.
 
     Raises:
-        ValueError: when arrays of the distribution differ in their number of rows.
+        ValueError: when arrays of the distribution differ in their number of rows, the
+            weights are not one for each row, or the damping is negative.
 
     Example:
         >>> from trpo_jax import DiagonalGaussian
@@ -46,19 +49,17 @@ def fisher_vector_product(
         >>> product(jnp.array([1.0, 2.0])).tolist()
         [1.5, 3.0]
     """
+    check("damping", damping, NON_NEGATIVE)
     distribution, push_forward = jax.linearize(apply, params)
     pull_back = jax.linear_transpose(push_forward, params)
-    rows = {leaf.shape[:1] for leaf in jax.tree.leaves(distribution)}
-    if len(rows) != 1 or rows == {()}:
-        raise ValueError(
-            "every array of the distribution must have the rows on its leading axis; "
-            f"got leading axes {sorted(rows)}: broadcast the smaller ones"
-        )
+    rows = _rows_of(distribution)
+    if weight is not None and weight.shape != rows:
+        raise ValueError(f"weight must have shape {rows}; got {weight.shape}")
 
     def average(leaf: jax.Array) -> jax.Array:
         if weight is None:
             return leaf / leaf.shape[0]
-        share = (weight / total(weight)).astype(leaf.dtype)
+        share = shares(weight).astype(leaf.dtype)
         return leaf * jax.lax.expand_dims(share, range(1, leaf.ndim))
 
     def product(vector: PyTree) -> PyTree:
@@ -80,7 +81,7 @@ def empirical_fisher_vector_product(
     damping: float | jax.Array = 0.0,
     weight: jax.Array | None = None,
 ) -> Callable[[PyTree], PyTree]:
-    """Return v ↦ (F̂ + damping·I) v, F̂ the covariance of the scores of sampled actions.
+    """Return v ↦ (F̂ + damping·I) v, F̂ the mean outer product of the scores.
 
     F̂ = Σᵢ wᵢ Σₖ uᵢₖ ∇log π(aᵢₖ|sᵢ) ∇log π(aᵢₖ|sᵢ)ᵀ / Σᵢ wᵢ is the empirical Fisher
     matrix, which Schulman et al. 2015 (§6) compare with the analytic one of
@@ -97,6 +98,9 @@ def empirical_fisher_vector_product(
     Returns:
         A function from a pytree like `params` to a pytree like `params`.
 
+    Raises:
+        ValueError: as `fisher_vector_product`.
+
     Example:
         >>> slopes = jnp.array([1.0, 3.0])
         >>> product = empirical_fisher_vector_product(
@@ -106,7 +110,8 @@ def empirical_fisher_vector_product(
     """
 
     def scores(params: PyTree) -> _Scores:
-        return _Scores(log_prob(params), action_weight)
+        value = log_prob(params)
+        return _Scores(value, jnp.asarray(action_weight, value.dtype))
 
     return fisher_vector_product(scores, params, damping=damping, weight=weight)
 
@@ -138,6 +143,9 @@ def fisher_quadratic_form(
     Returns:
         `[N]`; for a step v, twice its KL in nats to second order.
 
+    Raises:
+        ValueError: when arrays of the distribution differ in their number of rows.
+
     Example:
         >>> from trpo_jax import DiagonalGaussian
         >>> apply = lambda m: DiagonalGaussian(m[:, None], jnp.zeros((2, 1)))
@@ -145,8 +153,20 @@ def fisher_quadratic_form(
         [1.0, 9.0]
     """
     distribution, tangent = jax.jvp(apply, (params,), (vector,))
+    _rows_of(distribution)
     cotangent = distribution.fisher_product(tangent)
     products = jax.tree.map(
         lambda t, c: jnp.sum(t * c, axis=range(1, t.ndim)), tangent, cotangent
     )
     return jax.tree.reduce(jnp.add, products)
+
+
+def _rows_of(distribution: Any) -> tuple[int, ...]:
+    """Return `(N,)`; refuse arrays that differ in their number of rows."""
+    rows = {leaf.shape[:1] for leaf in jax.tree.leaves(distribution)}
+    if len(rows) != 1 or rows == {()}:
+        raise ValueError(
+            "every array of the distribution must have the rows on its leading axis; "
+            f"got leading axes {sorted(rows)}: broadcast the smaller ones"
+        )
+    return rows.pop()

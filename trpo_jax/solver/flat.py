@@ -54,6 +54,23 @@ def ravel_into(vector: jax.Array, tree: PyTree) -> jax.Array:
     return vector
 
 
+def binary_unit(tree: PyTree) -> jax.Array:
+    """Return the power of two next to the largest number of a pytree, in magnitude.
+
+    Dividing by it is exact, and no square of the result over- or underflows. It is 1
+    where every number is 0, or one of them is not finite.
+
+    Example:
+        >>> float(binary_unit(jnp.array([3e-30, -5.0])))
+        8.0
+    """
+    leaves = [jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(tree)]
+    largest = jnp.max(jnp.stack(leaves))
+    usable = (largest > 0) & jnp.isfinite(largest)
+    _, exponent = jnp.frexp(jnp.where(usable, largest, 0.5))
+    return jnp.ldexp(jnp.ones_like(largest), exponent)
+
+
 def all_finite(tree: PyTree) -> jax.Array:
     """Return whether every number in a pytree is finite, as a bool scalar.
 

@@ -29,7 +29,7 @@ class LineSearchInfo(NamedTuple):
     Attributes:
         accepted: bool scalar, whether a step was taken.
         backtracks: int32 scalar, the number of candidates rejected before the last one.
-        step_size: scalar, the factor αʲ of the step taken; 0 when none was.
+        step_fraction: scalar, the fraction αʲ of the full step taken; 0 when none was.
         improvement: scalar, the objective gained by the step taken; 0 when none was.
         divergence: scalar, the divergence of the step taken; 0 when none was.
         outcome: `[max_backtracks + 1]` int32, a `LineSearchOutcome` for each candidate.
@@ -37,7 +37,7 @@ class LineSearchInfo(NamedTuple):
 
     accepted: jax.Array
     backtracks: jax.Array
-    step_size: jax.Array
+    step_fraction: jax.Array
     improvement: jax.Array
     divergence: jax.Array
     outcome: jax.Array
@@ -62,7 +62,8 @@ def line_search(
     when none passes, the parameters come back bit for bit.
 
     With `max_divergence=jnp.inf`, `max_backtracks=0` and `require_improvement=False` it
-    takes the full step if it is finite and changes the parameters.
+    takes the full step if it is finite and changes the parameters. It cannot be
+    differentiated in reverse.
 
     Args:
         objective: the function to maximise, parameters → scalar.
@@ -90,6 +91,7 @@ def line_search(
     """
     check("max_backtracks", max_backtracks, COUNT_OR_ZERO)
     check("backtrack_coefficient", backtrack_coefficient, OPEN_UNIT)
+    params, step = jax.tree.map(jnp.asarray, (params, step))
     before = objective(params)
 
     def unfinished(carry: Any) -> jax.Array:
@@ -113,7 +115,7 @@ def line_search(
         info = LineSearchInfo(
             accepted=outcome == LineSearchOutcome.ACCEPTED,
             backtracks=j,
-            step_size=scale,
+            step_fraction=scale,
             improvement=improvement,
             divergence=distance,
             outcome=info.outcome.at[j].set(outcome),
@@ -125,7 +127,7 @@ def line_search(
     start = LineSearchInfo(
         accepted=jnp.bool_(False),
         backtracks=jnp.int32(0),
-        step_size=zero,
+        step_fraction=zero,
         improvement=zero,
         divergence=jnp.zeros((), jax.eval_shape(divergence, params).dtype),
         outcome=jnp.full(max_backtracks + 1, LineSearchOutcome.NOT_TRIED, jnp.int32),
@@ -138,7 +140,7 @@ def line_search(
         return jax.tree.map(lambda n, o: jnp.where(info.accepted, n, o), new, old)
 
     return if_accepted(candidate, params), info._replace(
-        step_size=if_accepted(info.step_size, zero),
+        step_fraction=if_accepted(info.step_fraction, zero),
         improvement=if_accepted(info.improvement, zero),
         divergence=if_accepted(info.divergence, jnp.zeros_like(info.divergence)),
     )

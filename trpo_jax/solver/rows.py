@@ -34,6 +34,17 @@ def anywhere(x: jax.Array) -> jax.Array:
     return largest(x.astype(jnp.int32)) > 0
 
 
+def shares(weight: jax.Array) -> jax.Array:
+    """Return w / Σ w, each row's share of the weight, or 0 where no row has any.
+
+    Example:
+        >>> shares(jnp.array([1.0, 3.0])).tolist(), shares(jnp.zeros(2)).tolist()
+        ([0.25, 0.75], [0.0, 0.0])
+    """
+    mass = total(weight)
+    return weight / jnp.where(mass > 0, mass, 1)
+
+
 def _over_devices(reduce: Any, x: jax.Array) -> jax.Array:
     axes = _varying_axes(x)
     return reduce(x, axes) if axes else x

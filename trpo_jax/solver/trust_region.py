@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.solver.conjugate_gradient import CGInfo, cg_solve
-from trpo_jax.solver.flat import all_finite
+from trpo_jax.solver.flat import all_finite, binary_unit
 from trpo_jax.solver.line_search import LineSearchInfo, LineSearchOutcome, line_search
 from trpo_jax.validation import (
     COUNT,
@@ -20,6 +20,7 @@ from trpo_jax.validation import (
     STEP_RULE,
     StepRule,
     check,
+    optional,
 )
 
 PyTree = Any
@@ -28,8 +29,8 @@ PyTree = Any
 class Status(enum.IntEnum):
     """How a step ended; `advice` is a sentence on how to fix it.
 
-    `trust_region_step` never returns `NON_FINITE_OBSERVATION` or `NON_FINITE_REWARD`;
-    `algorithm.metrics.summarize` sets them, since it sees the data.
+    `NON_FINITE_OBSERVATION` and `NON_FINITE_REWARD` are for callers who see the data;
+    `trust_region_step` never returns them.
     """
 
     advice: str
@@ -50,7 +51,7 @@ class Status(enum.IntEnum):
     SEARCH_FAILED = 4, "If this happens often, increase the damping or use more data."
     NON_FINITE_OBSERVATION = 5, "Look at the environment at the step that is named."
     NON_FINITE_REWARD = 6, "Look at the environment at the step that is named."
-    NON_FINITE_FISHER = 7, "The distributions are too extreme: allow smaller steps."
+    NON_FINITE_FISHER = 7, "The products with F overflowed: allow smaller steps."
     NON_FINITE_STEP = 8, "Every step tried overflowed: allow smaller steps."
 
 
@@ -62,58 +63,56 @@ class TrustRegionInfo(NamedTuple):
 
     Attributes:
         status: int32 scalar, a `Status`.
-        divergence: scalar, the divergence of the step taken; 0 when none was.
         gradient_norm: scalar, ‖g‖ at the old parameters.
         cg: the `CGInfo` of the solve; policy_gradient solves I x = g.
         search: the `LineSearchInfo` of the line search.
     """
 
     status: jax.Array
-    divergence: jax.Array
     gradient_norm: jax.Array
     cg: CGInfo
     search: LineSearchInfo
 
 
 def trust_region_step(
-    surrogate: Callable[[PyTree], jax.Array],
+    objective: Callable[[PyTree], jax.Array],
     divergence: Callable[[PyTree], jax.Array],
-    product: Callable[[PyTree], PyTree],
+    matvec: Callable[[PyTree], PyTree],
     params: PyTree,
     *,
     max_divergence: float | jax.Array,
     step_rule: StepRule = "trust_region",
     step_size: float | jax.Array = 0.0,
-    max_scale: float | None = None,
+    max_scale: float | jax.Array | None = None,
     curvature: Callable[[PyTree], jax.Array] | None = None,
     cg_iterations: int = 10,
     cg_tolerance: float | jax.Array = 1e-5,
     backtrack_coefficient: float | jax.Array = 0.8,
     max_backtracks: int = 10,
 ) -> tuple[PyTree, TrustRegionInfo]:
-    """Maximise a surrogate within divergence ≤ δ by one natural-gradient step.
+    """Maximise an objective within divergence ≤ δ by one natural-gradient step.
 
-    Conjugate gradients give x ≈ F⁻¹g; the full step is √(2δ / xᵀF x) x, whose
-    divergence is δ in the quadratic model; backtracking then makes both conditions hold
-    (Schulman et al. 2015, §6 and appendix C).
+    Conjugate gradients give x ≈ F⁻¹g; with "trust_region" the full step is
+    √(2δ / xᵀF x) x, whose divergence is δ in the quadratic model; backtracking then
+    makes both conditions hold (Schulman et al. 2015, §6 and appendix C).
 
-    Two other rules leave the line search out: the natural gradient (Kakade 2002) steps
-    to θ + β x, the plain policy gradient to θ + β g. Nothing bounds the divergence
-    then; the step is refused only if it is not finite, moves nothing, or has no
-    positive curvature.
+    Two other rules leave the line search out: "natural_gradient" (Kakade 2002) steps to
+    θ + β x, "policy_gradient" to θ + β g. Nothing bounds the divergence then; the step
+    is refused only if it is not finite, moves nothing, or has no positive curvature.
+    None of them can be differentiated in reverse.
 
     Args:
-        surrogate: the function to maximise, parameters → scalar.
+        objective: the function to maximise, parameters → scalar.
         divergence: the distance from `params`, parameters → scalar ≥ 0.
-        product: v ↦ F v at `params`, such as from `fisher_vector_product`.
+        matvec: v ↦ F v at `params`, such as from `fisher_vector_product`.
         params: θ_old, any pytree of floating-point arrays.
         max_divergence: δ > 0, in units of `divergence` (nats when it is a KL).
-        step_rule: static, one of the three rules above.
+        step_rule: static, "trust_region", "natural_gradient" or "policy_gradient".
         step_size: β of the other two rules; 0 scales the step as in the trust region.
-        max_scale: static; the step is at most this multiple of x, and at most 1 − 1e-4
-            of the way to the bound. 1 suits a quadratic surrogate, whose optimum is x;
-            None sets no limit.
-        curvature: x ↦ xᵀF x for scaling the step, if it differs from that of `product`,
+        max_scale: > 0; a step without a β is at most this multiple of x, and goes at
+            most 1 − 1e-4 of the way to the bound. 1 suits a quadratic objective, whose
+            optimum is x; None sets no limit.
+        curvature: x ↦ xᵀF x for scaling the step, if it differs from that of `matvec`,
             such as the largest over rows instead of their mean.
         cg_iterations: static, the largest number of products in the solve.
         cg_tolerance: the relative residual at which the solve stops.
@@ -143,30 +142,34 @@ def trust_region_step(
     check("max_divergence", max_divergence, POSITIVE)
     check("step_size", step_size, NON_NEGATIVE)
     check("cg_iterations", cg_iterations, COUNT)
-    gradient = jax.grad(surrogate)(params)
-    gradient_norm = jnp.sqrt(_vdot(gradient, gradient))
+    check("max_scale", max_scale, optional(POSITIVE))
+    params = jax.tree.map(jnp.asarray, params)
+    gradient = jax.grad(objective)(params)
+    unit = binary_unit(gradient)  # x and its scale below are those of g / unit
+    gradient = jax.tree.map(lambda g: g / unit.astype(g.dtype), gradient)
+    norm = jnp.sqrt(_vdot(gradient, gradient))
     if step_rule == "policy_gradient":  # solve with I; F still decides the length
         direction, cg_info = cg_solve(lambda v: v, gradient, iterations=1)
-        curvature = curvature or (lambda x: _vdot(x, product(x)))
+        curvature = curvature or (lambda x: _vdot(x, matvec(x)))
     else:
         direction, cg_info = cg_solve(
-            product, gradient, iterations=cg_iterations, tolerance=cg_tolerance
+            matvec, gradient, iterations=cg_iterations, tolerance=cg_tolerance
         )
     xFx = cg_info.curvature if curvature is None else curvature(direction)
     solved = (xFx > 0) & jnp.isfinite(xFx) & all_finite(direction)
     radius = 2 * jnp.asarray(max_divergence, xFx.dtype)
     scale = jnp.sqrt(radius / jnp.where(solved, xFx, 1))
     if max_scale is not None:  # exact models reach the bound: keep rounding inside it
-        scale = jnp.minimum((1 - 1e-4) * scale, max_scale)
+        scale = jnp.minimum((1 - 1e-4) * scale, unit * max_scale)
     searched = step_rule == "trust_region"
     if not searched:
         fixed = jnp.asarray(step_size, xFx.dtype)
-        scale = jnp.where(fixed > 0, fixed, scale)
+        scale = jnp.where(fixed > 0, unit * fixed, scale)
     step = jax.tree.map(
         lambda x: jnp.where(solved, scale.astype(x.dtype) * x, 0), direction
     )
     params, search = line_search(
-        surrogate,
+        objective,
         divergence,
         params,
         step,
@@ -176,10 +179,9 @@ def trust_region_step(
         require_improvement=searched,
     )
     non_finite_product = ~(cg_info.finite & jnp.isfinite(xFx))
-    status = _status(search, gradient_norm, solved, non_finite_product)
-    return params, TrustRegionInfo(
-        status, search.divergence, gradient_norm, cg_info, search
-    )
+    status = _status(search, norm, solved, non_finite_product)
+    cg_info = cg_info._replace(curvature=unit**2 * cg_info.curvature)
+    return params, TrustRegionInfo(status, unit * norm, cg_info, search)
 
 
 def _status(
