@@ -16,6 +16,7 @@ from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.stepping import step_and_reset
 from trpo_jax.environments.base import Step
 from trpo_jax.environments.spaces import Box, Discrete
+from trpo_jax.solver.line_search import LineSearchInfo
 from trpo_jax.solver.trust_region import TrustRegionInfo, trust_region_step
 
 
@@ -146,7 +147,8 @@ def problem_of(monkeypatch, agent, params, rows, config):
             product=lambda v: unflatten(product(flat(v))),
         )
         caught.append(problem)
-        return params, TrustRegionInfo(*[None] * 4)
+        nothing = LineSearchInfo(*[None] * 6)
+        return params, TrustRegionInfo(None, None, None, nothing)
 
     with monkeypatch.context() as patch:
         patch.setattr(policy_update, "trust_region_step", catch)

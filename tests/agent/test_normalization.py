@@ -12,6 +12,7 @@ from trpo_jax.agent.normalization import (
     CLIP,
     Moments,
     Normalizer,
+    first_statistics,
     init_moments,
     init_normalizer,
     normalize,
@@ -213,3 +214,39 @@ def test_a_discounted_return_that_overflows_is_left_out():
         jnp.ones((3, 1)),
     )
     assert is_finite(after)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1.0, 1e6, 1e12])
+def test_the_unit_decides_nothing(unit):
+    x = np.random.default_rng(0).normal(3, 2, (50, 4, 2))
+    moments = moments_of(jnp.float32(unit * x))
+    expected = (x - x.mean((0, 1))) / x.std((0, 1))
+    np.testing.assert_allclose(
+        normalize(moments, jnp.float32(unit * x)), expected, atol=1e-4
+    )
+    one = jax.tree.map(lambda leaf: leaf[..., 0] if leaf.ndim else leaf, moments)
+    scaled = scale_reward(Normalizer(None, one, None), jnp.float32(unit))
+    np.testing.assert_allclose(scaled, 1 / x[..., 0].std(), rtol=1e-4)
+
+
+def test_a_constant_is_not_made_of_its_rounding_errors():
+    x = jnp.full((1000, 7, 1), 0.1)
+    assert np.abs(normalize(moments_of(x), x)).max() < 0.1
+
+
+def test_the_first_batch_brings_its_own_statistics_and_leaves_no_trace():
+    rng = np.random.default_rng(0)
+    observation = jnp.float32(rng.normal(5, 3, (20, 2, 1)))
+    reward = jnp.float32(rng.normal(100, 30, (20, 2)))
+    batch = observation, reward, jnp.zeros((20, 2), bool), jnp.ones((20, 2))
+    start = init_normalizer(
+        observation[0], with_observation=True, with_reward=True, discount=0.9
+    )
+    first, after = first_statistics(start, *batch), take_in_iteration(start, *batch)
+    for name in ("mean", "variance"):
+        for what in ("observation", "discounted_return"):
+            found, wanted = (getattr(getattr(n, what), name) for n in (first, after))
+            assert_close(found, wanted)
+    assert float(first.observation.count) == 0
+    assert_close(take_in_iteration(first, *batch), after)
+    assert_identical(first_statistics(after, *batch), after)

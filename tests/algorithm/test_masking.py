@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_identical
 
-from trpo_jax.algorithm.masking import compute_where
+from trpo_jax.algorithm.masking import compute_where, explained_variance
 
 
 @pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 1.0])
@@ -31,3 +31,19 @@ def test_computing_is_mapped_over_agents_that_want_more_and_less():
         lambda values, wanted, x: compute_where(wanted, jnp.sin, x, values, size=8)
     )(values, wanted, x)
     assert_close(found, np.where(wanted, np.sin(x), values))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, -3e5, 1e-20])
+@pytest.mark.parametrize("rows", [3, 100, 2048])
+def test_constant_targets_have_no_variance_to_explain(level, rows):
+    target = jnp.full(rows, level, jnp.float32)
+    value = jax.random.normal(jax.random.key(0), (rows,))
+    assert float(explained_variance(value, target)) == 0
+
+
+@pytest.mark.parametrize("unit", [2.0**-80, 1.0, 2.0**80])
+def test_explained_variance_has_no_unit(unit):
+    value, target = jax.random.normal(jax.random.key(1), (2, 50))
+    expected = 1 - np.var(target - value) / np.var(target)
+    found = explained_variance(unit * value, unit * target)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -199,3 +199,46 @@ def test_under_vmap_each_system_is_solved_as_if_alone(x64):
 def test_fewer_than_no_iterations_are_refused():
     with pytest.raises(ValueError, match="iterations must be an integer >= 0"):
         cg_solve(lambda v: v, jnp.ones(2), iterations=-1, tolerance=0.0)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize(("size", "rank"), [(6, 2), (20, 3)])
+def test_a_singular_matrix_is_solved_in_its_range_in_float32(size, rank, scale):
+    """The oracle is the pseudo-inverse in float64; A = JᵀJ has no damping."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        jacobian = rng.normal(size=(rank, size))
+        matrix = scale * jacobian.T @ jacobian
+        b = matrix @ rng.normal(size=size)
+        x, _ = solve(jnp.float32(matrix), jnp.float32(b), tolerance=1e-5)
+        expected = np.linalg.pinv(matrix) @ b
+        np.testing.assert_allclose(x, expected, atol=1e-3 * np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize(("size", "rank"), [(6, 2), (20, 3)])
+def test_outside_the_range_of_a_singular_matrix_the_solution_is_bounded(size, rank):
+    """By what a matrix of condition 1/eps could give; rounding alone gave 1e16."""
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        jacobian = rng.normal(size=(rank, size))
+        matrix, b = jacobian.T @ jacobian, rng.normal(size=size)
+        x, _ = solve(jnp.float32(matrix), jnp.float32(b), tolerance=1e-5)
+        smallest = np.sort(np.linalg.eigvalsh(matrix))[-rank]
+        bound = np.linalg.norm(b) / (smallest * np.finfo(np.float32).eps)
+        assert np.linalg.norm(np.float64(x)) < 100 * bound
+
+
+@pytest.mark.parametrize("unit", [2.0**-100, 2.0**100])
+def test_the_unit_of_b_only_scales_the_solution(unit):
+    matrix, b = positive_definite(7, seed=2)
+    one, info = solve(jnp.float32(matrix), jnp.float32(b), tolerance=1e-5)
+    other, scaled = solve(jnp.float32(matrix), jnp.float32(unit * b), tolerance=1e-5)
+    assert_identical(other, jnp.float32(unit) * one)
+    assert_identical((info.iterations, info.residual), scaled[:2])
+
+
+def test_a_product_of_another_shape_is_refused():
+    b = {"a": jnp.ones(2), "b": jnp.ones(3)}
+    for wrong in ({"a": b["b"], "b": b["a"]}, {"a": b["a"]}):
+        with pytest.raises(ValueError, match="matvec must return arrays of the shapes"):
+            cg_solve(lambda v, wrong=wrong: wrong, b)

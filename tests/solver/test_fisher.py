@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.algorithm.subsampling import subsample_rows
-from trpo_jax.solver.fisher import fisher_vector_product
+from trpo_jax.solver.fisher import fisher_quadratic_form, fisher_vector_product
 
 N = 6
 OBSERVATION = np.random.default_rng(0).normal(size=(N, 3))
@@ -225,3 +225,30 @@ def test_subsampled_product_is_right_on_average(x64):
     keys = jax.random.split(jax.random.key(0), 4000)
     mean = jnp.mean(jax.jit(jax.vmap(sampled))(keys), axis=0)
     assert_close(mean, fisher_vector_product(apply, params)(v), rtol=0.1, atol=5e-3)
+
+
+def test_what_does_not_fit_is_refused():
+    def apply(x):
+        return DiagonalGaussian(x * jnp.ones((4, 2)), jnp.zeros((4, 2)))
+
+    theta = jnp.float32(1.0)
+    with pytest.raises(ValueError, match=r"weight must have shape \(4,\); got \(1,\)"):
+        fisher_vector_product(apply, theta, weight=jnp.ones(1))
+    with pytest.raises(ValueError, match="damping must be a finite number >= 0"):
+        fisher_vector_product(apply, theta, damping=-1.0)
+
+    def narrow(x):  # log_std has no rows
+        return DiagonalGaussian(x * jnp.ones((2, 2)), jnp.zeros(()))
+
+    with pytest.raises(ValueError, match="broadcast the smaller ones"):
+        fisher_quadratic_form(narrow, theta, theta)
+
+
+def test_without_any_weight_only_the_damping_is_left():
+    product = fisher_vector_product(
+        lambda x: DiagonalGaussian(x * jnp.ones((4, 1)), jnp.zeros((4, 1))),
+        jnp.float32(1.0),
+        damping=0.5,
+        weight=jnp.zeros(4),
+    )
+    assert float(product(jnp.float32(2.0))) == 1.0

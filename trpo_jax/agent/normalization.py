@@ -66,7 +66,10 @@ def update_moments(moments: Moments, x: jax.Array, weight: jax.Array) -> Moments
     safe_count = jnp.where(count > 0, count, 1)
     mean = total(wide * x, row_axes) / safe_count
     centred = x - jax.lax.expand_dims(mean, row_axes)
+    error = total(wide * centred, row_axes) / safe_count  # of a mean of many numbers
+    mean = mean + error
     variance = total(wide * centred**2, row_axes) / safe_count
+    variance = jnp.maximum(variance - error**2, 0)
 
     seen = moments.count + count
     share = jnp.where(seen > 0, count / jnp.where(seen > 0, seen, 1), 0)

@@ -126,7 +126,7 @@ def explained_variance(
     """
     weight = jnp.ones_like(target) if weight is None else weight.astype(target.dtype)
     target, value = (jnp.where(weight > 0, x, 0) for x in (target, value))
-    share, unit = shares(weight), binary_unit(target)  # so that no square overflows
+    share, unit = shares(weight), binary_unit(largest(jnp.abs(target)))
 
     def variance(x: jax.Array) -> jax.Array:
         centred = jnp.where(share > 0, x - total(share * x), 0)
