@@ -13,7 +13,12 @@ from trpo_jax.agent.networks import Agent, check_one_value_per_row, predict_valu
 from trpo_jax.agent.normalization import scale_reward
 from trpo_jax.algorithm.advantages import advantages
 from trpo_jax.algorithm.batch import Batch
-from trpo_jax.algorithm.masking import compute_where, only_valid
+from trpo_jax.algorithm.masking import (
+    all_in_row,
+    compute_where,
+    finite_rows,
+    only_valid,
+)
 from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import Config
@@ -119,16 +124,10 @@ def bootstrap_values(
     value = jnp.where(valid, value, 0)
     ended = rollout.terminated | rollout.truncated
     terminated = rollout.terminated if config.bootstrap_truncated else ended
-    same = jax.tree.map(
-        lambda led_to, acted_on: jnp.all(
-            led_to[:-1] == acted_on[1:], axis=range(2, led_to.ndim)
-        ),
-        rollout.next_observation,
-        rollout.observation,
-    )
-    known = functools.reduce(jnp.logical_and, jax.tree.leaves(same), valid[1:])
-    known = jnp.concatenate([known, jnp.zeros_like(valid[:1])])
-    missing = ~(terminated | known)
+    led_to, acted_on = rollout.next_observation, rollout.observation
+    same = jax.tree.map(lambda a, b: a[:-1] == b[1:], led_to, acted_on)
+    known = valid[1:] & all_in_row(same, valid[1:].shape)
+    missing = ~(terminated | jnp.pad(known, ((0, 1), (0, 0))))
     size = max(missing.shape[1], -(-missing.size // _PASSES))
     next_value = compute_where(
         missing.reshape(-1),
@@ -152,13 +151,7 @@ def usable_rows(rollout: Rollout) -> jax.Array:
     They have a weight, and their observations and reward are finite; that of a terminal
     state need not be.
     """
-
-    def finite(leaf: jax.Array) -> jax.Array:
-        return jnp.all(jnp.isfinite(leaf), axis=range(2, leaf.ndim))
-
-    def all_finite(tree: PyTree) -> jax.Array:
-        return functools.reduce(jnp.logical_and, map(finite, jax.tree.leaves(tree)))
-
-    led_to = rollout.terminated | all_finite(rollout.next_observation)
-    sound = all_finite((rollout.observation, rollout.reward)) & led_to
+    shape = rollout.reward.shape
+    led_to = rollout.terminated | finite_rows(rollout.next_observation, shape)
+    sound = finite_rows((rollout.observation, rollout.reward), shape) & led_to
     return (rollout.weight > 0) & sound

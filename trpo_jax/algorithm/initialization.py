@@ -9,7 +9,8 @@ import optax
 
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import init_normalizer
-from trpo_jax.algorithm.state import TrainState, env_keys
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.stepping import env_keys
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Box, Space

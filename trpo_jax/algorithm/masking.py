@@ -1,5 +1,6 @@
 """Statistics that ignore rows of weight 0, whatever those rows hold."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,26 @@ def where_rows(mask: jax.Array, new: PyTree, old: PyTree) -> PyTree:
         )
 
     return jax.tree.map(choose, new, old)
+
+
+def finite_rows(tree: PyTree, shape: tuple[int, ...]) -> jax.Array:
+    """Return in which rows every number is finite; the rows have the leading shape.
+
+    Example:
+        >>> finite_rows({"a": jnp.array([[1.0, jnp.nan], [2.0, 3.0]])}, (2,)).tolist()
+        [False, True]
+    """
+    return all_in_row(jax.tree.map(jnp.isfinite, tree), shape)
+
+
+def all_in_row(tree: PyTree, shape: tuple[int, ...]) -> jax.Array:
+    """Return in which rows every bool of a pytree is True, see `finite_rows`."""
+
+    def every(leaf: jax.Array) -> jax.Array:
+        return jnp.all(leaf, axis=range(len(shape), leaf.ndim))
+
+    leaves = map(every, jax.tree.leaves(tree))
+    return functools.reduce(jnp.logical_and, leaves, jnp.ones(shape, bool))
 
 
 def compute_where(

@@ -1,6 +1,5 @@
 """One iteration in a few numbers."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 
 from trpo_jax.algorithm.critic import CriticInfo
 from trpo_jax.algorithm.estimation import usable_rows
+from trpo_jax.algorithm.masking import finite_rows
 from trpo_jax.algorithm.policy_update import PolicyInfo
 from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.solver.rows import total
@@ -121,15 +121,9 @@ def _fault(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the status, which names bad data if any, and the first bad row's place."""
     valid = rollout.weight > 0
-
-    def bad(leaf: jax.Array) -> jax.Array:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return jnp.zeros(valid.shape, bool)
-        return valid & jnp.any(~jnp.isfinite(leaf), axis=range(2, leaf.ndim))
-
-    leaves = jax.tree.leaves((rollout.observation, rollout.next_observation))
-    observation = functools.reduce(jnp.logical_or, map(bad, leaves))
-    reward = bad(rollout.reward)
+    shown = rollout.observation, rollout.next_observation
+    observation = valid & ~finite_rows(shown, valid.shape)
+    reward = valid & ~jnp.isfinite(rollout.reward)
     rows = (observation | reward).ravel()
     any_row, first = jnp.any(rows), jnp.argmax(rows).astype(jnp.int32)
     step, environment = jnp.divmod(first, jnp.int32(valid.shape[1]))

@@ -9,14 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.networks import Agent, act
 from trpo_jax.agent.normalization import first_statistics
-from trpo_jax.algorithm.state import TrainState, env_keys
-from trpo_jax.algorithm.stepping import step_and_reset
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.stepping import due_truncations, env_keys, step_and_reset
 from trpo_jax.environments.base import Environment
 from trpo_jax.validation import COUNT, check
 
@@ -105,15 +104,14 @@ def collect(
         >>> rollout.observation.shape, rollout.reward.shape
         ((5, 8, 4), (5, 8))
     """
-    state, rollout, _ = follow_policy(
+    return follow_policy(
         state,
         environment,
         agent,
         num_steps=num_steps,
         stagger_starts=stagger_starts,
         time_limit=time_limit,
-    )
-    return state, rollout
+    )[:2]
 
 
 def follow_policy(
@@ -204,41 +202,3 @@ def _step(
         {"env_state": env_state, "observation": observation, **following},
         transition | totals,
     )
-
-
-def due_truncations(
-    t: Any,
-    episode_length: Any,
-    *,
-    iteration: Any,
-    num_steps: int,
-    stagger_starts: bool,
-    time_limit: int,
-    max_episode_steps: int | None,
-) -> Any:
-    """Return which episodes step t truncates besides the environment's own limit.
-
-    Environments that start together and run to the same time limit stay in lockstep for
-    ever, and every batch then shows one slice of the episode. `stagger_starts` ends
-    whatever episode is under way in environment i after (i + 1)/B of the limit, once a
-    run, which spreads the starts evenly.
-
-    Step t counts from 0 within this rollout, and each of the `iteration` earlier ones
-    had `num_steps` steps. `episode_length` `[B]` counts the steps before this one; a
-    `time_limit` of 0 sets no limit. The result is `[B]` bool, or None when nothing is
-    ever truncated here. NumPy and JAX arrays work alike.
-
-    Example:
-        >>> due_truncations(
-        ...     49, np.zeros(4), iteration=0, num_steps=50, stagger_starts=True,
-        ...     time_limit=0, max_episode_steps=200).tolist()
-        [True, False, False, False]
-    """
-    due = []
-    if time_limit:
-        due.append(episode_length + 1 >= time_limit)
-    if stagger_starts:
-        batch, limit = len(episode_length), time_limit or max_episode_steps or 0
-        ends = np.array([(i + 1) * limit // batch for i in range(batch)])
-        due.append(ends == iteration * num_steps + t + 1)
-    return functools.reduce(lambda a, b: a | b, due) if due else None

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp  # noqa: F401, for the example
 from flax import struct
 
 from trpo_jax.agent.normalization import Normalizer
@@ -40,25 +39,3 @@ class TrainState(struct.PyTreeNode):
     env_index: jax.Array
     key: jax.Array
     iteration: jax.Array
-
-
-def env_keys(
-    key: jax.Array, env_index: jax.Array, shape: tuple[int, ...] = ()
-) -> jax.Array:
-    """Return random keys `[*shape, B]` that follow from each environment's own number.
-
-    An environment draws the same numbers wherever it is in a batch, and however the
-    environments are divided among devices. The key is consumed.
-
-    Example:
-        >>> four = env_keys(jax.random.key(0), jnp.arange(4), (2,))
-        >>> last = env_keys(jax.random.key(0), jnp.array([3]), (2,))
-        >>> four.shape, bool((four[:, 3:] == last).all())
-        ((2, 4), True)
-    """
-
-    def of_one(i: jax.Array) -> jax.Array:
-        own = jax.random.fold_in(key, i)
-        return jax.random.split(own, shape) if shape else own
-
-    return jax.vmap(of_one, out_axes=len(shape))(env_index)

@@ -10,7 +10,6 @@ estimate advantages, take one step of the policy within the trust region
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import update_normalizer
@@ -230,9 +229,7 @@ def update_statistics(
 
             state = update_statistics(state, rollout, config)
     """
-    normalizer = state.normalizer
-    if normalizer.discount is not None:
-        dtype = normalizer.discount.dtype
-        normalizer = normalizer.replace(discount=jnp.asarray(config.discount, dtype))
-    normalizer = update_normalizer(normalizer, *rollout.statistics_inputs)
+    normalizer = update_normalizer(
+        state.normalizer, *rollout.statistics_inputs, discount=config.discount
+    )
     return state.replace(normalizer=normalizer)

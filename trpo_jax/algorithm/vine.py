@@ -19,7 +19,8 @@ from trpo_jax.agent.networks import Agent, act
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.masking import where_rows
 from trpo_jax.algorithm.rollout import Rollout, follow_policy
-from trpo_jax.algorithm.state import TrainState, env_keys
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.stepping import env_keys
 from trpo_jax.algorithm.vine_batch import VineBatch
 from trpo_jax.algorithm.vine_branches import Snapshots, branch_values, follow_branches
 from trpo_jax.config import Config

@@ -15,7 +15,8 @@ from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.networks import Agent, act, predict_value
 from trpo_jax.agent.normalization import scale_reward
 from trpo_jax.algorithm.masking import where_rows
-from trpo_jax.algorithm.state import TrainState, env_keys
+from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.stepping import env_keys
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment, shaped
 

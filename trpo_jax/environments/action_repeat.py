@@ -21,6 +21,7 @@ class ActionRepeat:
         self.name: str = environment.name
         self.observation_space: Space = environment.observation_space
         self.action_space: Space = environment.action_space
+        self.expensive_reset = getattr(environment, "expensive_reset", False)
         limit = environment.max_episode_steps
         self.max_episode_steps = None if limit is None else -(-limit // repeat)
 

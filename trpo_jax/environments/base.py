@@ -52,6 +52,9 @@ class Environment(Protocol):
             actions in [−1, 1], scales them to the bounds and clips anything beyond.
         max_episode_steps: the length of the longest episode, or None without a limit.
 
+    With the attribute `expensive_reset = True`, `reset` is only called where an episode
+    has ended, instead of in every environment at every step. The numbers are the same.
+
     Example:
         >>> class Countdown:
         ...     name, max_episode_steps = "countdown", 3

@@ -66,6 +66,7 @@ class MjxEnvironment:
 
     name: str
     max_episode_steps: int | None
+    expensive_reset = True  # it simulates, see `algorithm.stepping`
     _observe = staticmethod(flatten)  # turns an observation into a vector
 
     def _wrap(self, simulator: Any) -> None:

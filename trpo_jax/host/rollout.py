@@ -157,8 +157,7 @@ def collect_on_host(
         total[envs][ended] = 0
         length[envs][ended] = 0
         observation[envs] = step.observation
-    arrays = buffers.arrays | {"policy_version": np.asarray(state.iteration)}
-    rollout = Rollout(**arrays)
+    rollout = Rollout(**buffers.arrays, policy_version=np.asarray(state.iteration))
     state = state.replace(
         observation=observation, episode_return=total, episode_length=length,
         key=next_key,

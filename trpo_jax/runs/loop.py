@@ -55,6 +55,7 @@ def run_chunks(
         log = np.zeros((0, plan.run.seeds, len(Metrics._fields)), np.float32)
     logs, done = [log], len(log)
     stopped: BaseException | None = None
+    warned = False
     writer, pace = CheckpointWriter(plan, programs, done), _ChunkLength()
     notify(sinks, "start", done * plan.config.steps_per_iteration)
     while done < plan.iterations and stopped is None:
@@ -69,6 +70,7 @@ def run_chunks(
             stopped = error
             break
         logs.append(np.asarray(new)[:count])
+        warned = warned or _warn_of_unusable(plan, done, logs[-1])
         notify(sinks, "write", rows_of(plan, done, logs[-1]))
         done += count
         stopped = interrupted() or writer.write_if_due(done, states, logs)
@@ -78,6 +80,23 @@ def run_chunks(
         not_written = writer.write(done, states, logs, with_simulators=not failed)
         stopped = stopped or not_written
     return Outcome(states, np.concatenate(logs), stopped)
+
+
+def _warn_of_unusable(plan: Plan, first: int, log: np.ndarray) -> bool:
+    """Say, once in a run, that transitions are left out; return whether it was said.
+
+    The log `[i, K, M]` is of the iterations after the `first` ones.
+    """
+    columns = Metrics(*np.moveaxis(log, -1, 0))
+    for i, k in np.argwhere(columns.unusable > 0)[:1]:
+        environment, step = columns.fault_environment[i, k], columns.fault_step[i, k]
+        warn(
+            f"seed {plan.run.seed + k}, iteration {first + i + 1}: a number of "
+            f"environment {int(environment)}, step {int(step)}, is not finite; such "
+            "transitions are left out, and the metrics count them as unusable"
+        )
+        return True
+    return False
 
 
 class DivergedError(RuntimeError):

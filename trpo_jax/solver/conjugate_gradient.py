@@ -82,66 +82,50 @@ def cg_solve(
     eps = jnp.finfo(start_rr.dtype).eps
 
     def unfinished(carry: Any) -> jax.Array:
-        k, _, _, _, rr, *_, breakdown, _ = carry
+        k, _, _, _, rr, _, breakdown, _ = carry
         return (k < iterations) & (rr > target) & ~breakdown
 
     def iterate(carry: Any) -> Any:
-        k, x, r, p, rr, pp, steepest, _, _ = carry
-        result = matvec(unflatten(p))
-        check_like(result, b)
-        product = ravel_into(p, result)
+        k, x, r, p, rr, steepest, _, _ = carry
+        product = ravel_into(p, _checked(matvec(unflatten(p)), b))
         curvature = jnp.vdot(p, product)
-        slope = curvature / pp  # between the smallest and the largest eigenvalue of A
+        slope = curvature / jnp.vdot(p, p)  # at most the largest eigenvalue of A
         steepest = jnp.maximum(steepest, slope)
         alpha = rr / curvature
         next_r = r - alpha * product
         next_rr = jnp.vdot(next_r, next_r)
         # Where the condition number of A is below 1/eps, slope > eps · λ_max and
         # ‖r‖ ≤ √(1/eps) ‖b‖: what breaks either bound is rounding, not A.
-        sound = (
-            (slope > eps * steepest) & jnp.isfinite(alpha) & (eps * next_rr <= start_rr)
-        )
-        beta = next_rr / rr
+        bounded = jnp.isfinite(alpha) & (eps * next_rr <= start_rr)
+        sound = (slope > eps * steepest) & bounded
         return (
             k + sound.astype(k.dtype),
             jnp.where(sound, x + alpha * p, x),
             jnp.where(sound, next_r, r),
-            next_r + beta * p,
+            next_r + (next_rr / rr) * p,
             jnp.where(sound, next_rr, rr),
-            next_rr + beta**2 * pp,  # ‖p‖², as rₖ₊₁ is orthogonal to pₖ
             steepest,
             ~sound,
             jnp.isfinite(curvature),
         )
 
-    start = (
-        jnp.int32(0),
-        jnp.zeros_like(flat_b),
-        flat_b,
-        flat_b,
-        start_rr,
-        start_rr,
-        jnp.zeros_like(start_rr),
-        jnp.bool_(False),
-        jnp.bool_(True),
-    )
-    k, x, r, _, rr, _, _, breakdown, finite = jax.lax.while_loop(
+    no, yes, nothing = jnp.bool_(False), jnp.bool_(True), jnp.zeros_like(flat_b)
+    start = jnp.int32(0), nothing, flat_b, flat_b, start_rr, 0 * start_rr, no, yes
+    k, x, r, _, rr, _, breakdown, finite = jax.lax.while_loop(
         unfinished, iterate, start
     )
-    nothing = start_rr == 0
     return unflatten(unit * x), CGInfo(
         iterations=k,
-        residual=jnp.where(nothing, 0, jnp.sqrt(rr / jnp.where(nothing, 1, start_rr))),
+        residual=jnp.sqrt(rr / jnp.where(start_rr == 0, 1, start_rr)),
         curvature=unit**2 * jnp.vdot(x, flat_b - r),  # A x = b − r, no more products
         breakdown=breakdown,
         finite=finite,
     )
 
 
-def check_like(result: PyTree, b: PyTree) -> None:
-    """Raise a ValueError unless a product has the structure and shapes of a vector."""
-    shapes = [jax.tree.map(jnp.shape, tree) for tree in (result, b)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"matvec must return arrays of the shapes {shapes[1]}; got {shapes[0]}"
-        )
+def _checked(product: PyTree, b: PyTree) -> PyTree:
+    """Return a product, or raise a ValueError if its shapes are not those of b."""
+    found, expected = (jax.tree.map(jnp.shape, tree) for tree in (product, b))
+    if found != expected:
+        raise ValueError(f"matvec must return shapes {expected}; got {found}")
+    return product

@@ -29,8 +29,6 @@ def largest(x: jax.Array, axis: int | Sequence[int] | None = None) -> jax.Array:
 
 def anywhere(x: jax.Array) -> jax.Array:
     """Return whether a bool array is True in any row, as a bool scalar."""
-    if not _varying_axes(x):
-        return jnp.any(x)
     return largest(x.astype(jnp.int32)) > 0
 
 
@@ -46,13 +44,7 @@ def shares(weight: jax.Array) -> jax.Array:
 
 
 def _over_devices(reduce: Any, x: jax.Array) -> jax.Array:
-    axes = _varying_axes(x)
-    return reduce(x, axes) if axes else x
-
-
-def _varying_axes(x: jax.Array) -> tuple[str, ...]:
-    """Return the mesh axes along which an array differs from device to device."""
+    """Reduce over the mesh axes along which an array differs from device to device."""
     kind: Any = jax.typeof(x)
-    if hasattr(kind, "manual_axis_type"):
-        return tuple(sorted(kind.manual_axis_type.varying))
-    return tuple(sorted(getattr(kind, "vma", ())))
+    axes = tuple(sorted(kind.manual_axis_type.varying))
+    return reduce(x, axes) if axes else x

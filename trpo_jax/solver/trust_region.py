@@ -42,11 +42,8 @@ class Status(enum.IntEnum):
         return member
 
     ACCEPTED = 0, "No action needed."
-    NON_FINITE_GRADIENT = (
-        1,
-        "The surrogate has no finite gradient here: check its data.",
-    )
-    ZERO_GRADIENT = 2, "The surrogate is flat here: more or other data may help."
+    NON_FINITE_GRADIENT = 1, "The gradient is not finite: check the data."
+    ZERO_GRADIENT = 2, "The objective is flat here: more or other data may help."
     BAD_CURVATURE = 3, "The curvature is not positive: increase the damping."
     SEARCH_FAILED = 4, "If this happens often, increase the damping or use more data."
     NON_FINITE_OBSERVATION = 5, "Look at the environment at the step that is named."
@@ -143,7 +140,6 @@ def trust_region_step(
     check("step_size", step_size, NON_NEGATIVE)
     check("cg_iterations", cg_iterations, COUNT)
     check("max_scale", max_scale, optional(POSITIVE))
-    params = jax.tree.map(jnp.asarray, params)
     gradient = jax.grad(objective)(params)
     unit = binary_unit(gradient)  # x and its scale below are those of g / unit
     gradient = jax.tree.map(lambda g: g / unit.astype(g.dtype), gradient)
