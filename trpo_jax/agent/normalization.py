@@ -147,11 +147,10 @@ def update_normalizer(
                 normalizer.observation,
             )
         )
-    if normalizer.discounted_return is not None:
-        if discount is not None:
-            kept = jnp.asarray(discount, normalizer.discount.dtype)
-            normalizer = normalizer.replace(discount=kept)
-        gamma = jnp.asarray(normalizer.discount, reward.dtype)
+    moments = normalizer.discounted_return
+    if moments is not None:
+        gamma = normalizer.discount if discount is None else discount
+        gamma = jnp.asarray(gamma, moments.mean.dtype)
 
         def accumulate(so_far: Any, step: Any) -> tuple[Any, jax.Array]:
             reward, ended, weight = step
@@ -165,10 +164,9 @@ def update_normalizer(
             accumulate, normalizer.return_so_far, (reward, ended, weight), unroll=8
         )
         normalizer = normalizer.replace(
-            discounted_return=update_moments(
-                normalizer.discounted_return, returns, sound
-            ),
+            discounted_return=update_moments(moments, returns, sound),
             return_so_far=return_so_far,
+            discount=gamma,
         )
     return normalizer
 

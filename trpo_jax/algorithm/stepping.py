@@ -26,6 +26,7 @@ def env_keys(
     environments are divided among devices. The key is consumed.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> four = env_keys(jax.random.key(0), jnp.arange(4), (2,))
         >>> last = env_keys(jax.random.key(0), jnp.array([3]), (2,))
         >>> four.shape, bool((four[:, 3:] == last).all())

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from trpo_jax.agent.normalization import first_statistics
-from trpo_jax.algorithm.rollout import Rollout, due_truncations
+from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.state import TrainState
+from trpo_jax.algorithm.stepping import due_truncations
 from trpo_jax.environments.host import HostEnvironment, HostStep
 from trpo_jax.host.actor import Actor, act_once, step_keys
 
@@ -157,13 +158,13 @@ def collect_on_host(
         total[envs][ended] = 0
         length[envs][ended] = 0
         observation[envs] = step.observation
-    rollout = Rollout(**buffers.arrays, policy_version=np.asarray(state.iteration))
-    state = state.replace(
+    version: Any = np.asarray(state.iteration)
+    rollout = Rollout(**buffers.arrays, policy_version=version)
+    normalizer = _first_statistics(state.normalizer, *rollout.statistics_inputs)
+    return state.replace(
         observation=observation, episode_return=total, episode_length=length,
-        key=next_key,
-        normalizer=_first_statistics(state.normalizer, *rollout.statistics_inputs),
-    )  # fmt: skip
-    return state, rollout
+        key=next_key, normalizer=normalizer,
+    ), rollout  # fmt: skip
 
 
 _first_statistics = jax.jit(first_statistics)
