@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trpo_jax import environments
-from trpo_jax.agent.networks import Agent, mlp_agent
 from trpo_jax.agent.moments import init_moments
+from trpo_jax.agent.networks import Agent, mlp_agent
 from trpo_jax.agent.normalization import Normalizer, normalize_observation
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import NetworkConfig
