@@ -172,6 +172,7 @@ def problem(rows: int = ROWS) -> tuple[Agent, TrainState, Batch]:
         observation=None,
         episode_return=None,
         episode_length=None,
+        env_index=None,
         key=jax.random.key(1),
         iteration=jnp.int32(0),
     )
