@@ -135,7 +135,7 @@ def init_normalizer(
         if with_observation
         else None,
         discounted_return=init_moments() if with_reward else None,
-        return_so_far=jnp.zeros(batch) if with_reward else None,
+        return_so_far=jnp.zeros(batch, jnp.float32) if with_reward else None,
     )
 
 
@@ -185,6 +185,7 @@ def scale_reward(normalizer: Normalizer, reward: jax.Array) -> jax.Array:
     """
     if normalizer.discounted_return is None:
         return reward
+    reward = reward.astype(normalizer.discounted_return.variance.dtype)
     scaled = reward * jax.lax.rsqrt(normalizer.discounted_return.variance + 1e-8)
     return jnp.clip(scaled, -CLIP, CLIP)
 
@@ -222,6 +223,7 @@ def update_normalizer(
             )
         )
     if normalizer.discounted_return is not None:
+        reward = reward.astype(normalizer.discounted_return.mean.dtype)
         gamma = jnp.asarray(discount, reward.dtype)
 
         def accumulate(so_far: Any, step: Any) -> tuple[Any, jax.Array]:

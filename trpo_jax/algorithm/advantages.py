@@ -10,6 +10,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.solver.precision import as_floats
+
 
 def advantages(
     reward: jax.Array,
@@ -32,7 +34,7 @@ def advantages(
     both flags are set, termination wins.
 
     Args:
-        reward: `[T, ...]` reward of each transition.
+        reward: `[T, ...]` reward of each transition, also as integers or booleans.
         value: `[T, ...]` V of the observation acted on.
         next_value: `[T, ...]` V of the observation the transition led to.
         terminated: `[T, ...]` bool, the next state is absorbing: its value is 0.
@@ -58,6 +60,7 @@ def advantages(
         custom_message="reward, value, next_value and both flags must have one shape",
         exception_type=ValueError,
     )
+    reward, value, next_value = as_floats(reward, value, next_value)
     discount = jnp.asarray(discount, reward.dtype)
     gae_lambda = jnp.asarray(gae_lambda, reward.dtype)
     delta = reward + discount * jnp.where(terminated, 0, next_value) - value
@@ -93,7 +96,7 @@ def standardize(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
         >>> standardize(jnp.full(3, 0.1)).tolist()
         [0.0, 0.0, 0.0]
     """
-    weight = jnp.ones_like(x) if weight is None else weight.astype(x.dtype)
+    x, weight = as_floats(x, jnp.ones_like(x) if weight is None else weight)
     x = jnp.where(weight > 0, x, 0)
     largest = jnp.max(jnp.abs(x))
     x = x / jnp.where(largest == 0, 1, largest)  # so that no square over- or underflows

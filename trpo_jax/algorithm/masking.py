@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.solver.precision import as_floats
+
 PyTree = Any
 
 
@@ -24,13 +26,13 @@ class RowStatistics:
     """
 
     def __init__(self, weight: jax.Array) -> None:
-        self.weight = weight
-        self.total = jnp.sum(weight)
+        (self.weight,) = as_floats(weight)
+        self.total = jnp.sum(self.weight)
 
     def mean(self, x: jax.Array) -> jax.Array:
         """Return Σ w x / Σ w."""
-        weighted = jnp.where(self.weight > 0, self.weight * x, 0)
-        return jnp.sum(weighted) / self.total
+        x, weight, total = as_floats(x, self.weight, self.total)
+        return jnp.sum(jnp.where(weight > 0, weight * x, 0)) / total
 
     def max(self, x: jax.Array) -> jax.Array:
         """Return the largest of x, or 0 if that is larger."""
@@ -83,7 +85,8 @@ def explained_variance(
         >>> float(explained_variance(jnp.array([1.0, 2.0]), jnp.array([1.0, 2.0])))
         1.0
     """
-    weight = jnp.ones_like(target) if weight is None else weight.astype(target.dtype)
+    weight = jnp.ones_like(target) if weight is None else weight
+    value, target, weight = as_floats(value, target, weight)
     share = weight / jnp.sum(weight)
 
     def variance(x: jax.Array) -> jax.Array:

@@ -82,7 +82,7 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
     episodes = jnp.sum(ended)
 
     def mean_at_end(x: jax.Array) -> jax.Array:
-        total = jnp.sum(jnp.where(ended, x, 0)).astype(jnp.float32)
+        total = jnp.sum(jnp.where(ended, x, 0).astype(jnp.float32))
         return total / episodes.astype(jnp.float32)
 
     status, step, environment = _fault(rollout, info.policy.status)

@@ -126,7 +126,7 @@ def follow_policy(
     check("num_steps", num_steps, COUNT)
     batch = state.episode_return.shape[0]
     keys = jax.random.split(state.key, 1 + num_steps * batch * 3)
-    next_key, keys = keys[0], keys[1:].reshape(num_steps, batch, 3)
+    next_key, keys = keys[0], keys[1:].reshape(num_steps, batch, 3, *state.key.shape)
     policy_of = functools.partial(act, agent, state.policy_params, state.normalizer)
     truncate_now = functools.partial(
         due_truncations,
@@ -153,7 +153,7 @@ def follow_policy(
     rollout = Rollout(
         **transitions,
         log_prob=policy_of(transitions["observation"]).log_prob(transitions["action"]),
-        weight=jnp.ones((num_steps, batch)),
+        weight=jnp.ones((num_steps, batch), jnp.float32),
         policy_version=state.iteration,
     )
     return state.replace(**episodes, key=next_key), rollout, carry

@@ -115,7 +115,7 @@ def vine_batch(
         action=action,
         action_value=action_value,
         proposal_log_prob=log_prob,
-        weight=jnp.ones(log_prob.shape[:2]),
+        weight=jnp.ones(log_prob.shape[:2], jnp.float32),
         critic_batch=estimate_advantages(state, rollout, agent, config),
         every_action=tries_every_action(action_space, config),
     )
@@ -179,7 +179,7 @@ def pick_times(
         )
     bounds = -(-np.arange(num_snapshots + 1) * num_steps // num_snapshots)
     first, length = bounds[:-1, None].astype(np.int32), np.diff(bounds)[:, None]
-    where = jax.random.uniform(key, (num_snapshots, num_envs))
+    where = jax.random.uniform(key, (num_snapshots, num_envs), jnp.float32)
     offset = (where * length.astype(np.float32)).astype(jnp.int32)
     return jnp.asarray(first) + jnp.minimum(offset, length.astype(np.int32) - 1)
 
@@ -201,7 +201,7 @@ def propose_actions(
     if isinstance(action_space, Discrete) and tries_every_action(action_space, config):
         number = action_space.n
         action = jnp.broadcast_to(jnp.arange(number), (*states, number))
-        return action, jnp.zeros(action.shape)
+        return action, jnp.zeros(action.shape, jnp.float32)
     shape = (*states, config.vine_actions)
     if config.vine_proposal == "uniform":
         if not isinstance(action_space, Discrete):

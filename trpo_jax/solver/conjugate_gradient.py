@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
-from trpo_jax.solver.flat import ravel_into
+from trpo_jax.solver.flat import ravel, ravel_into
 from trpo_jax.validation import COUNT_OR_ZERO, NON_NEGATIVE, check
 
 PyTree = Any
@@ -70,7 +69,7 @@ def cg_solve(
     """
     check("iterations", iterations, COUNT_OR_ZERO)
     check("tolerance", tolerance, NON_NEGATIVE)
-    flat_b, unflatten = ravel_pytree(b)
+    flat_b, unflatten = ravel(b)
     rr_start = jnp.vdot(flat_b, flat_b)
     target = jnp.asarray(tolerance, rr_start.dtype) ** 2 * rr_start
 
@@ -96,15 +95,8 @@ def cg_solve(
             jnp.isfinite(curvature),
         )
 
-    start = (
-        jnp.int32(0),
-        jnp.zeros_like(flat_b),
-        flat_b,
-        flat_b,
-        rr_start,
-        jnp.bool_(False),
-        jnp.bool_(True),
-    )
+    no, yes = jnp.bool_(False), jnp.bool_(True)
+    start = jnp.int32(0), jnp.zeros_like(flat_b), flat_b, flat_b, rr_start, no, yes
     k, x, r, _, rr, breakdown, finite = jax.lax.while_loop(unfinished, iterate, start)
     nothing = rr_start == 0
     return unflatten(x), CGInfo(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.solver.precision import widen
+
 PyTree = Any
 
 
@@ -26,7 +28,8 @@ def fisher_vector_product(
 
     Args:
         apply: parameters → the distribution of all rows (the leading axis), any pytree
-            with a `fisher_product(tangent)`; observations are closed over.
+            with a `fisher_product(tangent)`; observations are closed over. Its arrays
+            may differ in precision; those of half precision are taken as float32.
         params: the point at which F is taken; any pytree of floating-point arrays.
         damping: ≥ 0, added to the diagonal.
         weight: `[N]` ≥ 0, one for each row; all rows count the same without it.
@@ -44,7 +47,7 @@ def fisher_vector_product(
         >>> product(jnp.array([1.0, 2.0])).tolist()
         [1.5, 3.0]
     """
-    distribution, push_forward = jax.linearize(apply, params)
+    distribution, push_forward = jax.linearize(lambda p: widen(apply(p)), params)
     pull_back = jax.linear_transpose(push_forward, params)
     rows = {leaf.shape[:1] for leaf in jax.tree.leaves(distribution)}
     if len(rows) != 1 or rows == {()}:
@@ -53,16 +56,16 @@ def fisher_vector_product(
             f"got leading axes {sorted(rows)}: broadcast the smaller ones"
         )
 
-    def average(leaf: jax.Array) -> jax.Array:
+    def average(leaf: jax.Array, like: jax.Array) -> jax.Array:
         if weight is None:
-            return leaf / leaf.shape[0]
-        share = (weight / jnp.sum(weight)).astype(leaf.dtype)
-        return leaf * jax.lax.expand_dims(share, range(1, leaf.ndim))
+            return leaf.astype(like.dtype) / leaf.shape[0]
+        share = (weight / jnp.sum(widen(weight))).astype(like.dtype)
+        return leaf.astype(like.dtype) * jax.lax.expand_dims(share, range(1, leaf.ndim))
 
     def product(vector: PyTree) -> PyTree:
         tangent = push_forward(vector)  # J v
         cotangent = distribution.fisher_product(tangent)  # M J v
-        (result,) = pull_back(jax.tree.map(average, cotangent))  # Jᵀ M J v
+        (result,) = pull_back(jax.tree.map(average, cotangent, tangent))  # Jᵀ M J v
         return jax.tree.map(
             lambda f, v: f + jnp.asarray(damping, v.dtype) * v, result, vector
         )
@@ -142,7 +145,7 @@ def fisher_quadratic_form(
         >>> fisher_quadratic_form(apply, jnp.zeros(2), jnp.array([1.0, 3.0])).tolist()
         [1.0, 9.0]
     """
-    distribution, tangent = jax.jvp(apply, (params,), (vector,))
+    distribution, tangent = jax.jvp(lambda p: widen(apply(p)), (params,), (vector,))
     cotangent = distribution.fisher_product(tangent)
     products = jax.tree.map(
         lambda t, c: jnp.sum(t * c, axis=range(1, t.ndim)), tangent, cotangent

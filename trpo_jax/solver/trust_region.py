@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from trpo_jax.solver.conjugate_gradient import CGInfo, cg_solve
 from trpo_jax.solver.flat import all_finite
 from trpo_jax.solver.line_search import LineSearchInfo, LineSearchOutcome, line_search
+from trpo_jax.solver.precision import widen
 from trpo_jax.validation import (
     COUNT,
     NON_NEGATIVE,
@@ -201,5 +202,5 @@ def _status(
 
 
 def _vdot(left: PyTree, right: PyTree) -> jax.Array:
-    products = jax.tree.map(lambda a, b: jnp.sum(a * b), left, right)
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), *widen((left, right)))
     return jax.tree.reduce(jnp.add, products)
