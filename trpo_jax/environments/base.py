@@ -22,7 +22,7 @@ class Step(NamedTuple):
     Attributes:
         env_state: the state after the step.
         observation: the observation of that state, even if it ends the episode.
-        reward: a scalar; `take_step` makes it float32.
+        reward: a float scalar; `take_step` makes it float32.
         terminated: a bool scalar, True if the state is absorbing.
         truncated: a bool scalar, True if a time limit or the like cut the episode off.
 
@@ -94,7 +94,8 @@ def take_step(
 ) -> Step:
     """Call `environment.step` with an action of the policy, see `shaped`.
 
-    Rewards may be of any type, such as booleans; here they become float32.
+    Rewards become float32, also integers and booleans, which `check_environment`
+    refuses.
     """
     step = environment.step(key, env_state, shaped(environment, action))
     return step._replace(
@@ -189,14 +190,14 @@ def check_environment(environment: Environment) -> None:
                 f"step must return {name} as reset does, {_describe(first)}; got "
                 f"{_describe(getattr(step, name))}"
             )
-    numbers = jnp.bool_, jnp.integer, jnp.floating
-    kinds = {"reward": numbers, "terminated": numbers[:1], "truncated": numbers[:1]}
-    for name, allowed in kinds.items():
+    kinds = {"reward": jnp.floating, "terminated": jnp.bool_, "truncated": jnp.bool_}
+    for name, kind in kinds.items():
         value = getattr(step, name)
-        scalar = getattr(value, "shape", None) == ()
-        if not scalar or not any(jnp.issubdtype(value.dtype, x) for x in allowed):
-            kind = "real" if allowed is numbers else "bool"
-            raise ValueError(f"{name} must be a {kind} scalar; got {_describe(value)}")
+        if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, kind):
+            raise ValueError(
+                f"{name} must be a {'float' if kind is jnp.floating else 'bool'} "
+                f"scalar; got {_describe(value)}"
+            )
 
 
 def _types(tree: PyTree) -> tuple:
