@@ -36,18 +36,16 @@ def structure(default: Any, rule: Rule, *, used_by: UsedBy = None) -> Any:
 class Checked:
     """A dataclass that checks every field against its rule when it is made.
 
-    Scalars of NumPy are stored as numbers of Python, which JSON can hold, and sequences
-    as tuples. Arrays of JAX stay as they are in fields that are pytree leaves.
+    Scalars of NumPy are stored as numbers of Python, which JSON can hold. Arrays of JAX
+    stay as they are in fields that are pytree leaves.
     """
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value, leaf = getattr(self, field.name), field.metadata["leaf"]
-            if isinstance(value, np.ndarray) and not leaf:
-                value = value.tolist()
+            if isinstance(value, np.ndarray) and value.ndim and not leaf:
+                value = tuple(value.tolist())
             check(field.name, value, field.metadata["rule"])
-            if isinstance(value, list):
-                value = tuple(value)
             if not leaf or isinstance(value, np.generic | np.ndarray):
                 object.__setattr__(self, field.name, plain(value))
         for field in unused_fields(self):
