@@ -69,22 +69,39 @@ def optional(rule: Rule) -> Rule:
     return Rule(f"{rule.words}, or None", rule.holds, rule.kind, optional=True)
 
 
+def plain(value: Any) -> Any:
+    """Return a number of NumPy or JAX, also as an array without axes, as one of Python.
+
+    Sequences are converted element by element, and everything else is returned as is.
+
+    Example:
+        >>> plain(np.int64(8)), plain((np.int32(3), 4)), plain(np.array(0.5))
+        (8, (3, 4), 0.5)
+    """
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    known = hasattr(value, "item") and "Tracer" not in type(value).__name__
+    return value.item() if known and getattr(value, "ndim", None) == 0 else value
+
+
 def check(name: str, value: Any, rule: Rule) -> None:
     """Refuse a value that breaks its rule.
 
     Arrays are checked element by element; numbers still unknown while JAX traces pass,
-    integers do not: they are structure.
+    integers do not: they are structure. Scalars of NumPy and JAX are numbers like those
+    of Python.
 
     Raises:
         ValueError: with the name, the rule and the value.
     """
     if value is None and rule.optional:
         return
+    value = plain(value)
     try:
         if rule.kind == "structure":
             good = rule.holds(value)
         elif rule.kind == "integer":
-            good = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            good = isinstance(value, int) and not isinstance(value, bool)
             good = good and rule.holds(value)
         else:
             numbers = np.asarray(value)

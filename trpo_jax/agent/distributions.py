@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from trpo_jax.solver.precision import as_floats, widen
+
 
 class Categorical(struct.PyTreeNode):
     """A distribution over {0, …, A−1} given by unnormalised log-probabilities.
@@ -28,16 +30,16 @@ class Categorical(struct.PyTreeNode):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draw one action for each row, `[...]` int32; `key` is consumed."""
-        return jax.random.categorical(key, self.logits)
+        return jax.random.categorical(key, widen(self.logits)).astype(jnp.int32)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Return log p(action), `[...]`, for integer actions `[...]`."""
-        log_p = jax.nn.log_softmax(self.logits)
-        return jnp.take_along_axis(log_p, action[..., None], axis=-1)[..., 0]
+        action = jnp.asarray(action)[..., None]
+        return jnp.take_along_axis(self._log_p(), action, axis=-1)[..., 0]
 
     def entropy(self) -> jax.Array:
         """Return −Σ p log p in nats, `[...]`."""
-        log_p = jax.nn.log_softmax(self.logits)
+        log_p = self._log_p()
         p = jnp.exp(log_p)
         return -jnp.sum(p * jnp.where(p > 0, log_p, 0), axis=-1)
 
@@ -47,20 +49,23 @@ class Categorical(struct.PyTreeNode):
 
     def kl(self, other: "Categorical") -> jax.Array:
         """Return KL(self ‖ other) = Σ p (log p − log q) in nats, `[...]`."""
-        log_p = jax.nn.log_softmax(self.logits)
-        log_q = jax.nn.log_softmax(other.logits)
+        log_p, log_q = as_floats(self._log_p(), other._log_p())
         p = jnp.exp(log_p)
         return jnp.sum(p * jnp.where(p > 0, log_p - log_q, 0), axis=-1)
 
     def fisher_product(self, tangent: "Categorical") -> "Categorical":
         """Multiply by the Fisher matrix of the logits: (diag(p) − p pᵀ) t."""
-        p = jax.nn.softmax(self.logits)
-        t = tangent.logits
+        p, t = as_floats(jax.nn.softmax(widen(self.logits)), tangent.logits)
         return Categorical(p * (t - jnp.sum(p * t, axis=-1, keepdims=True)))
+
+    def _log_p(self) -> jax.Array:
+        return jax.nn.log_softmax(widen(self.logits))
 
 
 class DiagonalGaussian(struct.PyTreeNode):
     """Independent normal distributions, one for each action dimension.
+
+    Mean and log σ may differ in precision.
 
     Args:
         mean: `[..., A]` in the units of the action.
@@ -78,19 +83,20 @@ class DiagonalGaussian(struct.PyTreeNode):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draw one action for each row, `[..., A]`; `key` is consumed."""
-        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        return self.mean + jnp.exp(self.log_std) * noise
+        mean, log_std = as_floats(self.mean, self.log_std)
+        noise = jax.random.normal(key, mean.shape, mean.dtype)
+        return mean + jnp.exp(log_std) * noise
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Return the log density of `action` `[..., A]`, summed over dimensions."""
-        z = (action - self.mean) * jnp.exp(-self.log_std)
-        return -jnp.sum(
-            0.5 * z * z + self.log_std + 0.5 * math.log(2 * math.pi), axis=-1
-        )
+        action, mean, log_std = as_floats(action, self.mean, self.log_std)
+        z = (action - mean) * jnp.exp(-log_std)
+        return -jnp.sum(0.5 * z * z + log_std + 0.5 * math.log(2 * math.pi), axis=-1)
 
     def entropy(self) -> jax.Array:
         """Return Σ log σ + ½ log 2πe in nats, `[...]`."""
-        return jnp.sum(self.log_std + 0.5 * math.log(2 * math.pi * math.e), axis=-1)
+        log_std = widen(self.log_std)
+        return jnp.sum(log_std + 0.5 * math.log(2 * math.pi * math.e), axis=-1)
 
     def mode(self) -> jax.Array:
         """Return the mean, `[..., A]`."""
@@ -103,15 +109,16 @@ class DiagonalGaussian(struct.PyTreeNode):
         first bracket through expm1, which keeps small divergences accurate in float32
         and makes KL(p ‖ p) exactly zero.
         """
-        d = 2 * (self.log_std - other.log_std)
-        z = (self.mean - other.mean) * jnp.exp(-other.log_std)
+        leaves = self.mean, self.log_std, other.mean, other.log_std
+        mean, log_std, other_mean, other_log_std = as_floats(*leaves)
+        d = 2 * (log_std - other_log_std)
+        z = (mean - other_mean) * jnp.exp(-other_log_std)
         return 0.5 * jnp.sum(jnp.expm1(d) - d + z * z, axis=-1)
 
     def fisher_product(self, tangent: "DiagonalGaussian") -> "DiagonalGaussian":
         """Multiply by the Fisher matrix of (μ, log σ): diag(1/σ²) and 2 I."""
-        return DiagonalGaussian(
-            tangent.mean * jnp.exp(-2 * self.log_std), 2 * tangent.log_std
-        )
+        mean, log_std = as_floats(tangent.mean, self.log_std)
+        return DiagonalGaussian(mean * jnp.exp(-2 * log_std), 2 * tangent.log_std)
 
 
 def sample_rows(policy: Any, keys: jax.Array) -> Any:

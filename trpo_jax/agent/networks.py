@@ -14,6 +14,7 @@ from trpo_jax.agent.initializers import orthogonal
 from trpo_jax.agent.normalization import Normalizer, normalize_observation
 from trpo_jax.config.network import ACTIVATION
 from trpo_jax.environments.spaces import Box, Discrete, Space
+from trpo_jax.solver.precision import widen
 from trpo_jax.validation import check
 
 PyTree = Any
@@ -31,7 +32,9 @@ class Network(NamedTuple):
         init: `init(key, observation)` → parameters, any pytree of floating-point
             arrays; `key` is consumed, `observation` is one observation, for its shape.
         apply: `apply(params, observation)` → a distribution (policy) or values
-            (critic), for observations with any leading axes.
+            (critic), for observations with any leading axes. Both may be of half
+            precision: what follows is computed in float32, the steps of half-precision
+            parameters too, which are rounded at the end.
     """
 
     init: Callable[[jax.Array, PyTree], PyTree]
@@ -73,9 +76,8 @@ def act(
             policy = act(agent, state.policy_params, state.normalizer, observation)
             action = policy.sample(key)
     """
-    return agent.policy.apply(
-        policy_params, normalize_observation(normalizer, observation)
-    )
+    observation = normalize_observation(normalizer, observation)
+    return widen(agent.policy.apply(policy_params, observation))
 
 
 def predict_value(
@@ -85,9 +87,8 @@ def predict_value(
 
     The values have the leading axes of the observations, whatever those are.
     """
-    return agent.critic.apply(
-        critic_params, normalize_observation(normalizer, observation)
-    )
+    observation = normalize_observation(normalizer, observation)
+    return widen(agent.critic.apply(critic_params, observation))
 
 
 def check_one_value_per_row(value: Any, rows: tuple[int, ...]) -> None:
@@ -169,7 +170,9 @@ class Policy(nn.Module):
             return DiagonalGaussian(mean, log_std + self.log_std_init)
         mean = mlp(size, "mean")
         log_std = self.param(
-            "log_std", nn.initializers.constant(self.log_std_init), (size,)
+            "log_std",
+            nn.initializers.constant(self.log_std_init, jnp.float32),
+            (size,),
         )
         return DiagonalGaussian(mean, jnp.broadcast_to(log_std, mean.shape))
 

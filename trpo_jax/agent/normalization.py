@@ -59,7 +59,7 @@ def init_normalizer(
         if with_observation
         else None,
         discounted_return=init_moments() if with_reward else None,
-        return_so_far=jnp.zeros(batch) if with_reward else None,
+        return_so_far=jnp.zeros(batch, jnp.float32) if with_reward else None,
         discount=jnp.asarray(discount, jnp.float32) if with_reward else None,
     )
 
@@ -111,7 +111,8 @@ def scale_reward(normalizer: Normalizer, reward: jax.Array) -> jax.Array:
     if normalizer.discounted_return is None:
         return reward
     moments = normalizer.discounted_return
-    scaled = reward * inverse_deviation(moments.mean, moments.variance)
+    scale = inverse_deviation(moments.mean, moments.variance)
+    scaled = reward.astype(scale.dtype) * scale
     return jnp.clip(scaled, -CLIP, CLIP)
 
 
@@ -149,8 +150,9 @@ def update_normalizer(
         )
     moments = normalizer.discounted_return
     if moments is not None:
+        reward = reward.astype(moments.mean.dtype)
         gamma = normalizer.discount if discount is None else discount
-        gamma = jnp.asarray(gamma, moments.mean.dtype)
+        gamma = jnp.asarray(gamma, reward.dtype)
 
         def accumulate(so_far: Any, step: Any) -> tuple[Any, jax.Array]:
             reward, ended, weight = step

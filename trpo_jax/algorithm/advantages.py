@@ -10,6 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.solver.precision import as_floats
 from trpo_jax.solver.rows import largest, shares, total
 
 
@@ -34,7 +35,7 @@ def advantages(
     both flags are set, termination wins.
 
     Args:
-        reward: `[T, ...]` reward of each transition.
+        reward: `[T, ...]` reward of each transition, also as integers or booleans.
         value: `[T, ...]` V of the observation acted on.
         next_value: `[T, ...]` V of the observation the transition led to.
         terminated: `[T, ...]` bool, the next state is absorbing: its value is 0.
@@ -60,8 +61,9 @@ def advantages(
         custom_message="reward, value, next_value and both flags must have one shape",
         exception_type=ValueError,
     )
-    discount = jnp.asarray(discount, reward.dtype)
-    gae_lambda = jnp.asarray(gae_lambda, reward.dtype)
+    reward, value, next_value = as_floats(reward, value, next_value)
+    kind = reward.dtype
+    discount, gae_lambda = jnp.asarray(discount, kind), jnp.asarray(gae_lambda, kind)
     delta = reward + discount * jnp.where(terminated, 0, next_value) - value
     decay = jnp.where(terminated | truncated, 0, discount * gae_lambda)
 
@@ -95,7 +97,7 @@ def standardize(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
         >>> standardize(jnp.full(3, 0.1)).tolist()
         [0.0, 0.0, 0.0]
     """
-    weight = jnp.ones_like(x) if weight is None else weight.astype(x.dtype)
+    x, weight = as_floats(x, jnp.ones_like(x) if weight is None else weight)
     x = jnp.where(weight > 0, x, 0)
     scale = largest(jnp.abs(x))
     x = x / jnp.where(scale == 0, 1, scale)  # so that no square over- or underflows

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 
 from trpo_jax.agent.networks import check_one_value_per_row
 from trpo_jax.algorithm.masking import explained_variance
 from trpo_jax.algorithm.subsampling import golden_stride, random_start
-from trpo_jax.solver.flat import all_finite, ravel_into
+from trpo_jax.solver.flat import all_finite, ravel, ravel_into
+from trpo_jax.solver.precision import as_floats, widen
 from trpo_jax.solver.rows import anywhere, total
 from trpo_jax.validation import COUNT, COUNT_OR_ZERO, check
 
@@ -68,7 +68,8 @@ def fit_critic(
         optimizer: an element-wise optax transformation that returns directions of unit
             step size, such as `optax.scale_by_adam()`.
         optimizer_state: its state for the parameters as one vector, from
-            `optax.flatten(optimizer).init(params)` or an earlier fit.
+            `optax.flatten(optimizer).init(params)` or an earlier fit; for parameters of
+            half precision it is that of the same numbers in float32.
         observation: pytree of `[N, ...]`.
         target: `[N]`.
         weight: `[N]` ≥ 0.
@@ -104,13 +105,13 @@ def fit_critic(
     size -= size % pieces
     before = apply(params, observation) if value is None else value
     check_shapes(before, target, weight)
-    flat, unflatten = ravel_pytree(params)
-    weight = weight.astype(target.dtype)
+    flat, unflatten = ravel(params)
+    before, target, weight = as_floats(before, target, weight)
     starts, stride_path = _minibatches(key, number, size, epochs)
 
     def loss_of(params: PyTree, rows: jax.Array, mass: jax.Array) -> jax.Array:
         x, y, w = jax.tree.map(lambda leaf: leaf[rows], (observation, target, weight))
-        error = jnp.where(w > 0, apply(params, x) - y, 0)
+        error = jnp.where(w > 0, widen(apply(params, x)) - y, 0)
         return total(w * error**2) / jnp.where(mass > 0, mass, 1)
 
     def loss_and_gradient(params: PyTree, rows: jax.Array) -> tuple[jax.Array, PyTree]:

@@ -13,6 +13,7 @@ from trpo_jax.algorithm.subsampling import subsample_rows
 from trpo_jax.solver.fisher import fisher_vector_product
 from trpo_jax.solver.flat import all_finite, ravel_if_small
 from trpo_jax.solver.line_search import LineSearchOutcome
+from trpo_jax.solver.precision import as_floats
 from trpo_jax.solver.rows import shares, total
 from trpo_jax.solver.trust_region import trust_region_step
 from trpo_jax.validation import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, check
@@ -78,8 +79,8 @@ def fit_critic_gauss_newton(
     check("steps", steps, COUNT)
     check("fraction", fraction, FRACTION)
     flat, unflatten = ravel_if_small(params)
-    observation, target = jax.tree.map(jnp.asarray, (observation, target))
-    weight = jnp.asarray(weight, target.dtype)
+    observation = jax.tree.map(jnp.asarray, observation)
+    target, weight = as_floats(target, weight)
 
     def values(flat: PyTree, observation: PyTree = observation) -> jax.Array:
         return apply(unflatten(flat), observation).astype(target.dtype)

@@ -25,8 +25,6 @@ from trpo_jax.config import Config
 
 PyTree = Any
 
-_PASSES = 16  # a pass computes a sixteenth of the rows: cheap when few are missing
-
 
 class Transitions(NamedTuple):
     """What estimators of advantages take; every field is `[T, B]`.
@@ -128,13 +126,11 @@ def bootstrap_values(
     same = jax.tree.map(lambda a, b: a[:-1] == b[1:], led_to, acted_on)
     known = valid[1:] & all_in_row(same, valid[1:].shape)
     missing = ~(terminated | jnp.pad(known, ((0, 1), (0, 0))))
-    size = max(missing.shape[1], -(-missing.size // _PASSES))
     next_value = compute_where(
         missing.reshape(-1),
         values_of,
         jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout.next_observation),
         jnp.roll(value, -1, axis=0).reshape(-1),
-        size=size,
     ).reshape(value.shape)
     return rollout, Transitions(
         reward=scale_reward(state.normalizer, rollout.reward),

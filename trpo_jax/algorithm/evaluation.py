@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.networks import Agent, act
 from trpo_jax.agent.normalization import Normalizer
-from trpo_jax.environments.base import Environment, shaped
+from trpo_jax.algorithm.keys import typed_key
+from trpo_jax.environments.base import Environment, take_step
 
 PyTree = Any
 
@@ -20,7 +21,8 @@ class Evaluation(NamedTuple):
     """The outcome of `E` episodes.
 
     Attributes:
-        episode_return: `[E]`, the undiscounted sum of the rewards.
+        episode_return: `[E]`, the undiscounted sum of the rewards, summed without the
+            rounding errors that add up over long episodes.
         episode_length: `[E]` int32, the number of actions.
         finished: `[E]` bool; False where an episode was stopped at the step limit: that
             of the environment, or 10,000 steps if it has none.
@@ -66,8 +68,8 @@ def evaluate(
         ...          first.policy_params, first.normalizer, episodes=3).episode_return
         Array([1., 1., 1.], dtype=float32)
     """
-    limit = environment.max_episode_steps or STEP_LIMIT
-    reset_key, key = jax.random.split(key)
+    limit = min(environment.max_episode_steps or STEP_LIMIT, 2**31 - 1)
+    reset_key, key = jax.random.split(typed_key(key))
     env_state, observation = jax.vmap(environment.reset)(
         jax.random.split(reset_key, episodes)
     )
@@ -77,29 +79,46 @@ def evaluate(
         return (t < limit) & ~jnp.all(result.finished)
 
     def step(carry: Any) -> Any:
-        t, env_state, observation, result = carry
+        t, env_state, observation, error, result = carry
         keys = jax.random.split(jax.random.fold_in(key, t), (episodes, 2))
         policy = act(agent, policy_params, normalizer, observation)
         sample = sample_rows(policy, keys[:, 0])
         action = jax.tree.map(
             lambda mode, sample: jnp.where(greedy, mode, sample), policy.mode(), sample
         )
-        action = jax.vmap(functools.partial(shaped, environment))(action)
-        after = jax.vmap(environment.step)(keys[:, 1], env_state, action)
+        step_all = jax.vmap(functools.partial(take_step, environment))
+        after = step_all(keys[:, 1], env_state, action)
         playing = ~result.finished
+        total, error = _add(
+            result.episode_return, error, jnp.where(playing, after.reward, 0)
+        )
         result = Evaluation(
-            episode_return=result.episode_return + jnp.where(playing, after.reward, 0),
+            episode_return=total,
             episode_length=result.episode_length + playing.astype(jnp.int32),
             finished=result.finished | after.terminated | after.truncated,
         )
-        return t + 1, after.env_state, after.observation, result
+        return t + 1, after.env_state, after.observation, error, result
 
+    zero = jnp.zeros(episodes, jnp.float32)
     start = Evaluation(
-        episode_return=jnp.zeros(episodes),
+        episode_return=zero,
         episode_length=jnp.zeros(episodes, jnp.int32),
         finished=jnp.zeros(episodes, bool),
     )
     *_, result = jax.lax.while_loop(
-        unfinished, step, (jnp.int32(0), env_state, observation, start)
+        unfinished, step, (jnp.int32(0), env_state, observation, zero, start)
     )
     return result
+
+
+def _add(
+    total: jax.Array, error: jax.Array, x: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return total + x, and by how much it is too large (Kahan 1965).
+
+    `error` is by how much `total` is too large itself.
+    """
+    x = x - error
+    new = total + x
+    error = (new - total) - x
+    return new, jnp.where(jnp.isfinite(error), error, 0)

@@ -9,11 +9,13 @@ import optax
 
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import init_normalizer
+from trpo_jax.algorithm.keys import typed_key
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.stepping import env_keys
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment
 from trpo_jax.environments.spaces import Box, Space
+from trpo_jax.solver.precision import widen
 
 PyTree = Any
 
@@ -24,13 +26,18 @@ def init(
     """Return the state before the first iteration.
 
     Args:
-        key: consumed; all randomness of the run follows from it.
+        key: consumed; all randomness of the run follows from it. Keys of the old kind
+            (`jax.random.PRNGKey`) give the same numbers as new ones.
         environment: a single environment, reset `config.num_envs` times.
         agent: its networks are initialised.
         config: the hyper-parameters.
 
     Returns:
-        A `TrainState`.
+        A `TrainState`. Every leaf is an array of its own, even if the environment or
+        the agent returned one array twice, so that the state can be donated.
+
+    Raises:
+        ValueError: when `key` is not a key.
 
     Example:
         >>> from trpo_jax import make_environment, mlp_agent
@@ -40,8 +47,8 @@ def init(
         >>> jax.eval_shape(make, jax.random.key(0)).observation.shape
         (8, 4)
     """
-    env_key, *keys = jax.random.split(key, 4)
-    env_index = jnp.arange(config.num_envs)
+    env_key, *keys = jax.random.split(typed_key(key), 4)
+    env_index = jnp.arange(config.num_envs, dtype=jnp.int32)
     env_state, observation = jax.vmap(environment.reset)(env_keys(env_key, env_index))
     return first_state(
         keys, env_state, observation, environment.observation_space, agent, config
@@ -65,11 +72,11 @@ def first_state(
     policy_key, critic_key, key = keys
     one = jax.tree.map(lambda leaf: leaf[0], observation)
     critic_params = agent.critic.init(critic_key, one)
-    return TrainState(
+    state = TrainState(
         policy_params=agent.policy.init(policy_key, one),
         critic_params=critic_params,
         critic_optimizer_state=optax.flatten(agent.critic_optimizer).init(
-            critic_params
+            widen(critic_params)
         ),
         normalizer=init_normalizer(
             observation,
@@ -80,9 +87,17 @@ def first_state(
         ),
         env_state=env_state,
         observation=observation,
-        episode_return=jnp.zeros(config.num_envs),
+        episode_return=jnp.zeros(config.num_envs, jnp.float32),
         episode_length=jnp.zeros(config.num_envs, jnp.int32),
-        env_index=jnp.arange(config.num_envs),
+        env_index=jnp.arange(config.num_envs, dtype=jnp.int32),
         key=key,
         iteration=jnp.int32(0),
     )
+    return jax.tree.map(_own, state)
+
+
+def _own(leaf: Any) -> jax.Array:
+    """Return a copy of an array or a number, which is not weakly typed."""
+    copy = jnp.array(leaf)
+    is_key = jnp.issubdtype(copy.dtype, jax.dtypes.prng_key)
+    return copy if is_key else copy.astype(copy.dtype)

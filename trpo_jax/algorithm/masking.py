@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.solver.flat import binary_unit
+from trpo_jax.solver.precision import as_floats
 from trpo_jax.solver.rows import largest, shares, total
 
 PyTree = Any
@@ -30,14 +31,14 @@ class RowStatistics:
     """
 
     def __init__(self, weight: jax.Array) -> None:
-        self.weight = weight
-        mass = total(weight)
+        (self.weight,) = as_floats(weight)
+        mass = total(self.weight)
         self.mass = jnp.where(mass > 0, mass, 1)
 
     def mean(self, x: jax.Array) -> jax.Array:
         """Return Σ w x / Σ w."""
-        weighted = jnp.where(self.weight > 0, self.weight * x, 0)
-        return total(weighted) / self.mass
+        x, weight, mass = as_floats(x, self.weight, self.mass)
+        return total(jnp.where(weight > 0, weight * x, 0)) / mass
 
     def max(self, x: jax.Array) -> jax.Array:
         """Return the largest of x, or 0 if that is larger."""
@@ -84,19 +85,20 @@ def compute_where(
     inputs: PyTree,
     rows: PyTree,
     *,
-    size: int,
+    size: int | None = None,
 ) -> PyTree:
     """Return `rows`, with what the function makes of the inputs where the mask holds.
 
     The function maps a batch of rows to a batch of rows. It is called for `size` rows
-    at a time, as often as there are such rows: not at all if there are none. The mask
-    is `[N]` bool, and `N` leads in the inputs and in the rows.
+    at a time, a sixteenth of them by default, as often as there are such rows: not at
+    all if there are none. The mask is `[N]` bool, and `N` leads in inputs and rows.
 
     Example:
         >>> mask, x = jnp.array([True, False, True]), jnp.array([1.0, 2.0, 3.0])
         >>> compute_where(mask, lambda x: 2 * x, x, jnp.zeros(3), size=1).tolist()
         [2.0, 0.0, 6.0]
     """
+    size = size or -(-mask.size // 16)
 
     def compute_some(carry: tuple[PyTree, jax.Array]) -> tuple[PyTree, jax.Array]:
         rows, missing = carry
@@ -145,7 +147,8 @@ def explained_variance(
         >>> float(explained_variance(jnp.array([1.0, 2.0]), jnp.array([1.0, 2.0])))
         1.0
     """
-    weight = jnp.ones_like(target) if weight is None else weight.astype(target.dtype)
+    weight = jnp.ones_like(target) if weight is None else weight
+    value, target, weight = as_floats(value, target, weight)
     target, value = (jnp.where(weight > 0, x, 0) for x in (target, value))
     share, unit = shares(weight), binary_unit(largest(jnp.abs(target)))
 

@@ -89,7 +89,7 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
     counted = ended & jnp.isfinite(rollout.episode_return)
 
     def mean_at_end(x: jax.Array) -> jax.Array:
-        summed = total(jnp.where(counted, x, 0)).astype(jnp.float32)
+        summed = total(jnp.where(counted, x, 0).astype(jnp.float32))
         return summed / total(counted).astype(jnp.float32)
 
     status, step, environment = _fault(rollout, info.policy.status)

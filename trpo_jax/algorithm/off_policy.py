@@ -21,6 +21,7 @@ from trpo_jax.algorithm.estimation import bootstrap_values
 from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import Config
+from trpo_jax.solver.precision import as_floats
 from trpo_jax.validation import NON_NEGATIVE, check
 
 PyTree = Any
@@ -55,7 +56,7 @@ def v_trace(
 
     Args:
         log_ratio: `[T, ...]` log π(a|s) − log β(a|s).
-        reward: `[T, ...]` reward of each transition.
+        reward: `[T, ...]` reward of each transition, also as integers or booleans.
         value: `[T, ...]` V of the observation acted on.
         next_value: `[T, ...]` V of the observation the transition led to.
         terminated: `[T, ...]` bool, the next state is absorbing: its value is 0.
@@ -86,6 +87,9 @@ def v_trace(
         custom_message="log_ratio, reward, value, next_value and both flags must have "
         "one shape",
         exception_type=ValueError,
+    )
+    log_ratio, reward, value, next_value = as_floats(
+        log_ratio, reward, value, next_value
     )
     discount, gae_lambda, rho_clip, trace_clip = (
         jnp.asarray(x, reward.dtype)
@@ -150,7 +154,8 @@ def estimate_off_policy_advantages(
     """
     rollout, transitions = bootstrap_values(state, rollout, agent, config)
     policy = act(agent, state.policy_params, state.normalizer, rollout.observation)
-    log_ratio = policy.log_prob(rollout.action) - rollout.log_prob
+    new, old = as_floats(policy.log_prob(rollout.action), rollout.log_prob)
+    log_ratio = new - old
     # β may take actions that π never takes, with ratios beyond any float.
     log_ratio = jnp.where(
         rollout.weight > 0,

@@ -22,6 +22,7 @@ from trpo_jax.solver.fisher import (
 )
 from trpo_jax.solver.flat import ravel_if_small
 from trpo_jax.solver.line_search import LineSearchInfo
+from trpo_jax.solver.precision import widen
 from trpo_jax.solver.trust_region import trust_region_step
 
 PyTree = Any
@@ -88,7 +89,7 @@ def update_policy(
     flat, unflatten = ravel_if_small(policy_params)
 
     def policy(flat: PyTree, observation: PyTree = batch.observation) -> Any:
-        return agent.policy.apply(unflatten(flat), observation)
+        return widen(agent.policy.apply(unflatten(flat), observation))
 
     old = policy(flat)
     objective = batch.surrogate(old, standardize=config.standardize_advantage)

@@ -161,7 +161,7 @@ def follow_policy(
     rollout = Rollout(
         **transitions,
         log_prob=policy_of(transitions["observation"]).log_prob(transitions["action"]),
-        weight=jnp.ones((num_steps, batch)),
+        weight=jnp.ones((num_steps, batch), jnp.float32),
         policy_version=state.iteration,
     )
     normalizer = first_statistics(state.normalizer, *rollout.statistics_inputs)

@@ -10,11 +10,9 @@ import jax
 import numpy as np
 
 from trpo_jax.algorithm.masking import compute_where, where_rows
-from trpo_jax.environments.base import Environment, Step, shaped
+from trpo_jax.environments.base import Environment, Step, take_step
 
 PyTree = Any
-
-_PASSES = 16  # a pass resets a sixteenth of the environments: few end at the same time
 
 
 def env_keys(
@@ -58,19 +56,15 @@ def step_and_reset(
     cheap for simple ones. An environment with the attribute `expensive_reset` is reset
     only where an episode has ended; the numbers are the same.
     """
-
-    def one(key: jax.Array, env_state: PyTree, action: PyTree) -> Step:
-        return environment.step(key, env_state, shaped(environment, action))
-
-    step = jax.vmap(one)(step_keys, env_state, action)
+    step_all = jax.vmap(functools.partial(take_step, environment))
+    step = step_all(step_keys, env_state, action)
     if truncate is not None:
         step = step._replace(truncated=step.truncated | truncate)
     ended = step.terminated | step.truncated
     current = step.env_state, step.observation
     reset = jax.vmap(environment.reset)
     if getattr(environment, "expensive_reset", False):
-        size = -(-ended.size // _PASSES)
-        return *compute_where(ended, reset, reset_keys, current, size=size), step
+        return *compute_where(ended, reset, reset_keys, current), step
     return *where_rows(ended, reset(reset_keys), current), step
 
 

@@ -35,7 +35,7 @@ def random_start(key: jax.Array, total: int) -> jax.Array:
 
     It takes one hash, where `jax.random.randint` takes five to be even to the last bit.
     """
-    start = (jax.random.uniform(key) * total).astype(jnp.int32)
+    start = (jax.random.uniform(key, dtype=jnp.float32) * total).astype(jnp.int32)
     return jnp.minimum(start, total - 1)
 
 

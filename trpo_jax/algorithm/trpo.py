@@ -58,14 +58,7 @@ def train_step(
         state, rollout, batch = collect_vine(state, environment, agent, config)
         state, info = update_from_batch(state, batch, agent, config)
         return update_statistics(state, rollout, config), summarize(rollout, info)
-    state, rollout = collect(
-        state,
-        environment,
-        agent,
-        num_steps=config.num_steps,
-        stagger_starts=config.stagger_starts,
-        time_limit=config.training_time_limit,
-    )
+    state, rollout = collect(state, environment, agent, **config.rollout_options)
     state, info = update(state, rollout, agent, config)
     return state, summarize(rollout, info)
 

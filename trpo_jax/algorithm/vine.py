@@ -120,7 +120,7 @@ def vine_batch(
         action=action,
         action_value=action_value,
         proposal_log_prob=log_prob,
-        weight=jnp.isfinite(action_value).all(2).astype(action_value.dtype),
+        weight=jnp.isfinite(action_value).all(2).astype(jnp.float32),
         critic_batch=estimate_advantages(state, rollout, agent, config),
         every_action=tries_every_action(action_space, config),
     )
@@ -184,7 +184,8 @@ def pick_times(
         )
     bounds = -(-np.arange(num_snapshots + 1) * num_steps // num_snapshots)
     first, length = bounds[:-1, None].astype(np.int32), np.diff(bounds)[:, None]
-    where = _at_each(jax.random.uniform, env_keys(key, env_index, (num_snapshots,)))
+    uniform = functools.partial(jax.random.uniform, dtype=jnp.float32)
+    where = _at_each(uniform, env_keys(key, env_index, (num_snapshots,)))
     offset = (where * length.astype(np.float32)).astype(jnp.int32)
     return jnp.asarray(first) + jnp.minimum(offset, length.astype(np.int32) - 1)
 
@@ -210,7 +211,7 @@ def propose_actions(
     if isinstance(action_space, Discrete) and tries_every_action(action_space, config):
         number = action_space.n
         action = jnp.broadcast_to(jnp.arange(number), (*states, number))
-        return action, jnp.zeros(action.shape)
+        return action, jnp.zeros(action.shape, jnp.float32)
     keys = env_keys(key, env_index, (states[0], config.vine_actions))
     keys = jnp.swapaxes(keys, 1, 2)  # [M, K, B] -> [M, B, K]
     if config.vine_proposal == "uniform":

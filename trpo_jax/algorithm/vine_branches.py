@@ -18,7 +18,7 @@ from trpo_jax.algorithm.masking import where_rows
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.stepping import env_keys
 from trpo_jax.config import Config
-from trpo_jax.environments.base import Environment, shaped
+from trpo_jax.environments.base import Environment, take_step
 
 PyTree = Any
 
@@ -90,8 +90,8 @@ def follow_branches(
         playing = ~(terminated | truncated)
         sample = sample_rows(policy_of(observation), keys[0])
         chosen = jax.tree.map(lambda a, b: jnp.where(t == 0, a, b), first, sample)
-        chosen = jax.vmap(functools.partial(shaped, environment))(chosen)
-        after = jax.vmap(environment.step)(keys[1], env_state, chosen)
+        step_all = jax.vmap(functools.partial(take_step, environment))
+        after = step_all(keys[1], env_state, chosen)
         observation = where_rows(playing, after.observation, observation)
         carry = (
             after.env_state,
@@ -136,6 +136,5 @@ def branch_values(
 
 
 def _power(base: float | jax.Array, exponent: jax.Array) -> jax.Array:
-    """Return base ** exponent in floating point, for integer exponents."""
-    exponent = exponent.astype(jnp.result_type(float))
-    return jnp.asarray(base, exponent.dtype) ** exponent
+    """Return base ** exponent in float32, for integer exponents."""
+    return jnp.asarray(base, jnp.float32) ** exponent.astype(jnp.float32)

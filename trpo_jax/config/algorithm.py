@@ -185,6 +185,13 @@ class Config(Checked):
         return max(256, rows // 64)
 
     @property
+    def rollout_options(self) -> dict[str, Any]:
+        """The values that `collect` takes, for compiled and host runs alike."""
+        limit, stagger = self.training_time_limit, self.stagger_starts
+        steps = self.num_steps
+        return {"num_steps": steps, "stagger_starts": stagger, "time_limit": limit}
+
+    @property
     def solver_options(self) -> dict[str, Any]:
         """The values that `trust_region_step` takes, for policy and critic alike."""
         names = "cg_iterations cg_tolerance backtrack_coefficient max_backtracks"

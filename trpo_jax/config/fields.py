@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trpo_jax.validation import Rule, check
+from trpo_jax.validation import Rule, check, plain
 
 UsedBy = tuple[str, tuple[str, ...]] | None
 """An option, and those of its choices that use a value; None if all of them do."""
@@ -34,11 +34,20 @@ def structure(default: Any, rule: Rule, *, used_by: UsedBy = None) -> Any:
 
 
 class Checked:
-    """A dataclass that checks every field against its rule when it is made."""
+    """A dataclass that checks every field against its rule when it is made.
+
+    Scalars of NumPy are stored as numbers of Python, which JSON can hold. Arrays of JAX
+    stay as they are in fields that are pytree leaves.
+    """
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            check(field.name, getattr(self, field.name), field.metadata["rule"])
+            value, leaf = getattr(self, field.name), field.metadata["leaf"]
+            if isinstance(value, np.ndarray) and value.ndim and not leaf:
+                value = tuple(value.tolist())
+            check(field.name, value, field.metadata["rule"])
+            if not leaf or isinstance(value, np.generic | np.ndarray):
+                object.__setattr__(self, field.name, plain(value))
         for field in unused_fields(self):
             value = getattr(self, field.name)
             if not _is_default(field, value):

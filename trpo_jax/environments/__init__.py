@@ -107,7 +107,7 @@ def make_environment(name: str, *, action_repeat: int = 1) -> "Environment":
     if action_repeat > 1:
         from trpo_jax.environments.action_repeat import ActionRepeat
 
-        return ActionRepeat(made, action_repeat)
+        return ActionRepeat(made, int(action_repeat))
     return made
 
 
@@ -140,7 +140,7 @@ def make_host_environment(
         raise ValueError(
             f"{simulator}:{environment} runs in compiled programs; use make_environment"
         )
-    return _maker(simulator)(environment, num_envs, seed)
+    return _maker(simulator)(environment, int(num_envs), int(seed))
 
 
 def _maker(simulator: str) -> Callable[..., Any]:

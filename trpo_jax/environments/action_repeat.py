@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.environments.base import Environment, PyTree, Step
+from trpo_jax.environments.base import Environment, PyTree, Step, take_step
 from trpo_jax.environments.spaces import Space
 
 
@@ -32,11 +32,11 @@ class ActionRepeat:
     def step(self, key: jax.Array, env_state: PyTree, action: PyTree) -> Step:
         """Take an action `repeat` times, or until the episode ends."""
         first_key, *keys = jax.random.split(key, self.repeat)
-        step = self.environment.step(first_key, env_state, action)
+        step = take_step(self.environment, first_key, env_state, action)
 
         def again(step: Step, key: jax.Array) -> tuple[Step, None]:
             over = step.terminated | step.truncated
-            after = self.environment.step(key, step.env_state, action)
+            after = take_step(self.environment, key, step.env_state, action)
             after = after._replace(reward=step.reward + after.reward)
             kept = jax.tree.map(lambda a, b: jnp.where(over, a, b), step, after)
             return kept, None

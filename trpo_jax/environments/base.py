@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from trpo_jax.environments.spaces import Box, Discrete, Space
+from trpo_jax.validation import COUNT, check, optional
 
 PyTree = Any
 
@@ -22,7 +22,7 @@ class Step(NamedTuple):
     Attributes:
         env_state: the state after the step.
         observation: the observation of that state, even if it ends the episode.
-        reward: a float32 scalar.
+        reward: a float scalar; `take_step` makes it float32.
         terminated: a bool scalar, True if the state is absorbing.
         truncated: a bool scalar, True if a time limit or the like cut the episode off.
 
@@ -82,12 +82,30 @@ class Environment(Protocol):
 
 
 def shaped(environment: Environment, action: PyTree) -> PyTree:
-    """Return an action in the shape of the environment's box; an integer unchanged.
+    """Return an action in the shape of the environment's box, as float32, or as int32.
 
     A policy gives `[A]` numbers for a `Box` with A elements, whatever its shape.
     """
     space = environment.action_space
-    return jnp.reshape(action, space.shape) if isinstance(space, Box) else action
+    if isinstance(space, Box):
+        return jnp.reshape(action, space.shape).astype(jnp.float32)
+    return jnp.asarray(action, jnp.int32) if isinstance(space, Discrete) else action
+
+
+def take_step(
+    environment: Environment, key: jax.Array, env_state: PyTree, action: PyTree
+) -> Step:
+    """Call `environment.step` with an action of the policy, see `shaped`.
+
+    Rewards become float32, also integers and booleans, which `check_environment`
+    refuses.
+    """
+    step = environment.step(key, env_state, shaped(environment, action))
+    return step._replace(
+        reward=jnp.asarray(step.reward, jnp.float32),
+        terminated=jnp.asarray(step.terminated, bool),
+        truncated=jnp.asarray(step.truncated, bool),
+    )
 
 
 def observation_shapes(environment: Any) -> PyTree:
@@ -127,11 +145,7 @@ def check_environment(environment: Environment) -> None:
                 f"an environment must have {name!r}, see "
                 f"trpo_jax.environments.base.Environment; got {environment!r}"
             )
-    limit = environment.max_episode_steps
-    if limit is not None and (not isinstance(limit, int | np.integer) or limit < 1):
-        raise ValueError(
-            f"max_episode_steps must be None or an integer >= 1; got {limit!r}"
-        )
+    check("max_episode_steps", environment.max_episode_steps, optional(COUNT))
     env_state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
     space = environment.observation_space
     expected = space.shape if isinstance(space, Box) else ()

@@ -49,15 +49,15 @@ class EnvpoolEnvironment:
         if name not in names():
             raise unknown("EnvPool environment", name, names())
         self.name = f"envpool:{name}"
-        self.num_envs = num_envs
+        self.num_envs = num_envs = int(num_envs)
         try:
             with warnings.catch_warnings(action="ignore"):  # about float64 bounds
                 self._pool: Any = envpool.make(
                     name,
                     env_type="gymnasium",
                     num_envs=num_envs,
-                    seed=seed % 2**31,
-                    num_threads=num_threads,
+                    seed=int(seed) % 2**31,
+                    num_threads=int(num_threads),
                     **options,
                 )
                 observed, acted = self._pool.observation_space, self._pool.action_space
@@ -87,8 +87,9 @@ class EnvpoolEnvironment:
 
     def receive(self) -> HostStep:
         """Return the step that `send` has started, see `HostEnvironment.receive`."""
-        observation, reward, terminated, truncated, _ = self._pool.recv()
+        observation, reward, *flags, _ = self._pool.recv()
         observation = self._convert(observation)
+        terminated, truncated = (np.array(flag, bool) for flag in flags)  # copied
         valid = ~self._resetting
         self._resetting = terminated | truncated
         return HostStep(

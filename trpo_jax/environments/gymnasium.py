@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from trpo_jax.environments.gymnasium_make import make_vector, names
+from trpo_jax.environments.gymnasium_make import CopiedObservation, make_vector, names
 from trpo_jax.environments.gymnasium_snapshots import (
     Snapshot,
     can_return,
@@ -39,7 +39,9 @@ class GymnasiumEnvironment:
 
     All values of `autoreset_mode` in its metadata lead to the same transitions. If the
     next step is the reset, its `valid` is False. If the same step resets, the final
-    observation comes from `info["final_obs"]`. If none does, this class resets.
+    observation comes from `info["final_obs"]`. If none does, this class resets. With
+    resets in the same step, the environments of an `AsyncVectorEnv` of your own must
+    not write into the array of their final observation; others may.
 
     Args:
         environment: a vector environment, a name in Gymnasium's registry, or
@@ -75,12 +77,14 @@ class GymnasiumEnvironment:
             if max_episode_steps is not None:
                 options["max_episode_steps"] = max_episode_steps
             name = name or environment
-            environment = make_vector(environment, num_envs, workers, options)
+            environment = make_vector(environment, int(num_envs), workers, options)
         self._vector: Any = environment  # not every kind has `envs`
         inner = environment.unwrapped
+        if isinstance(inner, SyncVectorEnv):
+            inner.envs = [CopiedObservation(each) for each in inner.envs]
         self._processes = list(getattr(inner, "processes", []))
         self._pipes = list(getattr(inner, "parent_pipes", []))
-        self._seed: int | None = seed % 2**31
+        self._seed: int | None = int(seed) % 2**31
         self._timeout = timeout
         self.num_envs = environment.num_envs
         spec = environment.spec
@@ -131,7 +135,8 @@ class GymnasiumEnvironment:
 
     def _as_host_step(self, result: tuple) -> HostStep:
         observation, reward, terminated, truncated, info = result
-        observation = self._convert(observation)
+        observation = self._convert(observation)  # copied: simulators reuse arrays
+        terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
         ended = terminated | truncated
         self._last[ended] = None
         valid = np.ones(self.num_envs, bool)
@@ -149,9 +154,9 @@ class GymnasiumEnvironment:
         return HostStep(
             observation=following,
             next_observation=observation,
-            reward=np.array(reward, np.float32),  # copied: simulators reuse arrays
-            terminated=np.array(terminated),
-            truncated=np.array(truncated),
+            reward=np.array(reward, np.float32),
+            terminated=terminated,
+            truncated=truncated,
             valid=valid,
         )
 

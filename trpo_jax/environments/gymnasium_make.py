@@ -1,5 +1,6 @@
 """Making Gymnasium's vector environments from a name in its registry."""
 
+import copy
 import functools
 import importlib
 import signal
@@ -60,8 +61,21 @@ def make_vector(
     return vector
 
 
+class CopiedObservation(gymnasium.ObservationWrapper):
+    """Copies observations, for environments that write them into one array.
+
+    Where the step that ends an episode also resets, Gymnasium keeps the final
+    observation while the reset writes the next one.
+    """
+
+    def observation(self, observation: Any) -> Any:
+        """Return a copy."""
+        return copy.deepcopy(observation)
+
+
 def _make_one(spec: Any, options: dict[str, Any], worker: bool) -> gymnasium.Env:
     if worker:  # only the main process handles an interrupt from the keyboard
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     with warnings.catch_warnings(action="ignore"):  # Gymnasium warns of newer versions
-        return gymnasium.make(spec, **options)
+        made = gymnasium.make(spec, **options)
+    return CopiedObservation(made) if worker else made

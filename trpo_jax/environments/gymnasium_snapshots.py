@@ -15,9 +15,10 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
+from trpo_jax.environments.gymnasium_make import CopiedObservation
 from trpo_jax.environments.host import LARGEST_STATE
 
-_WITHOUT_STATE = (OrderEnforcing, PassiveEnvChecker, TimeLimit)
+_WITHOUT_STATE = (CopiedObservation, OrderEnforcing, PassiveEnvChecker, TimeLimit)
 _WORD = 2**63  # larger integers are written as text
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.environments.base import PyTree, Step
+from trpo_jax.environments.base import PyTree, Step, check_environment
 from trpo_jax.environments.lookup import unknown
 from trpo_jax.environments.spaces import Box, convert_space, rescale_action
 
@@ -43,8 +43,9 @@ class GymnaxEnvironment:
     """A gymnax environment as an `Environment`.
 
     It calls `step_env`, which neither resets nor hides the final observation. With None
-    the parameters are gymnax's defaults. An unknown name, or a space that is neither
-    `Box` nor `Discrete`, is a `ValueError`.
+    the parameters are gymnax's defaults. An unknown name, a space that is neither `Box`
+    nor `Discrete`, or an environment that gymnax cannot step in double precision, is a
+    `ValueError`.
     """
 
     def __init__(self, name: str, params: Any = None) -> None:
@@ -59,7 +60,17 @@ class GymnaxEnvironment:
         self.action_space = convert_space(
             name, "action", self.simulator.action_space(self._params)
         )
-        self.max_episode_steps = int(self._params.max_steps_in_episode)
+        limit: int | None = int(self._params.max_steps_in_episode)
+        self.max_episode_steps = limit
+        if jnp.result_type(float) == jnp.float64:
+            try:
+                check_environment(self)
+            except TypeError as error:
+                reason = " ".join(str(error).split())
+                raise ValueError(
+                    f"{self.name} needs jax_enable_x64=False: with it, gymnax raises "
+                    f"{reason}"
+                ) from error
 
     def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
         """Start an episode, see `Environment.reset`."""

@@ -139,6 +139,28 @@ class SimulatorError(Exception):
     """The error of a simulator that raised, died or did not answer."""
 
 
+def copy_exactly(name: str, numbers: Any, dtype: Any) -> np.ndarray:
+    """Return a copy of numbers as another type, as floats rounded, otherwise exactly.
+
+    Integers or booleans that would change are a `SimulatorError` with the name of the
+    environment.
+
+    Example:
+        >>> copy_exactly("mine", [3, 4], "uint8").tolist()
+        [3, 4]
+    """
+    numbers, kind = np.asarray(numbers), np.dtype(dtype)
+    with np.errstate(invalid="ignore"):  # it is found below
+        copy = np.array(numbers, kind)
+    exact = kind.kind in "fV" or np.can_cast(numbers.dtype, kind)
+    if not exact and (changed := copy != numbers).any():
+        raise SimulatorError(
+            f"{name}: observations must be {kind.name}, as the space says; got "
+            f"{numbers[changed].flat[0]}: correct the bounds or the type of the space"
+        )
+    return copy
+
+
 def convert_action(space: Space, action: np.ndarray) -> np.ndarray:
     """Turn the actions of a policy into those of a simulator.
 
@@ -156,18 +178,18 @@ def convert_observations(
 ) -> tuple[Space, Callable[[Any], np.ndarray]]:
     """Convert the observation space of a simulator.
 
-    Boxes, including images, and integers keep their shape and type, but float64 becomes
-    float32. A dictionary, nested or not, becomes one vector, with its keys in
+    Boxes, including images, and integers keep their shape, and their type as far as
+    `Box` does. A dictionary, nested or not, becomes one vector, with its keys in
     alphabetical order and its integers one-hot. Any other space, also a `Discrete` that
     does not start at 0, is a `ValueError` with the name of the environment.
 
     The results are the space, and a function that converts a batch of the simulator's
-    observations into a new array `[B, *space.shape]`.
+    observations into a new array `[B, *space.shape]`, see `copy_exactly`.
     """
     if type(space).__name__ != "Dict":
         converted = convert_space(name, "observation", space)
         dtype = converted.dtype if isinstance(converted, Box) else np.int32
-        return converted, lambda observation: np.array(observation, dtype)
+        return converted, lambda observation: copy_exactly(name, observation, dtype)
     parts = {
         key: _as_vectors(*convert_observations(f"{name}[{key!r}]", part))
         for key, part in sorted(space.spaces.items())

@@ -86,9 +86,10 @@ class MjxEnvironment:
         del key
         # The simulator writes into the dictionaries of the state that it receives.
         copy = jax.tree.map(lambda leaf: leaf, env_state.simulator)
+        action = jnp.clip(action, -1, 1).astype(jnp.result_type(float))
         after = jax.tree.map(
             lambda new, old: jnp.asarray(new, old.dtype),
-            self.simulator.step(copy, jnp.clip(action, -1, 1)),
+            self.simulator.step(copy, action),
             env_state.simulator,
         )
         time, limit = env_state.time + 1, self.max_episode_steps

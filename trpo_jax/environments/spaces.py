@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from trpo_jax.validation import plain
+
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
@@ -26,7 +28,8 @@ class Discrete:
     n: int
 
     def __post_init__(self) -> None:
-        if self.n < 1:
+        object.__setattr__(self, "n", plain(self.n))
+        if not isinstance(self.n, int) or self.n < 1:
             raise ValueError(f"n must be an integer >= 1; got {self.n!r}")
 
 
@@ -38,7 +41,9 @@ class Box:
         shape: the shape of one array.
         low: the lower bounds, a flat tuple; −∞ where there is none.
         high: the upper bounds, a flat tuple; ∞ where there is none.
-        dtype: the name of the type of the elements.
+        dtype: the name of the type of the elements. JAX has no types of 64 bits unless
+            asked to: float64 becomes float32, and so do int64 and uint64, which rounds
+            whole numbers beyond 2²⁴, unless int32 can hold the bounds.
 
     Raises:
         ValueError: if the shape is negative, or the bounds do not fit it or each other.
@@ -54,6 +59,12 @@ class Box:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", plain(tuple(self.shape)))
+        for name in ("low", "high"):
+            bound = getattr(self, name)
+            if not isinstance(bound, tuple):
+                object.__setattr__(self, name, tuple(np.ravel(bound).tolist()))
+        object.__setattr__(self, "dtype", _in_32_bits(self.dtype, self.low, self.high))
         if any(length < 0 for length in self.shape):
             raise ValueError(f"shape must not be negative; got {self.shape!r}")
         size = math.prod(self.shape)
@@ -84,8 +95,17 @@ class Box:
 Space = Discrete | Box
 
 
+def _in_32_bits(dtype: Any, low: tuple[float, ...], high: tuple[float, ...]) -> str:
+    """Return the name of a type of at most 32 bits for numbers within these bounds."""
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name in ("int64", "uint64"):
+        fits = all(x >= -(2**31) for x in low) and all(x < 2**31 for x in high)
+        return "int32" if fits else "float32"
+    return "float32" if name in ("float64", np.dtype(np.longdouble).name) else name
+
+
 def convert_space(name: str, role: str, space: Any) -> Space:
-    """Convert a space of Gymnasium or gymnax; in a `Box`, float32 replaces float64.
+    """Convert a space of Gymnasium or gymnax; see `Box` on types of 64 bits.
 
     A space that is neither a `Box` nor a `Discrete` that starts at 0 is a `ValueError`,
     which names the environment and the role of the space, `observation` or `action`.
@@ -99,7 +119,7 @@ def convert_space(name: str, role: str, space: Any) -> Space:
             tuple(np.broadcast_to(np.asarray(bound, float), shape).ravel().tolist())
             for bound in (space.low, space.high)
         )
-        return Box(shape, low, high, "float32" if dtype == "float64" else dtype)
+        return Box(shape, low, high, dtype)
     raise ValueError(
         f"{name}: {role} space {kind} is not supported; it must be a Box or a "
         "Discrete that starts at 0" + ", or a Dict of those" * (role == "observation")

@@ -31,7 +31,7 @@ class TabularEnvironment:
     ) -> None:
         self.observation_space, self.action_space = map(Discrete, mdp.reward.shape)
         self.max_episode_steps = max_episode_steps
-        self._mdp, self._geometric = mdp, geometric
+        self._mdp, self._geometric = jax.tree.map(jnp.asarray, mdp), geometric
 
     def reset(self, key: jax.Array) -> tuple[PyTree, jax.Array]:
         """Start an episode; the `env_state` is `(state, time)`."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from trpo_jax.algorithm.evaluation import STEP_LIMIT, Evaluation
 from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.environments.host_arrays import first_observation
 from trpo_jax.host.actor import Actor, make_keys
 from trpo_jax.host.rollout import step_in_turn
 
@@ -29,7 +30,7 @@ def evaluate_on_host(
     `greedy` the mode of the distribution is taken instead of a sample. The `Evaluation`
     holds NumPy arrays, one entry for each environment.
     """
-    observation = np.concatenate([environment.reset() for environment in environments])
+    observation = np.concatenate(list(map(first_observation, environments)))
     episodes = len(observation)
     zeros: Any = [np.zeros(episodes, kind) for kind in (float, np.int32, bool)]
     result: Any = Evaluation(*zeros)

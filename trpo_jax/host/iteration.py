@@ -70,12 +70,7 @@ def train_on_host(
         branches: Sequence[Any] = ()
         if compiled.vine is None:
             state, rollout = collect_on_host(
-                state,
-                environments,
-                compiled.act,
-                num_steps=config.num_steps,
-                stagger_starts=config.stagger_starts,
-                time_limit=config.training_time_limit,
+                state, environments, compiled.act, **config.rollout_options
             )
             state = with_critic(state)
         else:  # the critic is needed for the values of branches

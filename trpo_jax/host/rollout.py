@@ -16,6 +16,7 @@ from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.stepping import due_truncations
 from trpo_jax.environments.host import HostEnvironment, HostStep
+from trpo_jax.environments.host_arrays import receive_step
 from trpo_jax.host.actor import Actor, act_once, step_keys
 
 PyTree = Any
@@ -76,7 +77,7 @@ def step_in_turn(
         send(0, i, observation[slices[i]])
     while pending:
         t, i, observation, action, log_prob = pending.pop(0)
-        step = environments[i].receive()
+        step = receive_step(environments[i])
         due = truncate_now(t)
         if due is not None and (now := due[slices[i]] & step.valid).any():
             step = _truncate(step, now, environments[i])

@@ -17,6 +17,7 @@ from trpo_jax.algorithm.vine import pick_times, propose_actions
 from trpo_jax.algorithm.vine_branches import Branches, branch_values
 from trpo_jax.config import Config
 from trpo_jax.environments.host import HostEnvironment, HostStep
+from trpo_jax.environments.host_arrays import receive_step
 from trpo_jax.environments.spaces import Space
 from trpo_jax.host.actor import Actor, step_keys
 from trpo_jax.host.rollout import collect_on_host, env_slices
@@ -179,7 +180,7 @@ def _follow_group(
             action = np.asarray(acted[0])
         for environment, envs in env_slices(environments):
             environment.send(action[envs])
-        results = [environment.receive() for environment in environments]
+        results = map(receive_step, environments)
         step = HostStep(*map(np.concatenate, zip(*results, strict=True)))
         now = group[playing]
         result.reward[t, now] = step.reward[playing]

@@ -10,7 +10,7 @@ import numpy as np
 
 from trpo_jax.algorithm.evaluation import STEP_LIMIT
 from trpo_jax.environments.action_repeat import ActionRepeat
-from trpo_jax.environments.base import Environment, Step, shaped
+from trpo_jax.environments.base import Environment, Step, take_step
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.spaces import Box
 from trpo_jax.host.actor import make_actor, make_keys
@@ -125,8 +125,7 @@ class _CompiledStage:
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
         def step(key: jax.Array, state: PyTree, action: jax.Array) -> Step:
-            action = shaped(self._environment, action)
-            return self._environment.step(key, state, action)
+            return take_step(self._environment, key, state, action)
 
         given = self._next_key(), self._state, action
         self._compiled = self._compiled or compile_for(ONCE, step, *given)

@@ -28,6 +28,7 @@ from trpo_jax.algorithm.vine_batch import VineBatch
 from trpo_jax.config import Config
 from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.host import HostEnvironment, MakeHost, check_host_environment
+from trpo_jax.environments.host_arrays import first_observation
 from trpo_jax.host.actor import act_once, make_actor
 from trpo_jax.host.evaluation import evaluate_on_host
 from trpo_jax.host.iteration import Compiled, load_states, save_states, train_on_host
@@ -74,7 +75,7 @@ class HostPrograms:
             simulators.append(self._make(size, seed))
             check_host_environment(simulators[-1], size)
             seed += size
-        return np.concatenate([each.reset() for each in simulators])
+        return np.concatenate([first_observation(each) for each in simulators])
 
     def _close_simulators(self) -> None:
         while self._simulators:

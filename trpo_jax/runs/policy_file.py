@@ -95,7 +95,7 @@ def save_policy(
     description = {
         "format": FORMAT,
         "environment": environment,
-        "action_repeat": action_repeat,
+        "action_repeat": int(action_repeat),
         "network": None if network is None else dataclasses.asdict(network),
     }
     description["sha256"] = _checksum(arrays, description)

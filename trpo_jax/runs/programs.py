@@ -204,7 +204,7 @@ def _functions(
             states, metrics = step(states)
             return states, log.at[i].set(jnp.stack(metrics, axis=-1))
 
-        log = jnp.zeros((plan.chunk, size, len(Metrics._fields)))
+        log = jnp.zeros((plan.chunk, size, len(Metrics._fields)), jnp.float32)
         return jax.lax.fori_loop(0, count, iterate, (states, log))
 
     @over_seeds

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
-from trpo_jax.solver.flat import binary_unit, ravel_into
+from trpo_jax.solver.flat import binary_unit, ravel, ravel_into
 from trpo_jax.validation import COUNT_OR_ZERO, NON_NEGATIVE, check
 
 PyTree = Any
@@ -74,7 +73,7 @@ def cg_solve(
     """
     check("iterations", iterations, COUNT_OR_ZERO)
     check("tolerance", tolerance, NON_NEGATIVE)
-    flat_b, unflatten = ravel_pytree(b)
+    flat_b, unflatten = ravel(b)
     unit = binary_unit(flat_b)
     flat_b = flat_b / unit
     start_rr = jnp.vdot(flat_b, flat_b)
@@ -111,9 +110,8 @@ def cg_solve(
 
     no, yes, nothing = jnp.bool_(False), jnp.bool_(True), jnp.zeros_like(flat_b)
     start = jnp.int32(0), nothing, flat_b, flat_b, start_rr, 0 * start_rr, no, yes
-    k, x, r, _, rr, _, breakdown, finite = jax.lax.while_loop(
-        unfinished, iterate, start
-    )
+    end = jax.lax.while_loop(unfinished, iterate, start)
+    k, x, r, _, rr, _, breakdown, finite = end
     return unflatten(unit * x), CGInfo(
         iterations=k,
         residual=jnp.sqrt(rr / jnp.where(start_rr == 0, 1, start_rr)),

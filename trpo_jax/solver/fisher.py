@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.solver.precision import widen
 from trpo_jax.solver.rows import shares
 from trpo_jax.validation import NON_NEGATIVE, check
 
@@ -30,7 +31,7 @@ def fisher_vector_product(
     Args:
         apply: parameters → the distribution of all rows (the leading axis), any pytree
             of floating-point arrays with a `fisher_product(tangent)`; observations are
-            closed over.
+            closed over. Those of half precision are taken as float32.
         params: the point at which F is taken; any pytree of floating-point arrays.
         damping: ≥ 0, added to the diagonal.
         weight: `[N]` ≥ 0, one for each row; all rows count the same without it.
@@ -50,22 +51,22 @@ def fisher_vector_product(
         [1.5, 3.0]
     """
     check("damping", damping, NON_NEGATIVE)
-    distribution, push_forward = jax.linearize(apply, params)
+    distribution, push_forward = jax.linearize(lambda p: widen(apply(p)), params)
     pull_back = jax.linear_transpose(push_forward, params)
     rows = _rows_of(distribution)
     if weight is not None and weight.shape != rows:
         raise ValueError(f"weight must have shape {rows}; got {weight.shape}")
 
-    def average(leaf: jax.Array) -> jax.Array:
+    def average(leaf: jax.Array, like: jax.Array) -> jax.Array:
         if weight is None:
-            return leaf / leaf.shape[0]
-        share = shares(weight).astype(leaf.dtype)
-        return leaf * jax.lax.expand_dims(share, range(1, leaf.ndim))
+            return leaf.astype(like.dtype) / leaf.shape[0]
+        share = shares(widen(weight)).astype(like.dtype)
+        return leaf.astype(like.dtype) * jax.lax.expand_dims(share, range(1, leaf.ndim))
 
     def product(vector: PyTree) -> PyTree:
         tangent = push_forward(vector)  # J v
         cotangent = distribution.fisher_product(tangent)  # M J v
-        (result,) = pull_back(jax.tree.map(average, cotangent))  # Jᵀ M J v
+        (result,) = pull_back(jax.tree.map(average, cotangent, tangent))  # Jᵀ M J v
         return jax.tree.map(
             lambda f, v: f + jnp.asarray(damping, v.dtype) * v, result, vector
         )
@@ -152,7 +153,7 @@ def fisher_quadratic_form(
         >>> fisher_quadratic_form(apply, jnp.zeros(2), jnp.array([1.0, 3.0])).tolist()
         [1.0, 9.0]
     """
-    distribution, tangent = jax.jvp(apply, (params,), (vector,))
+    distribution, tangent = jax.jvp(lambda p: widen(apply(p)), (params,), (vector,))
     _rows_of(distribution)
     cotangent = distribution.fisher_product(tangent)
     products = jax.tree.map(

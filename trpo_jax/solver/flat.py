@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from trpo_jax.solver.precision import widen
+
 PyTree = Any
 
 _LARGE = 2**16  # numbers
@@ -29,8 +31,21 @@ def ravel_if_small(tree: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
         (6,)
     """
     if sum(leaf.size for leaf in jax.tree.leaves(tree)) < _LARGE:
-        return ravel_pytree(tree)
+        return ravel(tree)
     return tree, lambda same: same
+
+
+def ravel(tree: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
+    """Do what `jax.flatten_util.ravel_pytree` does, with a vector of at least float32.
+
+    Example:
+        >>> vector, unravel = ravel(jnp.ones(2, jnp.bfloat16))
+        >>> str(vector.dtype), str(unravel(vector).dtype)
+        ('float32', 'bfloat16')
+    """
+    vector, unravel = ravel_pytree(tree)
+    kind = vector.dtype
+    return widen(vector), lambda vector: unravel(vector.astype(kind))
 
 
 def ravel_into(vector: jax.Array, tree: PyTree) -> jax.Array:
@@ -45,7 +60,7 @@ def ravel_into(vector: jax.Array, tree: PyTree) -> jax.Array:
         [1.0, 1.0, 0.0, 0.0]
     """
     if vector.size < _LARGE:
-        return ravel_pytree(tree)[0]
+        return ravel_pytree(tree)[0].astype(vector.dtype)
     offset = 0
     for leaf in jax.tree.leaves(tree):
         piece = jnp.ravel(leaf).astype(vector.dtype)

@@ -124,14 +124,9 @@ def line_search(
         return j + 1, shorter, candidate, info
 
     zero = jnp.zeros_like(before)
-    start = LineSearchInfo(
-        accepted=jnp.bool_(False),
-        backtracks=jnp.int32(0),
-        step_fraction=zero,
-        improvement=zero,
-        divergence=jnp.zeros((), jax.eval_shape(divergence, params).dtype),
-        outcome=jnp.full(max_backtracks + 1, LineSearchOutcome.NOT_TRIED, jnp.int32),
-    )
+    nowhere = jnp.zeros((), jax.eval_shape(divergence, params).dtype)
+    untried = jnp.full(max_backtracks + 1, LineSearchOutcome.NOT_TRIED, jnp.int32)
+    start = LineSearchInfo(jnp.bool_(False), jnp.int32(0), zero, zero, nowhere, untried)
     *_, candidate, info = jax.lax.while_loop(
         unfinished, attempt, (jnp.int32(0), jnp.ones_like(before), params, start)
     )
@@ -142,7 +137,7 @@ def line_search(
     return if_accepted(candidate, params), info._replace(
         step_fraction=if_accepted(info.step_fraction, zero),
         improvement=if_accepted(info.improvement, zero),
-        divergence=if_accepted(info.divergence, jnp.zeros_like(info.divergence)),
+        divergence=if_accepted(info.divergence, nowhere),
     )
 
 

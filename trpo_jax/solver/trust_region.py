@@ -13,15 +13,8 @@ import jax.numpy as jnp
 from trpo_jax.solver.conjugate_gradient import CGInfo, cg_solve
 from trpo_jax.solver.flat import all_finite, binary_unit
 from trpo_jax.solver.line_search import LineSearchInfo, LineSearchOutcome, line_search
-from trpo_jax.validation import (
-    COUNT,
-    NON_NEGATIVE,
-    POSITIVE,
-    STEP_RULE,
-    StepRule,
-    check,
-    optional,
-)
+from trpo_jax.solver.precision import widen
+from trpo_jax.validation import NON_NEGATIVE, POSITIVE, STEP_RULE, StepRule, check
 
 PyTree = Any
 
@@ -138,8 +131,6 @@ def trust_region_step(
     check("step_rule", step_rule, STEP_RULE)
     check("max_divergence", max_divergence, POSITIVE)
     check("step_size", step_size, NON_NEGATIVE)
-    check("cg_iterations", cg_iterations, COUNT)
-    check("max_scale", max_scale, optional(POSITIVE))
     gradient = jax.grad(objective)(params)
     unit = binary_unit(gradient)  # x and its scale below are those of g / unit
     gradient = jax.tree.map(lambda g: g / unit.astype(g.dtype), gradient)
@@ -156,6 +147,7 @@ def trust_region_step(
     radius = 2 * jnp.asarray(max_divergence, xFx.dtype)
     scale = jnp.sqrt(radius / jnp.where(solved, xFx, 1))
     if max_scale is not None:  # exact models reach the bound: keep rounding inside it
+        check("max_scale", max_scale, POSITIVE)
         scale = jnp.minimum((1 - 1e-4) * scale, unit * max_scale)
     searched = step_rule == "trust_region"
     if not searched:
@@ -199,5 +191,5 @@ def _status(
 
 
 def _vdot(left: PyTree, right: PyTree) -> jax.Array:
-    products = jax.tree.map(lambda a, b: jnp.sum(a * b), left, right)
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), *widen((left, right)))
     return jax.tree.reduce(jnp.add, products)
