@@ -101,3 +101,13 @@ def test_the_command_reads_again_what_it_has_compiled(home):
     third = run(home)
     assert [done.stderr for done in (first, second)] == ["", ""]
     assert "Traceback" not in third.stderr
+
+
+def test_a_user_without_a_home_keeps_nothing(monkeypatch):
+    def nobody(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pathlib.Path.expanduser", nobody)
+    assert keep_compiled_programs() is None
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ

@@ -1,9 +1,12 @@
 import importlib.metadata
 import json
 import math
+import pathlib
+import tomllib
 
 import jax
 import pytest
+from packaging.requirements import Requirement
 
 import trpo_jax
 from trpo_jax.runs import self_check as module
@@ -59,3 +62,39 @@ def test_the_description_tells_versions_and_devices():
         assert description[package] == importlib.metadata.version(package)
     assert jax.devices()[0].platform in description["device"]
     assert json.loads(json.dumps(description)) == description
+
+
+@pytest.mark.parametrize(
+    ("jaxlib", "flags", "wrong"),
+    [
+        ("0.10.1", "", False),
+        ("0.11.0", "", True),
+        ("0.11.2", "--xla_other=1", True),
+        ("0.11.2", "--xla_other=1 --xla_cpu_experimental_ynn_fusion_type=", False),
+        ("0.11.2", "--xla_cpu_experimental_ynn_fusion_type=1", True),
+        ("0.12.0.1", "", False),
+    ],
+)
+def test_a_version_whose_sums_are_wrong_by_chance_is_always_refused(
+    jaxlib, flags, wrong, monkeypatch
+):
+    monkeypatch.setattr("jaxlib.__version__", jaxlib)
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    if not wrong:
+        assert module.known_fault() is None
+        require_sound_compiler()
+        return
+    with pytest.raises(RuntimeError, match=rf"jaxlib {jaxlib} .*pip install") as error:
+        require_sound_compiler()
+    assert str(error.value) == module.known_fault()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert module.known_fault() is None
+
+
+@pytest.mark.parametrize("package", ["jax", "jaxlib"])
+def test_pip_installs_no_version_that_is_known_to_be_wrong(package):
+    path = pathlib.Path(__file__).parents[2] / "pyproject.toml"
+    lines = tomllib.loads(path.read_text("utf-8"))["project"]["dependencies"]
+    (allowed,) = [r.specifier for r in map(Requirement, lines) if r.name == package]
+    versions = ["0.10.1", "0.10.2", "0.11.0", "0.11.1", "0.11.2", "0.12.0.1"]
+    assert list(allowed.filter(versions)) == ["0.10.1", "0.12.0.1"]

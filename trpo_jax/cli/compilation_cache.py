@@ -30,13 +30,13 @@ def keep_compiled_programs() -> pathlib.Path | None:
     switched_off = os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "true").lower()
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or switched_off in ("false", "0"):
         return None
-    directory = cache_directory()
     try:
+        directory = cache_directory()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_private(directory):
             return None
         _make_room(directory)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter if the user has no home
         return None
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory)
     for name in ("MIN_COMPILE_TIME_SECS", "MIN_ENTRY_SIZE_BYTES"):

@@ -1,10 +1,10 @@
 """The command line. Nothing heavy is imported until there is something to compute."""
 
+import contextlib
 import dataclasses
 import difflib
 import errno
 import functools
-import io
 import operator
 import os
 import signal
@@ -22,6 +22,7 @@ from trpo_jax.cli.compilation_cache import keep_compiled_programs
 from trpo_jax.cli.config_file import read_config_file
 from trpo_jax.cli.messages import as_flag
 from trpo_jax.cli.options import COMMANDS, Command, Train
+from trpo_jax.cli.standard_streams import discard_output, prepare_streams
 from trpo_jax.config import RunConfig
 from trpo_jax.config.fields import replace_options
 from trpo_jax.config.options import split_options
@@ -32,26 +33,26 @@ from trpo_jax.runs.console import warn
 from trpo_jax.runs.plan import Plan, make_plan
 from trpo_jax.runs.presets import preset_of
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the fault of the input
+# Not the fault of the input.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run `trpo-jax`. Bad input ends it with status 2 and a line on standard error."""
     started = time.perf_counter()
     argv = sys.argv[1:] if argv is None else argv
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not every encoding has a δ
-            stream.reconfigure(errors="replace")
+    prepare_streams()
     if threading.current_thread() is threading.main_thread():
         for signum in signals.ENDING:
             if signal.getsignal(signum) is signal.SIG_DFL:
                 signal.signal(signum, signals.raise_terminated)
-    sys.path.append(os.getcwd())  # as `python -m` has it: for gymnasium:module:name
+    with contextlib.suppress(OSError):  # the working directory may be gone
+        sys.path.append(os.getcwd())  # like `python -m`, for gymnasium:module:name
     try:
         _run(_parse(argv), started)
         sys.stdout.flush()
     except BrokenPipeError:  # an OSError: the reader of the output has stopped
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         sys.exit(141)
     except (KeyboardInterrupt, signals.Terminated) as interrupt:
         warn(str(interrupt) or "interrupted")

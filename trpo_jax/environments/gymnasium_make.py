@@ -3,6 +3,7 @@
 import copy
 import functools
 import importlib
+import multiprocessing
 import signal
 import traceback
 import warnings
@@ -45,8 +46,10 @@ def make_vector(
     vector: VectorEnv
     try:
         if workers:  # forking a process in which JAX runs can deadlock
+            known = multiprocessing.get_all_start_methods()
+            context = "forkserver" if "forkserver" in known else "spawn"  # on Windows
             vector = AsyncVectorEnv(
-                [make] * num_envs, context="forkserver", autoreset_mode=mode
+                [make] * num_envs, context=context, autoreset_mode=mode
             )
         else:
             vector = SyncVectorEnv([make] * num_envs, autoreset_mode=mode)

@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,15 +20,19 @@ ONCE = BRIEFLY | {"xla_backend_optimization_level": 0}
 def compile_for(options: dict[str, Any], function: Any, *args: Any) -> Any:
     """Compile a function, jitted or not, for arguments of these shapes and types.
 
-    The compiler options, used on CPU, are `FOR_LONG`, `BRIEFLY` or `ONCE`.
+    The compiler options, used on CPU, are `FOR_LONG`, `BRIEFLY` or `ONCE`. Those that
+    this version of the compiler does not know are left out.
     """
     jitted = function if hasattr(function, "lower") else jax.jit(function)
     lowered = jitted.lower(*args)
-    if jax.default_backend() == "cpu":
+    known = dict(options) if jax.default_backend() == "cpu" else {}
+    while known:
         try:
-            return lowered.compile(compiler_options=options)
-        except jax.errors.JaxRuntimeError:
-            pass  # another version of the compiler may not know an option
+            return lowered.compile(compiler_options=known)
+        except jax.errors.JaxRuntimeError as error:
+            named = [name for name in known if f"'{name}'" in str(error)]
+            for name in named or list(known)[-1:]:
+                del known[name]
     return lowered.compile()
 
 
@@ -68,15 +72,53 @@ def free_memory() -> int | None:
         if "bytes_limit" not in stats:
             return None
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    candidates = []
+    candidates = list(_left_in_control_groups())
     with contextlib.suppress(OSError, KeyError, ValueError):
         text = pathlib.Path("/proc/meminfo").read_text("ascii")
         lines = dict(line.split(":", 1) for line in text.splitlines())
         candidates.append(int(lines["MemAvailable"].split()[0]) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # the limit of a container
-        limit, used = (
-            int(pathlib.Path("/sys/fs/cgroup", name).read_text("ascii"))
-            for name in ("memory.max", "memory.current")
-        )
-        candidates.append(max(limit - used, 0))
     return min(candidates, default=None)
+
+
+# By the version of control groups: where they are, the files that hold the limit and
+# the use, and what precedes the names in `memory.stat` that count the groups inside.
+_CONTROL_GROUPS = {
+    1: ("/sys/fs/cgroup/memory", "limit_in_bytes", "usage_in_bytes", "total_"),
+    2: ("/sys/fs/cgroup", "max", "current", ""),
+}
+# Copies of files, which the kernel gives up as soon as somebody needs the memory.
+_RECLAIMABLE = ("inactive_file", "active_file", "slab_reclaimable")
+
+
+def _left_in_control_groups() -> Iterator[int]:
+    """Yield the bytes left in each control group of this process that has a limit.
+
+    A container is a control group. A limit also holds for the groups inside.
+    """
+    try:
+        memberships = pathlib.Path("/proc/self/cgroup").read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        memberships = ["0::/"]
+    for membership in memberships:
+        _, controllers, path = membership.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, limit_file, use_file, prefix = _CONTROL_GROUPS[1 if controllers else 2]
+        group = pathlib.PurePosixPath(path.lstrip("/"))
+        for level in (group, *group.parents):
+            folder = pathlib.Path(root, level)
+            with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+                limit, use = (
+                    int((folder / f"memory.{name}").read_text("ascii"))
+                    for name in (limit_file, use_file)
+                )
+                yield max(limit - max(use - _reclaimable(folder, prefix), 0), 0)
+
+
+def _reclaimable(folder: pathlib.Path, prefix: str) -> int:
+    """Return how many of the bytes in use in a control group can be had at once."""
+    with contextlib.suppress(OSError, ValueError):
+        lines = (folder / "memory.stat").read_text("ascii").splitlines()
+        sizes = dict(line.split() for line in lines)
+        return sum(int(sizes.get(prefix + name, 0)) for name in _RECLAIMABLE)
+    return 0

@@ -17,6 +17,7 @@ def free_directory(path: str | os.PathLike[str]) -> pathlib.Path:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise ValueError(f"output_dir must be the name of a directory; got {path!r}")
     path = pathlib.Path(path)
+    _require_working_directory(path)
     if path.exists():
         if not path.is_dir():
             raise ValueError(f"output_dir must be a directory; {str(path)!r} is a file")
@@ -25,10 +26,9 @@ def free_directory(path: str | os.PathLike[str]) -> pathlib.Path:
                 f"output_dir must be new or empty; {str(path)!r} is already in use: "
                 "name another one"
             )
-    nearest = path
-    while not nearest.exists():
-        nearest = nearest.parent
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+    existing = (folder for folder in (path, *path.parents) if folder.exists())
+    nearest = next(existing, None)  # None on a drive that does not exist
+    if not (nearest and nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         raise ValueError(
             f"output_dir must be writable; {str(path)!r} is not: name another one"
         )
@@ -41,6 +41,7 @@ def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
 
     Another run may have that name; then a number is added. An empty one is removed.
     """
+    _require_working_directory(pathlib.Path("runs"))
     made = not os.path.exists("runs")
     task = re.sub(r"[^\w.-]", "-", environment.rpartition(":")[2])
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -63,10 +64,22 @@ def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Refuse an output file whose directory does not exist, with a `ValueError`."""
     folder = pathlib.Path(path).parent
+    _require_working_directory(folder)
     if not folder.is_dir():
         raise ValueError(
             f"output must be in a directory that exists; got {os.fspath(path)!r}"
         )
+
+
+def _require_working_directory(path: pathlib.Path) -> None:
+    """Refuse a relative path, with a `ValueError`, if there is nothing to start at."""
+    try:
+        path.is_absolute() or os.getcwd()
+    except OSError as error:
+        raise ValueError(
+            f"{str(path)!r} cannot be made: the working directory no longer exists; "
+            "change to another one, or name an absolute path"
+        ) from error
 
 
 def check_suffix(path: str | os.PathLike[str]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import pathlib
 import threading
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from trpo_jax.storage.atomic_files import write_whole
 
 
 def figure_style() -> AbstractContextManager:
@@ -135,7 +138,7 @@ def plot_learning_curve(
         axes = figure.subplots()
         draw_learning_curve(axes, environment_steps, episode_return)
         _label(axes, title)
-        figure.savefig(path)
+        _save(figure, path)
 
 
 def plot_runs(path: pathlib.Path, runs: Sequence[Run]) -> None:
@@ -168,7 +171,7 @@ def plot_runs(path: pathlib.Path, runs: Sequence[Run]) -> None:
             _label(axes, environment)
         for axes in panels[len(environments) :]:
             axes.set_visible(False)
-        figure.savefig(path, format="png")
+        _save(figure, path)
 
 
 def _new_figure(**options: Any) -> Any:
@@ -178,6 +181,12 @@ def _new_figure(**options: Any) -> Any:
     figure = Figure(**options)
     FigureCanvasAgg(figure)
     return figure
+
+
+def _save(figure: Any, path: pathlib.Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_whole(path, content.getvalue())
 
 
 def _label(axes: Any, title: str) -> None:

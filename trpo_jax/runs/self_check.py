@@ -1,6 +1,7 @@
 """A check of the compiler, since some compute wrong numbers without an error."""
 
 import contextlib
+import os
 from typing import NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
 SIMULATORS = ("gymnax", "gymnasium", "envpool", "brax", "playground", "mujoco")
 PACKAGES = LIBRARIES + SIMULATORS
+_FUSIONS = "--xla_cpu_experimental_ynn_fusion_type"  # empty, there are none
 
 
 class Check(NamedTuple):
@@ -70,9 +72,32 @@ def require_device() -> None:
         ) from error
 
 
+def known_fault() -> str | None:
+    """Return what is known to be wrong with this jaxlib on CPU, or None.
+
+    The sums of jaxlib 0.11 are wrong from time to time, which a check can miss.
+    """
+    import jaxlib
+
+    switched_off = f"{_FUSIONS}=" in os.environ.get("XLA_FLAGS", "").split()
+    if (
+        jax.default_backend() != "cpu"
+        or not jaxlib.__version__.startswith("0.11.")
+        or switched_off
+    ):
+        return None
+    return (
+        f"jaxlib {jaxlib.__version__} adds wrongly on CPU from time to time; install "
+        "another one with pip install 'jax<0.11,!=0.10.2', or set the variable "
+        f"XLA_FLAGS={_FUSIONS}="
+    )
+
+
 def require_sound_compiler() -> None:
-    """Refuse to continue, with a `RuntimeError`, if the self-check fails."""
+    """Refuse to continue, with a `RuntimeError`, if numbers would be wrong."""
     require_device()
+    if fault := known_fault():
+        raise RuntimeError(fault)
     for check in self_check():
         if not check.passed:
             import jaxlib

@@ -51,7 +51,8 @@ def write_folder(folder: pathlib.Path, tree: PyTree, facts: dict[str, Any]) -> N
         "leaves": {name: entry_of(leaf) for name, leaf in leaves.items()},
         "arrays": _fingerprint(folder / ARRAYS),
     }
-    (folder / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
+    # As bytes: Windows writes other ends of lines into texts.
+    (folder / MANIFEST).write_bytes(sealed(manifest).encode())
     shutil.copymode(folder / MANIFEST, folder / ARRAYS)  # which only its owner can read
     for path in (folder / ARRAYS, folder / MANIFEST, folder):
         flush(path)
