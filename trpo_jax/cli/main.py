@@ -1,26 +1,22 @@
 """The command line. Nothing heavy is imported until there is something to compute."""
 
 import dataclasses
-import difflib
 import errno
-import functools
 import io
-import operator
 import os
 import signal
 import sys
 import threading
 import time
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from trpo_jax import __version__
 from trpo_jax.cli import commands, options
 from trpo_jax.cli.arguments import parse_arguments
 from trpo_jax.cli.compilation_cache import keep_compiled_programs
 from trpo_jax.cli.config_file import read_config_file
-from trpo_jax.cli.messages import as_flag
+from trpo_jax.cli.help import help_of, overview, width_of_terminal
+from trpo_jax.cli.messages import as_flag, unknown_command
 from trpo_jax.cli.options import COMMANDS, Command, Train
 from trpo_jax.config import RunConfig
 from trpo_jax.config.fields import replace_options
@@ -99,10 +95,10 @@ def _parse(argv: list[str]) -> Command:
     if not name.startswith("-") and name not in COMMANDS:
         if _looks_like_an_environment(name):
             raise ValueError(f"unknown command {name!r}; try: trpo-jax train {name}")
-        near = difflib.get_close_matches(name, COMMANDS, 1, 0.0)
-        raise ValueError(f"unknown command {name!r}; nearest: {near[0]!r}")
+        raise ValueError(unknown_command(name, COMMANDS))
     if not argv or {"-h", "--help"} & set(argv):
         _print_help(argv)
+        sys.exit()
     if name.startswith("-"):
         raise ValueError(
             f"the command is missing before {name}; commands: {', '.join(COMMANDS)}"
@@ -128,11 +124,10 @@ def _train(values: dict[str, Any]) -> Train:
         raise ValueError(as_flag(str(error))) from error
 
 
-def _with_preset(environment: str | None) -> Train:
+def _with_preset(environment: str) -> Train:
     preset = preset_of(full_name(environment) if environment else "")
     run = RunConfig(total_steps=preset.total_steps)
-    name = environment or tyro.MISSING
-    return Train(name, run=run, config=preset.config, network=preset.network)
+    return Train(environment, run, preset.config, preset.network)
 
 
 def _replaced(command: Train, values: dict[str, Any]) -> Train:
@@ -146,18 +141,18 @@ def _replaced(command: Train, values: dict[str, Any]) -> Train:
 
 
 def _print_help(argv: list[str]) -> None:
-    """Print the help text of a command, or of all of them, and exit."""
-    environments = [word for word in argv[1:] if _looks_like_an_environment(word)]
-    default = _with_preset(environments[0] if environments else None)
-    given: dict[type, dict[str, Any]] = {Train: {"default": default}}
-    kinds = [
-        Annotated[kind, tyro.conf.subcommand(name, **given.get(kind, {}))]
-        for name, kind in COMMANDS.items()
-    ]
-    union: Any = functools.reduce(operator.or_, kinds)
-    args = [word for word in argv[:1] if word in COMMANDS] + ["--help"]
-    description = "Trust region policy optimisation in JAX."
-    tyro.cli(union, prog="trpo-jax", description=description, args=args)
+    """Print the help of a command, or the overview of all of them."""
+    width = width_of_terminal()
+    if not argv or argv[0] not in COMMANDS:
+        print(overview(width))
+        return
+    defaults: dict[str, Any] = {}
+    if argv[0] == "train":
+        environments = [word for word in argv[1:] if _looks_like_an_environment(word)]
+        command = _with_preset(environments[0] if environments else "")
+        for part in (command.run, command.config, command.network):
+            defaults |= dataclasses.asdict(part)
+    print(help_of(argv[0], defaults, width))
 
 
 def _plan(command: Train) -> Plan:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
 from trpo_jax.config.fields import Checked, number, register_pytree, structure
+from trpo_jax.config.groups import Group
 from trpo_jax.validation import (
     COUNT,
     COUNT_OR_ZERO,
@@ -48,17 +49,21 @@ class Config(Checked):
     refused.
     """
 
-    num_envs: int = structure(16, COUNT)
+    num_envs: int = structure(16, COUNT, group=Group.DATA)
     """B, the number of environments stepped in parallel."""
     num_steps: int = structure(128, COUNT)
     """T, the steps of each environment in an iteration; a batch has B x T
     transitions."""
+    discount: float = number(0.99, UNIT)
+    """γ in [0, 1], the discount factor of future rewards."""
+    gae_lambda: float = number(0.95, UNIT)
+    """λ in [0, 1] of generalised advantage estimation."""
     sampling: Sampling = structure("single_path", one_of(Sampling))
     """How data are collected: along single trajectories (§5.1), or by branching from
     states along them (§5.2)."""
-    action_repeat: int = structure(1, COUNT)
+    action_repeat: int = structure(1, COUNT, group=Group.EPISODES)
     """Simulator steps for which each action is held; all of them count as environment
-    steps. `train` applies it; with the functions, wrap the environment yourself."""
+    steps. With the functions instead of `train`, wrap the environment yourself."""
     stagger_starts: bool = structure(False, FLAG)
     """Truncate the first episode of environment i at (i + 1)/B of the time limit, so
     that episodes do not end in lockstep and batches contain every part of them."""
@@ -66,10 +71,14 @@ class Config(Checked):
     """Truncate training episodes after this many steps, so that a batch contains more
     episode starts; the final state is bootstrapped as at any time limit (Pardo et al.
     2018). 0 keeps the environment's own limit. Evaluation plays whole episodes."""
-    discount: float = number(0.99, UNIT)
-    """γ in [0, 1]."""
-    gae_lambda: float = number(0.95, UNIT)
-    """λ in [0, 1] of generalised advantage estimation."""
+    bootstrap_truncated: bool = structure(True, FLAG)
+    """Bootstrap from the state at which a time limit truncated the episode (Pardo et
+    al. 2018); otherwise a time limit counts as termination."""
+    max_kl: float = number(0.01, POSITIVE, group=Group.TRUST_REGION)
+    """δ > 0, the radius of the trust region in nats."""
+    kl_constraint: KLConstraint = structure("mean", one_of(KLConstraint))
+    """What max_kl bounds: the mean of KL(π_old ‖ π) over the states of the batch (§4,
+    eq. 12), or its maximum over them (eq. 11)."""
     step_rule: StepRule = structure("trust_region", STEP_RULE)
     """How the policy steps: along the natural gradient with a line search
     (trust_region), along it without one (natural_gradient), or along the plain gradient
@@ -77,15 +86,7 @@ class Config(Checked):
     step_size: float = number(0.0, NON_NEGATIVE, used_by=_NO_SEARCH)
     """Fixed step size for natural_gradient (θ + β F⁻¹g) and policy_gradient (θ + β g).
     With 0 the step is scaled so that the quadratic KL model equals max_kl."""
-    kl_constraint: KLConstraint = structure("mean", one_of(KLConstraint))
-    """What max_kl bounds: the mean of KL(π_old ‖ π) over the states of the batch (§4,
-    eq. 12), or its maximum over them (eq. 11)."""
-    max_kl: float = number(0.01, POSITIVE)
-    """δ > 0, the radius of the trust region in nats."""
-    final_max_kl: float | None = number(None, optional(POSITIVE), end_of="max_kl")
-    """δ at the end of the schedule, reached in a straight line (Engstrom et al. 2020,
-    §3, item 4); None keeps it constant."""
-    cg_iterations: int = structure(10, COUNT)
+    cg_iterations: int = structure(10, COUNT, group=Group.SOLVER)
     """The largest number of conjugate gradient iterations."""
     cg_damping: float = number(0.1, NON_NEGATIVE)
     """Added to the diagonal of the Fisher matrix."""
@@ -101,7 +102,7 @@ class Config(Checked):
     """α in (0, 1): the line search multiplies a rejected step by it."""
     max_backtracks: int = structure(10, COUNT_OR_ZERO)
     """The number of shorter steps tried after the full one."""
-    standardize_advantage: bool = structure(True, FLAG)
+    standardize_advantage: bool = structure(True, FLAG, group=Group.SCALE)
     """Give the advantages of a batch mean 0 and standard deviation 1."""
     normalize_observation: bool = structure(True, FLAG)
     """Normalise observations by their running mean and standard deviation, clipped at
@@ -109,20 +110,14 @@ class Config(Checked):
     scale_reward: bool = structure(True, FLAG)
     """Divide rewards by the running standard deviation of the discounted return
     (Engstrom et al. 2020, §3, item 2)."""
-    bootstrap_truncated: bool = structure(True, FLAG)
-    """Bootstrap from the state at which a time limit truncated the episode (Pardo et
-    al. 2018); otherwise a time limit counts as termination."""
-    critic_method: CriticMethod = structure("adam", one_of(CriticMethod))
+    critic_method: CriticMethod = structure(
+        "adam", one_of(CriticMethod), group=Group.CRITIC
+    )
     """How the critic is fitted: in minibatches (adam), or by a few Gauss-Newton steps
     on all rows, each in a trust region of its own, with the solver values of the policy
     (Schulman et al. 2016, §5)."""
     critic_learning_rate: float = number(1e-3, POSITIVE, used_by=_ADAM)
     """Adam step size of the critic."""
-    final_critic_learning_rate: float | None = number(
-        None, optional(POSITIVE), used_by=_ADAM, end_of="critic_learning_rate"
-    )
-    """The critic's step size at the end of the schedule, reached in a straight line
-    (Engstrom et al. 2020, §3, item 4); None keeps it constant."""
     critic_epochs: int = structure(10, COUNT_OR_ZERO, used_by=_ADAM)
     """Passes of Adam over the batch in every iteration."""
     critic_minibatch_size: int | None = structure(None, optional(COUNT), used_by=_ADAM)
@@ -132,10 +127,20 @@ class Config(Checked):
     """ε > 0, the radius of the critic's trust region in nats."""
     critic_steps: int = structure(4, COUNT, used_by=_GAUSS_NEWTON)
     """Gauss-Newton steps of the critic in every iteration."""
+    final_max_kl: float | None = number(
+        None, optional(POSITIVE), end_of="max_kl", group=Group.SCHEDULE
+    )
+    """δ at the end of the schedule, reached in a straight line (Engstrom et al. 2020,
+    §3, item 4); None keeps it constant."""
+    final_critic_learning_rate: float | None = number(
+        None, optional(POSITIVE), used_by=_ADAM, end_of="critic_learning_rate"
+    )
+    """The critic's step size at the end of the schedule, reached in a straight line
+    (Engstrom et al. 2020, §3, item 4); None keeps it constant."""
     schedule_iterations: int | None = structure(None, optional(COUNT))
-    """Iterations after which the `final_` values are reached. `train` fills in the
-    length of the run when None."""
-    vine_states: int = structure(8, COUNT, used_by=_VINE)
+    """Iterations after which final_max_kl and final_critic_learning_rate are reached.
+    With None, `train` fills in the length of the run."""
+    vine_states: int = structure(8, COUNT, used_by=_VINE, group=Group.VINE)
     """M, the states picked from the trajectory of each environment in an iteration; the
     rollout set has M x B."""
     vine_actions: int = structure(4, COUNT, used_by=_VINE)
@@ -150,8 +155,8 @@ class Config(Checked):
     """Where the actions to try come from: the policy, or a uniform distribution
     (discrete actions only)."""
     vine_common_random_numbers: bool = structure(True, FLAG, used_by=_VINE)
-    """Let the branches of a state share their random numbers (§5.2). Simulators on the
-    host always share theirs; there this concerns the policy alone."""
+    """Let the branches of a state share their random numbers (§5.2). In Gymnasium the
+    simulators always do; there this concerns the policy alone."""
 
     def __post_init__(self) -> None:
         register_pytree(type(self))
@@ -252,17 +257,17 @@ class AlgorithmOptions(TypedDict, total=False):
 
     num_envs: int
     num_steps: int
+    discount: float
+    gae_lambda: float
     sampling: Sampling
     action_repeat: int
     stagger_starts: bool
     training_time_limit: int
-    discount: float
-    gae_lambda: float
+    bootstrap_truncated: bool
+    max_kl: float
+    kl_constraint: KLConstraint
     step_rule: StepRule
     step_size: float
-    kl_constraint: KLConstraint
-    max_kl: float
-    final_max_kl: float | None
     cg_iterations: int
     cg_damping: float
     cg_tolerance: float
@@ -273,14 +278,14 @@ class AlgorithmOptions(TypedDict, total=False):
     standardize_advantage: bool
     normalize_observation: bool
     scale_reward: bool
-    bootstrap_truncated: bool
     critic_method: CriticMethod
     critic_learning_rate: float
-    final_critic_learning_rate: float | None
     critic_epochs: int
     critic_minibatch_size: int | None
     critic_max_kl: float
     critic_steps: int
+    final_max_kl: float | None
+    final_critic_learning_rate: float | None
     schedule_iterations: int | None
     vine_states: int
     vine_actions: int

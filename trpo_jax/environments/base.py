@@ -140,6 +140,9 @@ def check_environment(environment: Environment) -> None:
         >>> from trpo_jax import make_environment
         >>> check_environment(make_environment("CartPole-v1"))
     """
+    if isinstance(environment, type):
+        kind = environment.__name__
+        raise ValueError(f"got the class {kind}; pass an instance: {kind}()")
     for name in (*Environment.__annotations__, "reset", "step"):
         if not hasattr(environment, name):
             raise ValueError(
