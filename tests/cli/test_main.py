@@ -36,7 +36,10 @@ RUN_FLAGS = ("--config-file", *map(flag_of, dataclasses.fields(RunConfig)))
 HYPER_PARAMETERS = [
     field for kind in (Config, NetworkConfig) for field in dataclasses.fields(kind)
 ]
-OTHER_FLAGS = ("--episodes", "--sampled", "--output", "--agent", "--max-steps")
+OTHER_FLAGS = (
+    *("--episodes", "--sampled", "--output", "--agent", "--max-steps"),
+    *("--quiet", "--simulator", "--environment"),
+)
 FLAGS = {
     "--help",
     *OTHER_FLAGS,
@@ -124,11 +127,29 @@ BAD_VALUES = [
     (["--config-file", "files/unknown.toml"], ["'max_kll'", "nearest: 'max_kl'"]),
     (["--config-file", "files/run.toml"], ["'total-step'", "nearest: 'total_steps'"]),
     (["--config-file", "files/table.toml"], ["no table nets", "run, config, network"]),
-    (["--config-file", "files/range.toml"], ["max_kl must be", "> 0", "-1"]),
+    (
+        ["--config-file", "files/range.toml"],
+        ["files/range.toml, for gymnax:CartPole-v1: max_kl must be", "> 0", "-1"],
+    ),
+    (
+        ["--config-file", "files/steps.toml"],
+        ["total_steps must be an integer", "1.5"],
+    ),
+    *[
+        (["--config-file", f"files/{name}.toml"], ["gymnax:CartPole-v1", *needles])
+        for name, needles in (
+            ("other", ["names another environment, Acrobot-v1"]),
+            ("misspelt", ["unknown environment 'Acrobt-v1'; nearest: 'Acrobot-v1'"]),
+            ("inside", ["'environment'", "the first argument of train"]),
+        )
+    ],
     (["--config-file", "files/type.json"], ["seeds must be an integer", "'two'"]),
     (["--config-file", "files/path.json"], ["output_dir must be the name", "3"]),
     (["--total-steps", "100"], ["--total-steps must be", "= 1024", "100"]),
-    (["--total-steps", "1e5"], ["--total-steps", "must be an integer", "1e5"]),
+    *[
+        (["--total-steps", value], ["--total-steps must be an integer", repr(value)])
+        for value in ("1.5e0", "1e-1", "1e", "0x10", "1e999999999", "inf", "nan", "")
+    ],
     (["--max-kll", "0.1"], ["--max-kll", "nearest: --max-kl"]),
     (["--method", "trpo"], ["--method is now --step-rule, trust_region"]),
     (["--max-kl-final", "0.1"], ["is now --final-max-kl, in nats"]),
@@ -140,6 +161,17 @@ BAD_VALUES = [
     ),
     (["--scale-reward=1"], ["--scale-reward takes no value", "'1'"]),
     (["--max_kl", "0"], ["--max_kl", "nearest: --max-kl"]),
+    (["--gamma", "0.9"], ["--gamma", "nearest: --discount"]),
+    (["--lr", "0.1"], ["--lr", "no learning rate", "nearest: --critic-learning-rate"]),
+    (["--total-timesteps", "9"], ["--total-timesteps; nearest: --total-steps"]),
+    (["--tensorboard-log", "x"], ["metrics.csv", "nearest: --output-dir"]),
+    (["--no-normalize-advantage"], ["nearest: --standardize-advantage"]),
+    (["--clip-range", "0.2"], ["TRPO clips", "see trpo-jax train --help"]),
+    (["--ent-coef", "0"], ["no entropy bonus; see trpo-jax train --help"]),
+    (["--device", "cpu"], ["JAX_PLATFORMS=cpu", "see trpo-jax train --help"]),
+    (["--verbose", "1"], ["nearest: --quiet"]),
+    (["--zzz", "1"], ["unknown option --zzz; see trpo-jax train --help"]),
+    (["--episodes", "3"], ["trpo-jax evaluate has it, trpo-jax train does not"]),
     (["--no-scale-rewrd"], ["--no-scale-rewrd", "nearest: --no-scale-reward"]),
     (["--output-dir", "busy"], ["--output-dir", "new or empty", "'busy'"]),
     (["--output-dir", "busy/file"], ["--output-dir", "directory", "'busy/file'"]),
@@ -150,7 +182,23 @@ BAD_VALUES = [
 ]
 BAD_LINES = [
     *[(["train", "CartPole-v1", *rest], needles) for rest, needles in BAD_VALUES],
-    (["train"], ["environment"]),
+    (["train"], ["environment is missing: trpo-jax train CartPole-v1"]),
+    (
+        ["train", "--config-file", "files/other.toml"],
+        ["missing: trpo-jax train Acrobot-v1 --config-file files/other.toml"],
+    ),
+    (["train", "cartpol"], ["'cartpol'", "nearest: 'CartPole-v1'"]),
+    (["train", "zzz"], ["unknown environment 'zzz'; list them with: trpo-jax envs"]),
+    (["train", "probe:zzz"], ["'probe:zzz'; list them with: trpo-jax envs 'probe:*'"]),
+    (["train", "gym:CartPole-v1"], ["'gym'", "nearest: 'gymnasium'", "known: gymnax"]),
+    (["train", "mojo:CartPole-v1"], ["'mojo'", "; known: gymnax"]),
+    (["eval", "busy"], ["'eval'", "nearest: 'evaluate'"]),
+    (["zzz"], ["unknown command 'zzz'; commands: train, resume"]),
+    (["presets", "cartpol"], ["'cartpol'", "nearest: 'CartPole-v1'"]),
+    (["envs", "--simulator", "unity"], ["--simulator must be one of gymnax", "unity"]),
+    (["evaluate", "busy", "--env", "x"], ["--env", "nearest: --environment"]),
+    (["watch", "busy", "--output", "busy/file.gif"], ["new file", "'busy/file.gif'"]),
+    (["plot", "busy", "--output", "busy/file.png"], ["new file", "'busy/file.png'"]),
     (["train", "CartPole-v2"], ["'CartPole-v2'", "nearest: 'CartPole-v1'"]),
     (["train", "cartpole"], ["'cartpole'", "nearest: 'CartPole-v1'"]),
     (["train", "probe:actoin"], ["'probe:actoin'", "nearest: 'probe:action'"]),
@@ -175,8 +223,8 @@ BAD_LINES = [
     (["resume", "nowhere"], ["nowhere does not hold a run"]),
     (["resume", "busy"], ["busy does not hold a run"]),
     (["resume", "busy", "--total-steps", "0"], ["--total-steps must be", ">= 1", "0"]),
-    (["resume", "busy", "--total-steps", "1e5"], ["--total-steps must be", "1e5"]),
-    (["resume", "busy", "--seeds", "2"], ["--seeds", "nearest: --"]),
+    (["resume", "busy", "--total-steps", "1.5"], ["--total-steps must be", "'1.5'"]),
+    (["resume", "busy", "--seeds", "2"], ["--seeds", "trpo-jax train has it"]),
     (["plot"], ["run is missing"]),
     (["plot", "busy"], ["busy does not hold a run"]),
     (["envs", "no such thing"], ["'no such thing'"]),
@@ -208,12 +256,17 @@ FILES = {
     "range.toml": b"[config]\nmax_kl = -1",
     "type.json": b'{"seeds": "two"}',
     "path.json": b'{"output_dir": 3}',
+    "steps.toml": b"total_steps = 1.5",
+    "other.toml": b'environment = "Acrobot-v1"',
+    "misspelt.toml": b'environment = "Acrobt-v1"',
+    "inside.toml": b'[run]\nenvironment = "Acrobot-v1"',
 }
 
 
 def occupied(directory):
     (directory / "busy").mkdir()
-    (directory / "busy" / "file").write_text("mine")
+    for name in ("file", "file.gif", "file.png"):
+        (directory / "busy" / name).write_text("mine")
     (directory / "files").mkdir()
     for name, content in FILES.items():
         (directory / "files" / name).write_bytes(content)
@@ -331,7 +384,7 @@ def help_text(argv, capsys, monkeypatch):
     output = capsys.readouterr()
     assert stop.value.code == 0
     assert output.err == ""
-    return " ".join(re.sub("[│|╭╮╰╯─]", " ", output.out).split())
+    return output.out
 
 
 def test_a_file_of_options_is_over_the_preset_and_under_what_is_given(tmp_path):
@@ -375,9 +428,10 @@ def test_help_names_the_subcommands(argv, capsys, monkeypatch):
 
 
 def shown_defaults(text):
-    """The first default after each flag."""
+    """The default in the entry of each flag."""
+    entry = r"^  {}[ ,][^\n]*\n(?:      [^\n]*\n)*?      [^\n]*\(default: (.*?)\)$"
     return {
-        flag: re.search(rf"{flag}[ ,].*?\(default: (.*?)\)", text).group(1)
+        flag: re.search(entry.format(flag), text, re.MULTILINE).group(1)
         for flag in map(flag_of, HYPER_PARAMETERS)
     }
 
@@ -640,9 +694,17 @@ def test_a_run_leaves_exactly_its_six_files_and_checkpoints(run):
 def test_a_run_tells_its_scores_and_where_the_results_are(run):
     stdout, stderr = run.output
     assert stderr == ""
-    assert "greedy:" in stdout
-    assert "sampled:" in stdout
-    assert "results/run" in stdout.splitlines()[-1]
+    *_, greedy, sampled, _, where, following = stdout.splitlines()
+    for how, line in (("greedy", greedy), ("sampled", sampled)):
+        low, high = sorted(run.json("evaluation.json")[how]["mean_per_seed"])
+        score = run.json("evaluation.json")[how]["iqm"]
+        of = f"({how}, 3 episodes × 2 seeds, IQM)"
+        assert line.startswith(f"return {score:.1f} {of}, the seeds ")
+        assert {f"{low:.1f}", f"{high:.1f}"} <= set(line.split())
+        assert "%" not in line  # two seeds are too few for an interval
+    assert where == "results in results/run/"
+    for command in ("watch", "evaluate", "resume"):
+        assert f"trpo-jax {command} results/run" in following
 
 
 def test_the_evaluation_has_its_schema(run):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from trpo_jax.cli.messages import flag_of, unknown_flag
+from trpo_jax.cli.options import COMMANDS
 from trpo_jax.config.groups import Group
 from trpo_jax.validation import Rule, check
 
@@ -14,17 +15,17 @@ from trpo_jax.validation import Rule, check
 class Argument(NamedTuple):
     """A field of a command or of a dataclass in it, set by a flag or by position.
 
-    `kind` is the type of the value without None, which `optional` allows. `metavar` is
-    not empty if it has no flag. A `switch` is a flag without an opposite.
+    `kind` is the type of the value without None, which `optional` allows. A `switch` is
+    a flag without an opposite.
     """
 
     field: dataclasses.Field
     owner: type
     kind: Any
     optional: bool
-    metavar: str
+    positional: bool
     switch: bool
-    rule: Rule | None
+    rule: Rule
     group: Group | None
 
     @property
@@ -35,13 +36,14 @@ class Argument(NamedTuple):
     @property
     def flags(self) -> dict[str, bool | None]:
         """The flags that set it, with the value of those that take none."""
-        if self.metavar:
+        if self.positional:
             return {}
         flag = flag_of(self.name)
         if self.kind is not bool:
             return {flag: None}
-        opposite = {} if self.switch else {flag_of(f"no_{self.name}"): False}
-        return {flag: True} | opposite
+        if self.switch:
+            return {flag: True}
+        return {flag: True, flag_of(f"no_{self.name}"): False}
 
 
 def arguments_of(kind: type) -> list[Argument]:
@@ -66,9 +68,9 @@ def arguments_of(kind: type) -> list[Argument]:
                 owner=kind,
                 kind=kinds[0],
                 optional=types.NoneType in kinds,
-                metavar=metadata.get("positional", ""),
+                positional=metadata.get("positional", False),
                 switch=metadata.get("switch", False),
-                rule=metadata.get("rule"),
+                rule=metadata["rule"],
                 group=group,
             )
         )
@@ -97,7 +99,7 @@ def parse_arguments(command: str, kind: type, words: list[str]) -> dict[str, Any
             continue
         flag, equals, text = word.partition("=")
         if flag not in options:
-            raise ValueError(unknown_flag(flag, [*options, "--help"], command))
+            raise ValueError(_unknown(flag, [*options, "--help"], command))
         argument = options[flag]
         if argument.kind is bool:
             if equals:
@@ -109,8 +111,17 @@ def parse_arguments(command: str, kind: type, words: list[str]) -> dict[str, Any
         while words and len(given) < most and not words[0].startswith("--"):
             given.append(words.pop(0))
         values[argument.name] = _value(flag, argument, given)
-    positional = [argument for argument in arguments if argument.metavar]
+    positional = [argument for argument in arguments if argument.positional]
     return _take(command, positional, free) | values
+
+
+def _unknown(flag: str, known: list[str], command: str) -> str:
+    """Return the message for a flag that the command does not have."""
+    for other, kind in COMMANDS.items():
+        if any(flag in argument.flags for argument in arguments_of(kind)):
+            has = f"trpo-jax {other} has it, trpo-jax {command} does not"
+            return f"unknown option {flag}; {has}"
+    return unknown_flag(flag, known, command)
 
 
 def _is_tuple(argument: Argument) -> bool:
@@ -120,7 +131,7 @@ def _is_tuple(argument: Argument) -> bool:
 def _value(flag: str, argument: Argument, words: list[str]) -> Any:
     """Return the value of an option, which satisfies its rule."""
     text, rule, kind = " ".join(words), argument.rule, argument.kind
-    must_be = f"{flag} must be {rule.words if rule else 'a value'}"
+    must_be = f"{flag} must be {rule.words}"
     if not words and not _is_tuple(argument):
         raise ValueError(f"{must_be}; got none")
     if argument.optional and text == "None":
@@ -134,8 +145,7 @@ def _value(flag: str, argument: Argument, words: list[str]) -> Any:
             value = converted[kind](text)
     except ValueError as error:
         raise ValueError(f"{must_be}; got {text[:100]!r}") from error
-    if rule is not None:
-        check(flag, value, rule)
+    check(flag, value, rule)
     return value
 
 

@@ -18,7 +18,7 @@ from trpo_jax.cli.messages import flag_of
 from trpo_jax.cli.options import COMMANDS, FIRST_STEPS
 from trpo_jax.config.groups import Group
 
-_WIDEST = 120  # columns; longer lines are hard to read
+_NARROWEST, _WIDEST = 40, 120  # columns; longer lines are hard to read
 _FIXED = "\N{NO-BREAK SPACE}"  # where no line ends
 _UNBROKEN = re.compile(r" [+x=<>] |et al\. |trpo-jax [\w-]+( --help)?")
 _HELP = ["  --help", "      Show this text."]
@@ -26,7 +26,7 @@ _HELP = ["  --help", "      Show this text."]
 
 def width_of_terminal() -> int:
     """Return the number of columns that a help text may take."""
-    return min(shutil.get_terminal_size().columns, _WIDEST)
+    return min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
 
 
 def overview(width: int) -> str:
@@ -48,14 +48,14 @@ def overview(width: int) -> str:
 def help_of(command: str, defaults: dict[str, Any], width: int) -> str:
     """Return the help of a command; `defaults` replace those of the fields."""
     arguments = arguments_of(COMMANDS[command])
-    positional = [argument for argument in arguments if argument.metavar]
-    words = [command, *(argument.metavar for argument in positional), "[OPTIONS]"]
+    positional = [argument for argument in arguments if argument.positional]
+    words = [command, *(argument.rule.metavar for argument in positional), "[OPTIONS]"]
     lines = [f"usage: trpo-jax {' '.join(words)}"]
     for paragraph in _paragraphs(COMMANDS[command]):
         lines += ["", *_filled(paragraph, width)]
     sections = {"Arguments:": positional} if positional else {}
     for group in (None, *Group):
-        members = [x for x in arguments if x.group is group and not x.metavar]
+        members = [x for x in arguments if x.group is group and not x.positional]
         if members:
             sections[group.value if group else "Options:"] = members
     names = {argument.name for argument in arguments if argument.flags}
@@ -89,10 +89,8 @@ def _entry(
     argument: Argument, text: str, defaults: dict[str, Any], width: int
 ) -> list[str]:
     """Return the lines of an argument: how it is written, then what it means."""
-    head = argument.metavar.strip("[]")
-    if argument.flags:
-        head = ", ".join(argument.flags)
-        head += f" {argument.rule.metavar}" if argument.kind is not bool else ""
+    value = "" if argument.kind is bool else argument.rule.metavar.strip("[]")
+    head = f"{', '.join(argument.flags)} {value}".strip()
     if argument.flags and not argument.switch:
         default = defaults.get(argument.name, argument.field.default)
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
@@ -122,9 +120,13 @@ def _paragraphs(kind: type) -> list[str]:
 @functools.cache
 def _docs(kind: type) -> dict[str, str]:
     """Return the docstring of each field of a dataclass, in one line."""
-    body = ast.parse(inspect.getsource(kind)).body[0].body  # type: ignore[attr-defined]
-    return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in itertools.pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
-    }
+    body = ast.parse(inspect.getsource(kind)).body[0]
+    docs = {}
+    for pair in itertools.pairwise(ast.iter_child_nodes(body)):
+        match pair:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                docs[name] = " ".join(text.split())
+    return docs

@@ -14,7 +14,7 @@ from trpo_jax import __version__
 from trpo_jax.cli import commands, options
 from trpo_jax.cli.arguments import parse_arguments
 from trpo_jax.cli.compilation_cache import keep_compiled_programs
-from trpo_jax.cli.config_file import read_config_file
+from trpo_jax.cli.config_file import ConfigFile, read_config_file
 from trpo_jax.cli.help import help_of, overview, width_of_terminal
 from trpo_jax.cli.messages import as_flag, unknown_command
 from trpo_jax.cli.options import COMMANDS, Command, Train
@@ -69,7 +69,7 @@ def _run(command: Command, started: float) -> None:
     keep_compiled_programs()
     match command:
         case Train():
-            commands.train(_plan(command), started)
+            commands.train(_plan(command), started, quiet=command.quiet)
         case options.Resume():
             commands.resume(**dataclasses.asdict(command), started=started)
         case options.Evaluate():
@@ -79,9 +79,11 @@ def _run(command: Command, started: float) -> None:
         case options.Plot():
             commands.plot(command.runs, command.output)
         case options.Envs():
-            commands.list_environments(command.pattern)
-        case options.Presets():
+            commands.list_environments(command.pattern, command.simulator)
+        case options.Presets(None):
             commands.list_presets()
+        case options.Presets(str(environment)):
+            commands.show_preset(environment)
         case options.Doctor():
             sys.exit(commands.doctor())
 
@@ -98,7 +100,7 @@ def _parse(argv: list[str]) -> Command:
         raise ValueError(unknown_command(name, COMMANDS))
     if not argv or {"-h", "--help"} & set(argv):
         _print_help(argv)
-        sys.exit()
+        sys.exit(0)
     if name.startswith("-"):
         raise ValueError(
             f"the command is missing before {name}; commands: {', '.join(COMMANDS)}"
@@ -114,10 +116,22 @@ def _looks_like_an_environment(word: str) -> bool:
 
 def _train(values: dict[str, Any]) -> Train:
     """Return the command with the preset, the values of a file, and those given."""
-    file = values.pop("config_file", None)
-    command = _with_preset(values.pop("environment"))
-    if file is not None:
-        command = _replaced(command, read_config_file(file))
+    environment = values.pop("environment", "")
+    path, quiet = values.pop("config_file", None), values.pop("quiet", False)
+    file = ConfigFile(None, {}) if path is None else read_config_file(path)
+    if not environment:
+        example = f"{file.environment} --config-file {path}" if file.environment else ""
+        raise ValueError(
+            f"the environment is missing: trpo-jax train {example or 'CartPole-v1'}"
+        )
+    command = dataclasses.replace(_with_preset(environment), quiet=quiet)
+    name = full_name(environment)
+    try:
+        if file.environment is not None and full_name(file.environment) != name:
+            raise ValueError(f"it names another environment, {file.environment}")
+        command = _replaced(command, file.options)
+    except ValueError as error:
+        raise ValueError(f"{path}, for {name}: {error}") from error
     try:
         return _replaced(command, values)
     except ValueError as error:

@@ -24,7 +24,8 @@ SIMULATOR = Rule(
 
 def _argument(metavar: str, **default: Any) -> Any:
     """Declare a value without a flag."""
-    return field(**default, metadata={"positional": metavar})
+    rule = Rule("a value", bool, "structure", metavar)
+    return field(**default, metadata={"rule": rule, "positional": True})
 
 
 def _option(default: Any, rule: Rule, group: Group | None = None) -> Any:
@@ -53,7 +54,7 @@ class Train:
         trpo-jax train CartPole-v1 --config-file runs/eight/config.json
     """
 
-    environment: str = _argument("ENVIRONMENT")
+    environment: str = _argument("ENVIRONMENT", default="")
     """For example CartPole-v1. `trpo-jax envs` lists the environments of this
     installation, and `trpo-jax presets` those with tuned values."""
     run: RunConfig = field(default_factory=RunConfig)

@@ -38,6 +38,7 @@ SYNONYMS = {  # of an option or, separated by spaces, of one in each command
     "log_path": "output_dir",  # baselines
     "logdir": "output_dir",  # Tianshou
     "log_folder": "output_dir",  # SB3
+    "verbose": "quiet",  # SB3
     "output": "output_dir",
     "out": "output output_dir",
     "env": "environment",  # SB3, Spinning Up, RLlib, baselines
@@ -159,11 +160,11 @@ _NO_BONUS = "TRPO has no entropy bonus"
 _NO_WEIGHT = "policy and critic are fitted one after the other, without a common loss"
 _NO_PENALTY = "the KL is bounded by max_kl, not weighed"
 _DEVICE = "JAX chooses the device; JAX_PLATFORMS=cpu makes it the CPU"
-_PROGRESS = "progress=False, or --quiet on the command line, shows no progress"
+_PROGRESS = "train(progress=False) and trpo-jax train --quiet show no progress"
 _POLICY = "the policy follows from the options of NetworkConfig, or agent=... brings it"
 
 NOT_HERE = {  # names without a counterpart, and what there is instead
-    **dict.fromkeys(["env", "env_id", "env_name", "task"], _FIRST),
+    **dict.fromkeys(["environment", "env", "env_id", "task"], _FIRST),
     **dict.fromkeys(["clip_range", "clip_range_vf", "clip_ratio"], _NO_CLIPPING),
     **dict.fromkeys(["clip_coef", "clip_eps", "clip_param"], _NO_CLIPPING),
     **dict.fromkeys(["clip_vloss", "clipping_epsilon"], _NO_CLIPPING),
@@ -196,17 +197,18 @@ def unknown_option(
     "unknown option 'ent_coef': TRPO has no entropy bonus; see help(Config)"
     """
     shown = flag_of or repr
+    written = f"--{name}" if flag_of else repr(name)
     plain = name.lower().replace("-", "_")
     positive = plain.removeprefix("no_")
     if positive in RENAMED:
         new, comma, rest = RENAMED[positive].partition(",")
         new = flag_of(new) if flag_of else new
-        return f"{shown(name)} is now {new}{comma}{rest}"
+        return f"{written} is now {new}{comma}{rest}"
     candidates = SYNONYMS.get(positive, "").split()
     near = next((other for other in candidates if other in known), None)
     near, notes = near or nearest(name, known), NOTES if near else {}
     reason = notes.get(positive) or (None if near else NOT_HERE.get(positive))
     return (
-        f"unknown option {shown(name)}{f': {reason}' if reason else ''}; "
+        f"unknown option {written}{f': {reason}' if reason else ''}; "
         f"{f'nearest: {shown(near)}' if near else f'see {explained_by}'}"
     )

@@ -77,7 +77,7 @@ def check_name(name: str) -> tuple[str, str]:
             f"unknown simulator {simulator!r} in {name!r}; {hint}: "
             f"{', '.join(SIMULATORS)}"
         )
-    _require_installed(simulator, name)
+    require_installed(simulator, name)
     module, task = "", _without_backend(simulator, environment)
     if SIMULATORS[simulator].imports_modules:
         module, _, task = environment.rpartition(":")
@@ -206,7 +206,7 @@ def _find(name: str) -> tuple[str, str]:
     if not having:
         known = [x for key in simulators for x in known_names(key)]
         raise unknown("environment", name, known)
-    _require_installed(having[0], name)
+    require_installed(having[0], name)
     return having[0], name
 
 
@@ -239,7 +239,8 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _require_installed(simulator: str, name: str) -> None:
+def require_installed(simulator: str, name: str) -> None:
+    """Refuse a name of a simulator that is not installed, with a `ValueError`."""
     package, extra = SIMULATORS[simulator].package, SIMULATORS[simulator].extra
     if not _installed(package):
         wheel = f"'trpo-jax[{simulator}]'" if extra else package
