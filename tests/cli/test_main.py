@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +19,11 @@ from helpers import assert_identical
 from scipy.stats import trim_mean
 
 import trpo_jax
-from trpo_jax.cli import main
+from trpo_jax.cli import commands, main
 from trpo_jax.config import Config, NetworkConfig, RunConfig
 from trpo_jax.config.fields import replace_options
-from trpo_jax.runs import output_paths, plan, self_check
+from trpo_jax.environments import lookup
+from trpo_jax.runs import output_paths, plan, results, self_check
 from trpo_jax.runs.presets import PRESETS, preset_of
 
 HEAVY = ("jax", "flax", "optax", "gymnax", "matplotlib", "safetensors")
@@ -347,7 +349,7 @@ for argv in lines:
     with contextlib.redirect_stdout(io.StringIO()):
         with contextlib.redirect_stderr(io.StringIO()):
             try:
-                from trpo_jax.cli import main
+                from trpo_jax.cli import commands, main
                 main.main(argv)
             except SystemExit:
                 pass
@@ -867,7 +869,133 @@ def test_runs_are_compared_in_one_figure(run, said, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_environments_are_listed(said):
-    names = said("envs", "gymnax:*").split()
+def copied(run, directory):
+    shutil.copytree(run.directory, directory, ignore=shutil.ignore_patterns("check*"))
+    return set(directory.iterdir())
+
+
+def test_a_picture_goes_into_the_run_and_never_over_another(run, said, tmp_path):
+    before = copied(run, tmp_path / "run")
+    for name in ("runs.png", "runs-2.png", "runs-3.png"):
+        path = tmp_path / "run" / name
+        path_before = path.exists()
+        output = said("plot", str(tmp_path / "run"))
+        assert output == f"wrote {path}: the learning curves of 1 run\n"
+        assert not path_before
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        *(p.name for p in before), "runs.png", "runs-2.png", "runs-3.png"
+    }  # fmt: skip
+
+
+def test_a_video_goes_into_the_run_and_never_over_another(run, said, tmp_path):
+    copied(run, tmp_path / "run")
+    for target, name in (
+        ("run", "agent.gif"),
+        ("run/policy.safetensors", "agent-2.gif"),
+    ):
+        path = tmp_path / "run" / name
+        output = said("watch", str(tmp_path / target), "--max-steps", "3")
+        assert output.startswith(f"wrote {path}: gymnax:CartPole-v1, return ")
+        assert path.read_bytes().startswith(b"GIF8")
+
+
+def test_a_run_that_cannot_be_written_to_needs_another_output(
+    run, monkeypatch, tmp_path, capsys
+):
+    copied(run, tmp_path / "run")
+    access = os.access
+    read_only = str(tmp_path / "run")
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: str(path) != read_only and access(path, mode)
+    )
+    for command in ("watch", "plot"):
+        with pytest.raises(SystemExit) as stop:
+            main.main([command, read_only])
+        assert stop.value.code == 2
+        needles = ["can be written to", read_only, "name another one"]
+        is_one_helpful_line(capsys.readouterr().err, [], needles)
+
+
+def test_environments_are_listed_and_counted(capsys):
+    main.main(["envs", "gymnax:*"])
+    output = capsys.readouterr()
+    names = output.out.split()
     assert "gymnax:CartPole-v1" in names
     assert all(name.startswith("gymnax:") for name in names)
+    assert output.err == f"{len(names)} environments of gymnax\n"
+    main.main(["envs", "--simulator", "gymnax"])
+    assert capsys.readouterr().out.split() == names
+    main.main(["envs", "cartpole-v1"])
+    output = capsys.readouterr()
+    count = len(output.out.split())
+    assert output.err.startswith(f"{count} environments: 1 of gymnax, ")
+    main.main(["envs", "cartpole", "--simulator", "gymnax"])
+    assert capsys.readouterr() == ("gymnax:CartPole-v1\n", "1 environment of gymnax\n")
+
+
+def test_a_simulator_that_is_not_installed_is_said_to_be(monkeypatch, capsys):
+    installed = lookup._installed
+    monkeypatch.setattr(lookup, "_installed", lambda x: x != "brax" and installed(x))
+    with pytest.raises(SystemExit) as stop:
+        main.main(["envs", "--simulator", "brax"])
+    assert stop.value.code == 2
+    needles = ["'brax:*' needs brax", "pip install 'trpo-jax[brax]'"]
+    is_one_helpful_line(capsys.readouterr().err, [], needles)
+
+
+@pytest.mark.parametrize("name", ["Acrobot-v1", "gymnax:Acrobot-v1"])
+def test_one_preset_is_shown_with_its_source_and_what_it_changes(name, said):
+    preset = PRESETS["Acrobot-v1"]
+    head, source, *lines = said("presets", name).splitlines()
+    assert head.endswith("Acrobot-v1: 100,000 steps")
+    assert source == f"source: {preset.source}"
+    plain = dataclasses.asdict(Config()) | dataclasses.asdict(NetworkConfig())
+    own = dataclasses.asdict(preset.config) | dataclasses.asdict(preset.network)
+    assert lines == [
+        f"  {k} {own[k]} (default: {plain[k]})" for k in own if own[k] != plain[k]
+    ]
+
+
+def test_an_environment_without_a_preset_is_said_to_have_none(said):
+    output = said("presets", "probe:action").splitlines()
+    assert output[0] == "probe:action: 1,000,000 steps"
+    assert output[-1] == "there is no preset for this environment"
+
+
+def test_a_quiet_run_prints_its_results_alone(tmp_path, monkeypatch, said):
+    monkeypatch.chdir(tmp_path)
+    line = ["--quiet", "--total-steps", "4096", "--evaluation-episodes", "1"]
+    output = said("train", "probe:action", *line, "--output-dir", "a run")
+    score, *_, where, following = output.splitlines()
+    assert score == "return 1.0 (greedy, 1 episode)"
+    assert where == "results in a run/"
+    names = ("watch", "evaluate", "resume")
+    watch, evaluate, resume = (f"trpo-jax {name} 'a run'" for name in names)
+    assert following == f"next: {watch}, {evaluate}, or {resume} --total-steps 8192"
+    again = said("resume", "a run", "--total-steps", "8e3", "--quiet")
+    assert again.startswith("return 1.0 (greedy, 1 episode)\n")
+    assert len(again.splitlines()) == len(output.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"),
+    [
+        ([3.0], "return 3.0 (greedy, 9 episodes)"),
+        (
+            [3.0, 4.5],
+            "return 3.8 (greedy, 9 episodes × 2 seeds, IQM), the seeds 3.0 and 4.5",
+        ),
+        (
+            [500.0] * 4,
+            "return 500.0 (greedy, 9 episodes × 4 seeds, IQM), "
+            "95 % interval 500.0 to 500.0",
+        ),
+        ([3.0, np.nan], "return not finite (greedy, 9 episodes × 2 seeds, IQM)"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_result_says_how_it_came_about(means, expected, capsys):
+    scores = results.summarize_returns(np.array(means)[:, None])
+    commands._print_scores("greedy", scores, 9)
+    assert capsys.readouterr().out == f"{expected}\n"

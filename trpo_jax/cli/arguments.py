@@ -159,7 +159,8 @@ def whole_number(text: str) -> int:
         number = decimal.Decimal(text)
     except decimal.InvalidOperation as error:
         raise ValueError(f"{text!r} is no number") from error
-    if not number.is_finite() or number.adjusted() > 100 or number % 1:
+    short = number.is_finite() and number.adjusted() < 100
+    if not short or number != number.to_integral_value():
         raise ValueError(f"{text!r} is no integer")
     return int(number)
 

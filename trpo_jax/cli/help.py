@@ -20,7 +20,7 @@ from trpo_jax.config.groups import Group
 
 _NARROWEST, _WIDEST = 40, 120  # columns; longer lines are hard to read
 _FIXED = "\N{NO-BREAK SPACE}"  # where no line ends
-_UNBROKEN = re.compile(r" [+x=<>] |et al\. |trpo-jax [\w-]+( --help)?")
+_UNBROKEN = re.compile(r" [+x=<>] |et al\. |trpo-jax( [\w-]+)+")
 _HELP = ["  --help", "      Show this text."]
 
 

@@ -43,8 +43,7 @@ class Train:
     """Train agents in an environment, evaluate them, and write the results.
 
     Values that are not given come from the preset of the environment. The help shows
-    them as defaults if it names the environment: trpo-jax train Acrobot-v1 --help.
-    Without --output-dir the results are in runs/<environment>-seed<seed>-<time>.
+    them as defaults if it names one, as trpo-jax train Acrobot-v1 --help does. Without --output-dir the results are in runs/<environment>-seed<seed>-<time>.
 
     Examples:
         trpo-jax train CartPole-v1

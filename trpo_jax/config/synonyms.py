@@ -151,7 +151,7 @@ NOTES = {  # on synonyms that do not mean quite the same
     **dict.fromkeys(["epochs", "epoch", "max_epochs", "max_iters"], _LENGTH),
     **dict.fromkeys(["num_iterations", "num_evals"], _LENGTH),
     "num_minibatches": "the size of a minibatch is given, not their number",
-    "sub_sampling_factor": "the share of the rows is given: 0.1 for a factor of 10",
+    "sub_sampling_factor": "the share of the rows is given, 0.1 for a factor of 10",
 }
 
 _FIRST = "the first argument of train is the environment, without a name"
@@ -159,7 +159,7 @@ _NO_CLIPPING = "TRPO clips no ratio and no gradient, since max_kl bounds the ste
 _NO_BONUS = "TRPO has no entropy bonus"
 _NO_WEIGHT = "policy and critic are fitted one after the other, without a common loss"
 _NO_PENALTY = "the KL is bounded by max_kl, not weighed"
-_DEVICE = "JAX chooses the device; JAX_PLATFORMS=cpu makes it the CPU"
+_DEVICE = "JAX chooses the device, and JAX_PLATFORMS=cpu makes it the CPU"
 _PROGRESS = "train(progress=False) and trpo-jax train --quiet show no progress"
 _POLICY = "the policy follows from the options of NetworkConfig, or agent=... brings it"
 
