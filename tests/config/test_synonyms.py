@@ -117,7 +117,7 @@ SIGNATURES = {
         "policy_hidden_layer_sizes": "hidden_sizes",
         "value_hidden_layer_sizes": "critic_hidden_sizes",
         "num_eval_envs": "evaluation_episodes",
-        **dict.fromkeys(["entropy_cost", "network_factory", "progress_fn"]),
+        **dict.fromkeys(["entropy_cost", "network_factory", "num_evals"]),
     },
     "rllib": {
         "lambda_": "gae_lambda",

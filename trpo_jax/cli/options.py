@@ -42,8 +42,9 @@ def _switch(group: Group | None = None) -> Any:
 class Train:
     """Train agents in an environment, evaluate them, and write the results.
 
-    Values that are not given come from the preset of the environment. The help shows
-    them as defaults if it names one, as trpo-jax train Acrobot-v1 --help does. Without --output-dir the results are in runs/<environment>-seed<seed>-<time>.
+    Values that are not given come from the preset of the environment, which
+    `trpo-jax train Acrobot-v1 --help` shows as defaults. Without --output-dir the
+    results are in runs/<environment>-seed<seed>-<time>.
 
     Examples:
         trpo-jax train CartPole-v1

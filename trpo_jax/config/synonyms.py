@@ -26,13 +26,13 @@ SYNONYMS = {  # of an option or, separated by spaces, of one in each command
     **dict.fromkeys(["epochs", "max_iters"], "total_steps"),  # Spinning Up, baselines
     **dict.fromkeys(["epoch", "max_epochs"], "total_steps"),  # Tianshou
     "num_iterations": "total_steps",  # CleanRL
-    "num_evals": "total_steps",  # brax
     "steps": "total_steps",
     "n_seeds": "seeds",
     "num_seeds": "seeds",  # rejax
     "random_seed": "seed",
     "tensorboard_log": "output_dir",  # SB3
     "log_dir": "output_dir",  # SB3
+    "checkpoint_dir": "output_dir",
     "track": "output_dir",  # CleanRL
     "wandb_project_name": "output_dir",  # CleanRL, SB3
     "log_path": "output_dir",  # baselines
@@ -91,6 +91,7 @@ SYNONYMS = {  # of an option or, separated by spaces, of one in each command
     "frame_skip": "action_repeat",
     "max_ep_len": "training_time_limit",  # Spinning Up
     "episode_length": "training_time_limit",  # brax
+    "max_episode_steps": "training_time_limit",  # Gymnasium
     # the critic
     "lr": "critic_learning_rate",  # Tianshou, RLlib
     "learning_rate": "critic_learning_rate",  # SB3, CleanRL, rejax, brax
@@ -149,7 +150,7 @@ NOTES = {  # on synonyms that do not mean quite the same
     **dict.fromkeys(["timesteps_per_batch", "step_per_collect"], _BATCH),
     **dict.fromkeys(["tensorboard_log", "track", "wandb_project_name"], _FILES),
     **dict.fromkeys(["epochs", "epoch", "max_epochs", "max_iters"], _LENGTH),
-    **dict.fromkeys(["num_iterations", "num_evals"], _LENGTH),
+    "num_iterations": _LENGTH,
     "num_minibatches": "the size of a minibatch is given, not their number",
     "sub_sampling_factor": "the share of the rows is given, 0.1 for a factor of 10",
 }
@@ -160,6 +161,7 @@ _NO_BONUS = "TRPO has no entropy bonus"
 _NO_WEIGHT = "policy and critic are fitted one after the other, without a common loss"
 _NO_PENALTY = "the KL is bounded by max_kl, not weighed"
 _DEVICE = "JAX chooses the device, and JAX_PLATFORMS=cpu makes it the CPU"
+_ONCE = "the agents are evaluated once, after training"
 _PROGRESS = "train(progress=False) and trpo-jax train --quiet show no progress"
 _POLICY = "the policy follows from the options of NetworkConfig, or agent=... brings it"
 
@@ -174,6 +176,7 @@ NOT_HERE = {  # names without a counterpart, and what there is instead
     **dict.fromkeys(["vf_coef", "vf_loss_coeff"], _NO_WEIGHT),
     **dict.fromkeys(["kl_coeff", "use_kl_loss"], _NO_PENALTY),
     **dict.fromkeys(["device", "cuda", "num_gpus"], _DEVICE),
+    **dict.fromkeys(["num_evals", "eval_freq"], _ONCE),
     **dict.fromkeys(["verbose", "progress_bar"], _PROGRESS),
     **dict.fromkeys(["policy", "policy_kwargs", "ac_kwargs"], _POLICY),
 }
@@ -206,8 +209,9 @@ def unknown_option(
         return f"{written} is now {new}{comma}{rest}"
     candidates = SYNONYMS.get(positive, "").split()
     near = next((other for other in candidates if other in known), None)
-    near, notes = near or nearest(name, known), NOTES if near else {}
-    reason = notes.get(positive) or (None if near else NOT_HERE.get(positive))
+    if near is None and positive not in NOT_HERE:
+        near = nearest(name, known)
+    reason = (NOTES if near else NOT_HERE).get(positive)
     return (
         f"unknown option {written}{f': {reason}' if reason else ''}; "
         f"{f'nearest: {shown(near)}' if near else f'see {explained_by}'}"
