@@ -19,12 +19,12 @@ from trpo_jax.config.algorithm import AlgorithmOptions
 from trpo_jax.config.fields import replace_options, unused_fields
 from trpo_jax.config.network import NetworkOptions
 from trpo_jax.config.options import (
-    RENAMED,
     HyperParameters,
     TrainOptions,
     split_options,
 )
 from trpo_jax.config.run import RunOptions
+from trpo_jax.config.synonyms import RENAMED
 from trpo_jax.runs.plan import make_plan
 from trpo_jax.runs.presets import DEFAULT, PRESETS, preset_of
 from trpo_jax.validation import COUNT, COUNT_OR_ZERO, POSITIVE

@@ -3,19 +3,24 @@
 Nothing here imports JAX, so that help is printed and bad input refused at once.
 """
 
+import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 
 class Rule(NamedTuple):
-    """What a value must be, in words and as a test, its type, and if it may be None."""
+    """What a value must be, in words and as a test, its type, and if it may be None.
+
+    The help shows `metavar` in the place of a value.
+    """
 
     words: str
     holds: Callable[[Any], bool]
     kind: Literal["number", "integer", "structure"] = "number"
+    metavar: str = "FLOAT"
     optional: bool = False
 
 
@@ -27,7 +32,9 @@ def one_of(alternatives: Any) -> Rule:
         'one of a, b'
     """
     names = get_args(alternatives)
-    return Rule(f"one of {', '.join(names)}", lambda x: x in names, "structure")
+    metavar = f"{{{','.join(names)}}}"
+    words = f"one of {', '.join(names)}"
+    return Rule(words, lambda x: x in names, "structure", metavar)
 
 
 TINY, HUGE = 2.0**-126, 2.0**127  # the range in which float32 has full precision
@@ -39,19 +46,23 @@ UNIT = Rule("a number in [0, 1]", lambda x: 0 <= x <= 1)
 OPEN_UNIT = Rule("a number in (0, 1)", lambda x: 0 < x < 1)
 FRACTION = Rule("a number in (0, 1]", lambda x: 0 < x <= 1)
 LOG_STD = Rule("a number in [-20, 20]", lambda x: -20 <= x <= 20)
-COUNT = Rule("an integer >= 1 and < 2**31", lambda x: 1 <= x < 2**31, "integer")
-COUNT_OR_ZERO = Rule("an integer >= 0 and < 2**31", lambda x: 0 <= x < 2**31, "integer")
-STEPS = Rule("an integer >= 1 and < 2**53", lambda x: 1 <= x < 2**53, "integer")
+COUNT = Rule("an integer >= 1 and < 2**31", lambda x: 1 <= x < 2**31, "integer", "N")
+COUNT_OR_ZERO = Rule(
+    "an integer >= 0 and < 2**31", lambda x: 0 <= x < 2**31, "integer", "N"
+)
+STEPS = Rule("an integer >= 1 and < 2**53", lambda x: 1 <= x < 2**53, "integer", "N")
 DIRECTORY = Rule(
     "the name of a directory",
     lambda x: isinstance(x, str | os.PathLike) and bool(os.fspath(x)),
     "structure",
+    "DIR",
 )
 FLAG = Rule("True or False", lambda x: isinstance(x, bool), "structure")
 SIZES = Rule(
     "a sequence of integers >= 1",
     lambda x: all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in x),
     "structure",
+    "N...",
 )
 
 
@@ -66,7 +77,7 @@ def optional(rule: Rule) -> Rule:
         >>> optional(FRACTION).words
         'a number in (0, 1], or None'
     """
-    return Rule(f"{rule.words}, or None", rule.holds, rule.kind, optional=True)
+    return rule._replace(words=f"{rule.words}, or None", optional=True)
 
 
 def plain(value: Any) -> Any:
@@ -115,3 +126,21 @@ def check(name: str, value: Any, rule: Rule) -> None:
         good = False
     if not good:
         raise ValueError(f"{name} must be {rule.words}; got {value!r}")
+
+
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that a word was probably meant to be, or None.
+
+    Upper and lower case, hyphens and underscores do not matter.
+
+    Example:
+        >>> nearest("max-kll", ["max_kl", "seeds"]), nearest("gamma", ["max_kl"])
+        ('max_kl', None)
+    """
+    plain = {name.lower().replace("-", "_"): name for name in names}
+    written = word.lower().replace("-", "_")
+    near = difflib.get_close_matches(written, plain, 1, _CLOSE)
+    return plain[near[0]] if near else None
+
+
+_CLOSE = 0.8  # the share of letters in common from which a word is a misspelt name

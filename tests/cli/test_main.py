@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +19,11 @@ from helpers import assert_identical
 from scipy.stats import trim_mean
 
 import trpo_jax
-from trpo_jax.cli import main
+from trpo_jax.cli import commands, main
 from trpo_jax.config import Config, NetworkConfig, RunConfig
 from trpo_jax.config.fields import replace_options
-from trpo_jax.runs import output_paths, plan, self_check
+from trpo_jax.environments import lookup
+from trpo_jax.runs import output_paths, plan, results, self_check
 from trpo_jax.runs.presets import PRESETS, preset_of
 
 HEAVY = ("jax", "flax", "optax", "gymnax", "matplotlib", "safetensors")
@@ -36,7 +38,10 @@ RUN_FLAGS = ("--config-file", *map(flag_of, dataclasses.fields(RunConfig)))
 HYPER_PARAMETERS = [
     field for kind in (Config, NetworkConfig) for field in dataclasses.fields(kind)
 ]
-OTHER_FLAGS = ("--episodes", "--sampled", "--output", "--agent", "--max-steps")
+OTHER_FLAGS = (
+    *("--episodes", "--sampled", "--output", "--agent", "--max-steps"),
+    *("--quiet", "--simulator", "--environment"),
+)
 FLAGS = {
     "--help",
     *OTHER_FLAGS,
@@ -124,11 +129,29 @@ BAD_VALUES = [
     (["--config-file", "files/unknown.toml"], ["'max_kll'", "nearest: 'max_kl'"]),
     (["--config-file", "files/run.toml"], ["'total-step'", "nearest: 'total_steps'"]),
     (["--config-file", "files/table.toml"], ["no table nets", "run, config, network"]),
-    (["--config-file", "files/range.toml"], ["max_kl must be", "> 0", "-1"]),
+    (
+        ["--config-file", "files/range.toml"],
+        ["files/range.toml, for gymnax:CartPole-v1: max_kl must be", "> 0", "-1"],
+    ),
+    (
+        ["--config-file", "files/steps.toml"],
+        ["total_steps must be an integer", "1.5"],
+    ),
+    *[
+        (["--config-file", f"files/{name}.toml"], ["gymnax:CartPole-v1", *needles])
+        for name, needles in (
+            ("other", ["names another environment, Acrobot-v1"]),
+            ("misspelt", ["unknown environment 'Acrobt-v1'; nearest: 'Acrobot-v1'"]),
+            ("inside", ["'environment'", "the first argument of train"]),
+        )
+    ],
     (["--config-file", "files/type.json"], ["seeds must be an integer", "'two'"]),
     (["--config-file", "files/path.json"], ["output_dir must be the name", "3"]),
     (["--total-steps", "100"], ["--total-steps must be", "= 1024", "100"]),
-    (["--total-steps", "1e5"], ["--total-steps", "must be an integer", "1e5"]),
+    *[
+        (["--total-steps", value], ["--total-steps must be an integer", repr(value)])
+        for value in ("1.5e0", "1e-1", "1e", "0x10", "1e999999999", "inf", "nan", "")
+    ],
     (["--max-kll", "0.1"], ["--max-kll", "nearest: --max-kl"]),
     (["--method", "trpo"], ["--method is now --step-rule, trust_region"]),
     (["--max-kl-final", "0.1"], ["is now --final-max-kl, in nats"]),
@@ -140,6 +163,17 @@ BAD_VALUES = [
     ),
     (["--scale-reward=1"], ["--scale-reward takes no value", "'1'"]),
     (["--max_kl", "0"], ["--max_kl", "nearest: --max-kl"]),
+    (["--gamma", "0.9"], ["--gamma", "nearest: --discount"]),
+    (["--lr", "0.1"], ["--lr", "no learning rate", "nearest: --critic-learning-rate"]),
+    (["--total-timesteps", "9"], ["--total-timesteps; nearest: --total-steps"]),
+    (["--tensorboard-log", "x"], ["metrics.csv", "nearest: --output-dir"]),
+    (["--no-normalize-advantage"], ["nearest: --standardize-advantage"]),
+    (["--clip-range", "0.2"], ["TRPO clips", "see trpo-jax train --help"]),
+    (["--ent-coef", "0"], ["no entropy bonus; see trpo-jax train --help"]),
+    (["--device", "cpu"], ["JAX_PLATFORMS=cpu", "see trpo-jax train --help"]),
+    (["--verbose", "1"], ["nearest: --quiet"]),
+    (["--zzz", "1"], ["unknown option --zzz; see trpo-jax train --help"]),
+    (["--episodes", "3"], ["trpo-jax evaluate has it, trpo-jax train does not"]),
     (["--no-scale-rewrd"], ["--no-scale-rewrd", "nearest: --no-scale-reward"]),
     (["--output-dir", "busy"], ["--output-dir", "new or empty", "'busy'"]),
     (["--output-dir", "busy/file"], ["--output-dir", "directory", "'busy/file'"]),
@@ -150,7 +184,23 @@ BAD_VALUES = [
 ]
 BAD_LINES = [
     *[(["train", "CartPole-v1", *rest], needles) for rest, needles in BAD_VALUES],
-    (["train"], ["environment"]),
+    (["train"], ["environment is missing: trpo-jax train CartPole-v1"]),
+    (
+        ["train", "--config-file", "files/other.toml"],
+        ["missing: trpo-jax train Acrobot-v1 --config-file files/other.toml"],
+    ),
+    (["train", "cartpol"], ["'cartpol'", "nearest: 'CartPole-v1'"]),
+    (["train", "zzz"], ["unknown environment 'zzz'; list them with: trpo-jax envs"]),
+    (["train", "probe:zzz"], ["'probe:zzz'; list them with: trpo-jax envs 'probe:*'"]),
+    (["train", "gym:CartPole-v1"], ["'gym'", "nearest: 'gymnasium'", "known: gymnax"]),
+    (["train", "mojo:CartPole-v1"], ["'mojo'", "; known: gymnax"]),
+    (["eval", "busy"], ["'eval'", "nearest: 'evaluate'"]),
+    (["zzz"], ["unknown command 'zzz'; commands: train, resume"]),
+    (["presets", "cartpol"], ["'cartpol'", "nearest: 'CartPole-v1'"]),
+    (["envs", "--simulator", "unity"], ["--simulator must be one of gymnax", "unity"]),
+    (["evaluate", "busy", "--env", "x"], ["--env", "nearest: --environment"]),
+    (["watch", "busy", "--output", "busy/file.gif"], ["new file", "'busy/file.gif'"]),
+    (["plot", "busy", "--output", "busy/file.png"], ["new file", "'busy/file.png'"]),
     (["train", "CartPole-v2"], ["'CartPole-v2'", "nearest: 'CartPole-v1'"]),
     (["train", "cartpole"], ["'cartpole'", "nearest: 'CartPole-v1'"]),
     (["train", "probe:actoin"], ["'probe:actoin'", "nearest: 'probe:action'"]),
@@ -175,8 +225,8 @@ BAD_LINES = [
     (["resume", "nowhere"], ["nowhere does not hold a run"]),
     (["resume", "busy"], ["busy does not hold a run"]),
     (["resume", "busy", "--total-steps", "0"], ["--total-steps must be", ">= 1", "0"]),
-    (["resume", "busy", "--total-steps", "1e5"], ["--total-steps must be", "1e5"]),
-    (["resume", "busy", "--seeds", "2"], ["--seeds", "nearest: --"]),
+    (["resume", "busy", "--total-steps", "1.5"], ["--total-steps must be", "'1.5'"]),
+    (["resume", "busy", "--seeds", "2"], ["--seeds", "trpo-jax train has it"]),
     (["plot"], ["run is missing"]),
     (["plot", "busy"], ["busy does not hold a run"]),
     (["envs", "no such thing"], ["'no such thing'"]),
@@ -208,12 +258,17 @@ FILES = {
     "range.toml": b"[config]\nmax_kl = -1",
     "type.json": b'{"seeds": "two"}',
     "path.json": b'{"output_dir": 3}',
+    "steps.toml": b"total_steps = 1.5",
+    "other.toml": b'environment = "Acrobot-v1"',
+    "misspelt.toml": b'environment = "Acrobt-v1"',
+    "inside.toml": b'[run]\nenvironment = "Acrobot-v1"',
 }
 
 
 def occupied(directory):
     (directory / "busy").mkdir()
-    (directory / "busy" / "file").write_text("mine")
+    for name in ("file", "file.gif", "file.png"):
+        (directory / "busy" / name).write_text("mine")
     (directory / "files").mkdir()
     for name, content in FILES.items():
         (directory / "files" / name).write_bytes(content)
@@ -294,7 +349,7 @@ for argv in lines:
     with contextlib.redirect_stdout(io.StringIO()):
         with contextlib.redirect_stderr(io.StringIO()):
             try:
-                from trpo_jax.cli import main
+                from trpo_jax.cli import commands, main
                 main.main(argv)
             except SystemExit:
                 pass
@@ -331,7 +386,7 @@ def help_text(argv, capsys, monkeypatch):
     output = capsys.readouterr()
     assert stop.value.code == 0
     assert output.err == ""
-    return " ".join(re.sub("[│|╭╮╰╯─]", " ", output.out).split())
+    return output.out
 
 
 def test_a_file_of_options_is_over_the_preset_and_under_what_is_given(tmp_path):
@@ -375,9 +430,10 @@ def test_help_names_the_subcommands(argv, capsys, monkeypatch):
 
 
 def shown_defaults(text):
-    """The first default after each flag."""
+    """The default in the entry of each flag."""
+    entry = r"^  {}[ ,][^\n]*\n(?:      [^\n]*\n)*?      [^\n]*\(default: (.*?)\)$"
     return {
-        flag: re.search(rf"{flag}[ ,].*?\(default: (.*?)\)", text).group(1)
+        flag: re.search(entry.format(flag), text, re.MULTILINE).group(1)
         for flag in map(flag_of, HYPER_PARAMETERS)
     }
 
@@ -640,9 +696,17 @@ def test_a_run_leaves_exactly_its_six_files_and_checkpoints(run):
 def test_a_run_tells_its_scores_and_where_the_results_are(run):
     stdout, stderr = run.output
     assert stderr == ""
-    assert "greedy:" in stdout
-    assert "sampled:" in stdout
-    assert "results/run" in stdout.splitlines()[-1]
+    *_, greedy, sampled, _, where, following = stdout.splitlines()
+    for how, line in (("greedy", greedy), ("sampled", sampled)):
+        low, high = sorted(run.json("evaluation.json")[how]["mean_per_seed"])
+        score = run.json("evaluation.json")[how]["iqm"]
+        of = f"({how}, 3 episodes × 2 seeds, IQM)"
+        assert line.startswith(f"return {score:.1f} {of}, the seeds ")
+        assert {f"{low:.1f}", f"{high:.1f}"} <= set(line.split())
+        assert "%" not in line  # two seeds are too few for an interval
+    assert where == "results in results/run/"
+    for command in ("watch", "evaluate", "resume"):
+        assert f"trpo-jax {command} results/run" in following
 
 
 def test_the_evaluation_has_its_schema(run):
@@ -805,7 +869,133 @@ def test_runs_are_compared_in_one_figure(run, said, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_environments_are_listed(said):
-    names = said("envs", "gymnax:*").split()
+def copied(run, directory):
+    shutil.copytree(run.directory, directory, ignore=shutil.ignore_patterns("check*"))
+    return set(directory.iterdir())
+
+
+def test_a_picture_goes_into_the_run_and_never_over_another(run, said, tmp_path):
+    before = copied(run, tmp_path / "run")
+    for name in ("runs.png", "runs-2.png", "runs-3.png"):
+        path = tmp_path / "run" / name
+        path_before = path.exists()
+        output = said("plot", str(tmp_path / "run"))
+        assert output == f"wrote {path}: the learning curves of 1 run\n"
+        assert not path_before
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        *(p.name for p in before), "runs.png", "runs-2.png", "runs-3.png"
+    }  # fmt: skip
+
+
+def test_a_video_goes_into_the_run_and_never_over_another(run, said, tmp_path):
+    copied(run, tmp_path / "run")
+    for target, name in (
+        ("run", "agent.gif"),
+        ("run/policy.safetensors", "agent-2.gif"),
+    ):
+        path = tmp_path / "run" / name
+        output = said("watch", str(tmp_path / target), "--max-steps", "3")
+        assert output.startswith(f"wrote {path}: gymnax:CartPole-v1, return ")
+        assert path.read_bytes().startswith(b"GIF8")
+
+
+def test_a_run_that_cannot_be_written_to_needs_another_output(
+    run, monkeypatch, tmp_path, capsys
+):
+    copied(run, tmp_path / "run")
+    access = os.access
+    read_only = str(tmp_path / "run")
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: str(path) != read_only and access(path, mode)
+    )
+    for command in ("watch", "plot"):
+        with pytest.raises(SystemExit) as stop:
+            main.main([command, read_only])
+        assert stop.value.code == 2
+        needles = ["can be written to", read_only, "name another one"]
+        is_one_helpful_line(capsys.readouterr().err, [], needles)
+
+
+def test_environments_are_listed_and_counted(capsys):
+    main.main(["envs", "gymnax:*"])
+    output = capsys.readouterr()
+    names = output.out.split()
     assert "gymnax:CartPole-v1" in names
     assert all(name.startswith("gymnax:") for name in names)
+    assert output.err == f"{len(names)} environments of gymnax\n"
+    main.main(["envs", "--simulator", "gymnax"])
+    assert capsys.readouterr().out.split() == names
+    main.main(["envs", "cartpole-v1"])
+    output = capsys.readouterr()
+    count = len(output.out.split())
+    assert output.err.startswith(f"{count} environments: 1 of gymnax, ")
+    main.main(["envs", "cartpole", "--simulator", "gymnax"])
+    assert capsys.readouterr() == ("gymnax:CartPole-v1\n", "1 environment of gymnax\n")
+
+
+def test_a_simulator_that_is_not_installed_is_said_to_be(monkeypatch, capsys):
+    installed = lookup._installed
+    monkeypatch.setattr(lookup, "_installed", lambda x: x != "brax" and installed(x))
+    with pytest.raises(SystemExit) as stop:
+        main.main(["envs", "--simulator", "brax"])
+    assert stop.value.code == 2
+    needles = ["'brax:*' needs brax", "pip install 'trpo-jax[brax]'"]
+    is_one_helpful_line(capsys.readouterr().err, [], needles)
+
+
+@pytest.mark.parametrize("name", ["Acrobot-v1", "gymnax:Acrobot-v1"])
+def test_one_preset_is_shown_with_its_source_and_what_it_changes(name, said):
+    preset = PRESETS["Acrobot-v1"]
+    head, source, *lines = said("presets", name).splitlines()
+    assert head.endswith("Acrobot-v1: 100,000 steps")
+    assert source == f"source: {preset.source}"
+    plain = dataclasses.asdict(Config()) | dataclasses.asdict(NetworkConfig())
+    own = dataclasses.asdict(preset.config) | dataclasses.asdict(preset.network)
+    assert lines == [
+        f"  {k} {own[k]} (default: {plain[k]})" for k in own if own[k] != plain[k]
+    ]
+
+
+def test_an_environment_without_a_preset_is_said_to_have_none(said):
+    output = said("presets", "probe:action").splitlines()
+    assert output[0] == "probe:action: 1,000,000 steps"
+    assert output[-1] == "there is no preset for this environment"
+
+
+def test_a_quiet_run_prints_its_results_alone(tmp_path, monkeypatch, said):
+    monkeypatch.chdir(tmp_path)
+    line = ["--quiet", "--total-steps", "4096", "--evaluation-episodes", "1"]
+    output = said("train", "probe:action", *line, "--output-dir", "a run")
+    score, *_, where, following = output.splitlines()
+    assert score == "return 1.0 (greedy, 1 episode)"
+    assert where == "results in a run/"
+    names = ("watch", "evaluate", "resume")
+    watch, evaluate, resume = (f"trpo-jax {name} 'a run'" for name in names)
+    assert following == f"next: {watch}, {evaluate}, or {resume} --total-steps 8192"
+    again = said("resume", "a run", "--total-steps", "8e3", "--quiet")
+    assert again.startswith("return 1.0 (greedy, 1 episode)\n")
+    assert len(again.splitlines()) == len(output.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"),
+    [
+        ([3.0], "return 3.0 (greedy, 9 episodes)"),
+        (
+            [3.0, 4.5],
+            "return 3.8 (greedy, 9 episodes × 2 seeds, IQM), the seeds 3.0 and 4.5",
+        ),
+        (
+            [500.0] * 4,
+            "return 500.0 (greedy, 9 episodes × 4 seeds, IQM), "
+            "95 % interval 500.0 to 500.0",
+        ),
+        ([3.0, np.nan], "return not finite (greedy, 9 episodes × 2 seeds, IQM)"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_result_says_how_it_came_about(means, expected, capsys):
+    scores = results.summarize_returns(np.array(means)[:, None])
+    commands._print_scores("greedy", scores, 9)
+    assert capsys.readouterr().out == f"{expected}\n"

@@ -242,7 +242,7 @@ def test_names_are_those_that_brax_knows_now():
     [
         ("antt", {}, "unknown brax environment 'antt'; nearest: 'ant'"),
         ("antt@spring", {}, "unknown brax environment 'antt'; nearest: 'ant'"),
-        ("", {}, "unknown brax environment ''; nearest: "),
+        ("", {}, "unknown brax environment ''; list them with: trpo-jax envs"),
         ("ant@sprong", {}, "backend must be one of generalized, .*; got 'sprong'"),
         ("ant@", {}, "backend must be one of .*; got ''"),
         ("ant", {"backend": "warp"}, "backend must be one of .*; got 'warp'"),

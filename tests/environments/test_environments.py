@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers import Clock, assert_identical, step_one
 
+import trpo_jax
 from trpo_jax.environments import (
     SIMULATORS,
     Simulator,
@@ -182,6 +183,11 @@ def test_environments_are_listed_by_a_part_or_a_pattern_of_their_name():
         ("Hoper-v4", "Hopper-v4"),
         ("envpool:Hoper-v4", "envpool:Hopper-v4"),
         ("gymnasium:Taxi-v9", "gymnasium:Taxi-v4"),
+        ("cartpol", "CartPole-v1"),
+        ("Hopper", "Hopper-v5"),
+        ("hopper-v9", "Hopper-v5"),
+        ("PongNoFrameskip-v4", "Pong-v5"),
+        ("ALE/Pong-v5", "Pong-v5"),
     ],
 )
 def test_an_unknown_name_is_refused_with_one_that_exists(wrong, nearest):
@@ -192,17 +198,55 @@ def test_an_unknown_name_is_refused_with_one_that_exists(wrong, nearest):
     assert suggestion == nearest
 
 
+@pytest.mark.parametrize(
+    ("far", "command"),
+    [
+        ("zzz", "trpo-jax envs"),
+        ("gymnax:zzz", "trpo-jax envs 'gymnax:*'"),
+    ],
+)
+def test_a_name_that_is_near_none_is_refused_with_how_to_list_them(far, command):
+    with pytest.raises(ValueError, match="unknown environment") as error:
+        check_name(far)
+    assert str(error.value) == f"unknown environment {far!r}; list them with: {command}"
+
+
+def test_a_class_in_the_place_of_an_instance_is_named():
+    message = r"^got the class MakesNothing; pass an instance: MakesNothing\(\)$"
+    for call in (check_environment, trpo_jax.train):
+        with pytest.raises(ValueError, match=message):
+            call(MakesNothing)
+    with pytest.raises(ValueError, match=r"got the class Empty; .*: Empty\(\)$"):
+        trpo_jax.train(type("Empty", (), {}))
+
+
+class MakesNothing:
+    """An environment only by what it has; nothing of it is called."""
+
+    name, max_episode_steps = "nothing", None
+    observation_space = action_space = None
+    reset = step = None
+
+
 @pytest.mark.parametrize("empty", ["", "probe:", "envpool:"])
 def test_an_empty_name_is_said_to_be_missing(empty):
     with pytest.raises(ValueError, match=f"name is missing in '{empty}'"):
         make_environment(empty)
 
 
-def test_an_unknown_simulator_is_refused_with_those_that_exist():
-    with pytest.raises(
-        ValueError, match=r"simulator 'gym' .*'gymnax', known: gymnax, envpool"
-    ):
-        make_environment("gym:CartPole-v1")
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("gym", "nearest: 'gymnasium', known: "),
+        ("gymnx", "nearest: 'gymnax', known: "),
+        ("mujoco_playground", "nearest: 'playground', known: "),
+        ("unity", "known: "),
+    ],
+)
+def test_an_unknown_simulator_is_refused_with_those_that_exist(wrong, hint):
+    message = f"unknown simulator {wrong!r} in '{wrong}:Task'; {hint}gymnax, envpool"
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_name(f"{wrong}:Task")
 
 
 def test_the_adapter_itself_refuses_an_unknown_name():

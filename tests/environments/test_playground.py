@@ -225,7 +225,7 @@ def test_names_are_those_that_playground_knows_now():
     ("name", "options", "message"),
     [
         ("CartpolBalance", {}, "'CartpolBalance'; nearest: 'CartpoleBalance'"),
-        ("", {}, "unknown Playground environment ''; nearest: "),
+        ("", {}, "unknown Playground environment ''; list them with: trpo-jax envs"),
         ("Robot", {"episode_length": 0}, "episode_length must be .*; got 0"),
         ("Robot", {"colour": 3}, "playground:Robot cannot be made .*colour"),
     ],

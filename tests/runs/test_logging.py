@@ -3,6 +3,7 @@ import io
 import itertools
 import json
 import math
+import re
 import types
 
 import numpy as np
@@ -13,7 +14,13 @@ from rich.console import Console
 
 from trpo_jax.algorithm.metrics import Metrics
 from trpo_jax.runs import logging
-from trpo_jax.runs.logging import ConsoleProgress, Csv, JsonLines, average
+from trpo_jax.runs.logging import (
+    ConsoleProgress,
+    Csv,
+    JsonLines,
+    RecentReturns,
+    average,
+)
 from trpo_jax.solver.trust_region import Status
 
 COLUMNS = (
@@ -219,6 +226,80 @@ def test_a_report_averages_iterations_and_seeds():
     assert "return 20.0" in file.getvalue()
     assert "accepted 75%" in file.getvalue()
     assert "backtracks 1.5" in file.getvalue()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 130), st.floats(-1e3, 1e3)),
+        max_size=40,
+    )
+)
+def test_the_return_is_that_of_the_last_hundred_episodes_of_each_seed(iterations):
+    recent, episodes = RecentReturns(), {}
+    for seed, number, mean in iterations:
+        value = mean if number else None
+        recent.add([row(100, seed=seed, episodes=number, episode_return=value)])
+        episodes.setdefault(seed, []).extend([mean] * number)
+    means = [np.mean(own[-100:]) for own in episodes.values() if own]
+    if means:
+        assert math.isclose(recent.mean(), np.mean(means), abs_tol=1e-6)
+    else:
+        assert recent.mean() is None
+
+
+def test_the_return_is_a_number_from_the_first_episode_on():
+    sink, file = progress(terminal=False, total=500)
+    none = {"episodes": 0, "episode_return": None}
+    for i, values in enumerate(({**none}, {"episode_return": 7.0}, none, none)):
+        sink.write([row(100 * (i + 1), **values)])
+    sink.close()
+    returns = [line.split("  ")[1] for line in file.getvalue().splitlines()]
+    assert returns == ["return –", *["return 7.0"] * 3]
+
+
+def test_a_resumed_run_remembers_the_episodes_before():
+    sink, file = progress(terminal=False)
+    sink.remember([row(100, episode_return=3.0)])
+    sink.start(100)
+    sink.write([row(200, episodes=0, episode_return=None)])
+    assert "return 3.0" in file.getvalue()
+
+
+def test_a_terminal_says_how_long_it_has_compiled():
+    clock, file = itertools.count(), io.StringIO()
+    console = Console(
+        file=file, force_terminal=True, width=80, get_time=lambda: 7.0 * next(clock)
+    )
+    sink = ConsoleProgress(1000, 1, lambda i: 0.01, console)
+    sink._live.refresh()
+    compiling = file.getvalue()
+    sink.start()
+    training = file.getvalue()[len(compiling) :]
+    sink.close()
+    assert re.search(r"compiling, [1-9]\d* s", compiling)
+    assert "0%" in training
+    assert "compiling" not in training
+
+
+def test_elsewhere_nothing_is_said_while_compiling():
+    sink, file = progress(terminal=False)
+    sink.start()
+    sink.close()
+    assert file.getvalue() == ""
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_table_fits_into_the_terminal(width):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=width, color_system=None)
+    sink = ConsoleProgress(10**7, 2, lambda i: 0.01, console)
+    sink.write([row(10**6, kl=0.005, episode_return=-1234.5)])
+    text = file.getvalue()
+    sink.close()
+    assert "…" not in text
+    for column in ("steps", "return", "KL / δ", "accepted", "steps/s"):
+        assert column in text
+    assert "1,000,000  -1234.5  0.0050 / 0.01" in text
 
 
 def test_no_rows_are_no_report():

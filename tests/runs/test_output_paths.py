@@ -8,7 +8,7 @@ import pytest
 
 from trpo_jax.environments import SIMULATORS, known_names
 from trpo_jax.runs import output_paths
-from trpo_jax.runs.output_paths import check_folder, claim_directory, free_directory
+from trpo_jax.runs.output_paths import check_new_file, claim_directory, free_directory
 
 ON_ANY_SYSTEM = re.compile(r"[^<>:\"/\\|?*\x00-\x1f]*[^<>:\"/\\|?*\x00-\x1f. ]")
 
@@ -45,7 +45,7 @@ def nowhere(tmp_path, monkeypatch):
     "refuse",
     [
         lambda: free_directory("runs/a"),
-        lambda: check_folder("agent.gif"),
+        lambda: check_new_file("agent.gif"),
         lambda: claim_directory("CartPole-v1", 0).__enter__(),
     ],
 )
@@ -57,5 +57,5 @@ def test_a_relative_path_is_refused_where_the_working_directory_is_gone(refuse):
 @pytest.mark.usefixtures("nowhere")
 def test_an_absolute_path_is_not(tmp_path):
     assert free_directory(tmp_path / "run") == tmp_path / "run"
-    check_folder(tmp_path / "agent.gif")
+    check_new_file(tmp_path / "agent.gif")
     assert output_paths.free_directory(str(tmp_path / "run")) == tmp_path / "run"

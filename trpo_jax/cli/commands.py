@@ -1,57 +1,82 @@
 """What each command does. `arguments` reads the command line."""
 
+import collections
 import dataclasses
 import os
 import pathlib
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trpo_jax.runs.output_paths import check_folder, check_suffix, claim_directory
+from trpo_jax import environments
+from trpo_jax.environments import module_of, require_installed
+from trpo_jax.runs.output_paths import (
+    check_new_file,
+    check_suffix,
+    claim_directory,
+    free_name,
+)
 from trpo_jax.runs.plan import Plan
-from trpo_jax.runs.presets import DEFAULT, PRESETS, Preset
+from trpo_jax.runs.presets import DEFAULT, PRESETS, Preset, preset_of
 
 if TYPE_CHECKING:
     from trpo_jax.runs.execute import TrainResult
 
 
-def train(plan: Plan, started: float) -> None:
-    """Train and evaluate; print the scores and where the results are.
+def train(plan: Plan, started: float, *, quiet: bool) -> None:
+    """Train and evaluate; print the scores, where the results are, and what to do next.
 
-    `started` is `time.perf_counter()` at the start of the command.
+    `started` is `time.perf_counter()` at the start of the command. The progress is
+    shown unless `quiet`.
     """
     # This import takes seconds, so it comes before a directory is made.
     from trpo_jax.runs.execute import run_plan
 
     if plan.output_dir is None:
         with claim_directory(plan.environment, plan.run.seed) as directory:
-            train(plan.with_run(output_dir=directory), started)
+            train(plan.with_run(output_dir=directory), started, quiet=quiet)
         return
-    _report(run_plan(plan, plan.environment, start=started))
+    _report(run_plan(plan, plan.environment, start=started, progress=not quiet))
 
 
 def resume(
-    run: str, total_steps: int | None, environment: str | None, started: float
+    run: str,
+    total_steps: int | None,
+    environment: str | None,
+    started: float,
+    *,
+    quiet: bool,
 ) -> None:
-    """Continue a run, and print the scores and where the results are; see `train`."""
+    """Continue a run, and print what `train` prints."""
     _require_run(run)
     from trpo_jax.runs.api import resumed_plan
     from trpo_jax.runs.execute import run_plan
 
     plan = resumed_plan(run, total_steps, environment)
-    _report(run_plan(plan, plan.environment, start=started, resumed=True))
+    options: dict[str, Any] = {"start": started, "progress": not quiet}
+    _report(run_plan(plan, plan.environment, **options, resumed=True))
 
 
 def _report(result: "TrainResult") -> None:
-    """Print the scores of a run, how long it took, and where its results are."""
+    """Print the scores of a run, how long it took, and what can be done with it."""
     evaluation = result.evaluation
     for how in ("greedy", "sampled"):
         _print_scores(how, evaluation[how], evaluation["episodes"])
     _print_unfinished(evaluation["unfinished_episodes"])
     seconds = evaluation["seconds"].items()
     print(" · ".join(f"{name} {value:.1f} s" for name, value in seconds))
-    print(f"results in {result.plan.output_dir}/")
+    plan = result.plan
+    print(f"results in {plan.output_dir}/")
+    run = shlex.quote(str(plan.output_dir))
+    if plan.on_host and module_of(plan.environment):
+        run += f" --environment {shlex.quote(plan.environment)}"
+    longer = f"{run} --total-steps {2 * (plan.run.total_steps or 0)}"
+    print(
+        f"next: trpo-jax watch {run}, trpo-jax evaluate {run}, or trpo-jax resume "
+        f"{longer}"
+    )
 
 
 def evaluate(
@@ -77,49 +102,77 @@ def evaluate(
 
 
 def watch(
-    run: str, output: str, *, sampled: bool, environment: str | None, **episode: int
+    run: str,
+    output: str | None,
+    *,
+    sampled: bool,
+    environment: str | None,
+    **episode: int,
 ) -> None:
     """Play one episode, with the options of `record`, and write it as a video."""
-    check_suffix(output)
-    check_folder(output)
+    if output is not None:
+        check_suffix(output)
+        check_new_file(output)
     _require_policy(run)
+    default = _directory_of(run) / "agent.gif"
+    if output is None:
+        check_new_file(free_name(default))
     from trpo_jax.rendering.record import record
     from trpo_jax.rendering.video import write_video
     from trpo_jax.runs.policy_file import load_policy
 
     saved = load_policy(run, environment)
-    rate = 25 if output.lower().endswith(".gif") else None
+    rate = 25 if (output or default.name).lower().endswith(".gif") else None
     recording = record(saved, greedy=not sampled, frames_per_second=rate, **episode)
-    write_video(pathlib.Path(output), recording)
+    path = free_name(default) if output is None else pathlib.Path(output)
+    write_video(path, recording)
     total, length = recording.episode_return, recording.episode_length
     name = saved.environment.name
-    print(f"wrote {output}: {name}, return {total:.1f}, {length} actions")
+    print(f"wrote {path}: {name}, return {total:.1f}, {length} actions")
 
 
-def plot(runs: tuple[str, ...], output: str) -> None:
+def plot(runs: tuple[str, ...], output: str | None) -> None:
     """Draw the learning curves of runs as a .png, with a panel per environment."""
-    if not output.lower().endswith(".png"):
-        raise ValueError(f"output must end in .png; got {output!r}")
-    check_folder(output)
+    if output is not None:
+        if not output.lower().endswith(".png"):
+            raise ValueError(f"output must end in .png; got {output!r}")
+        check_new_file(output)
     for run in runs:
         _require_run(run)
+    path = pathlib.Path(output or free_name(_directory_of(runs[0]) / "runs.png"))
+    check_new_file(path)
     from trpo_jax.runs.plotting import plot_runs
     from trpo_jax.runs.results import read_run
 
-    plot_runs(pathlib.Path(output), [read_run(pathlib.Path(run)) for run in runs])
-    print(f"wrote the learning curves of {len(runs)} run(s) to {output}")
+    plot_runs(path, [read_run(pathlib.Path(run)) for run in runs])
+    of = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    print(f"wrote {path}: the learning curves of {of}")
 
 
-def list_environments(pattern: str) -> None:
-    """Print the environments of this installation whose names match the pattern."""
-    from trpo_jax import environments
+def _directory_of(run: str) -> pathlib.Path:
+    path = pathlib.Path(run)
+    return path if path.is_dir() else path.parent
 
+
+def list_environments(pattern: str, simulator: str | None) -> None:
+    """Print the environments of this installation whose names match the pattern.
+
+    Their number goes to standard error, so that a pipe receives names alone.
+    """
+    if simulator is not None:
+        require_installed(simulator, f"{simulator}:{pattern or '*'}")
     names = environments.list_environments(pattern)
+    if simulator is not None:
+        names = [name for name in names if name.startswith(f"{simulator}:")]
     if not names:
-        raise ValueError(
-            f"no environment of this installation has a name like {pattern!r}"
-        )
-    print("\n".join(names))
+        of = f"environment of {simulator}" if simulator else "environment"
+        raise ValueError(f"no {of} that is installed has a name like {pattern!r}")
+    print("\n".join(names), flush=True)
+    counts = collections.Counter(name.partition(":")[0] for name in names)
+    number = "1 environment" if len(names) == 1 else f"{len(names)} environments"
+    listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
+    where = f": {listed}" if len(counts) > 1 else f" of {next(iter(counts))}"
+    print(number + where, file=sys.stderr)
 
 
 def list_presets() -> None:
@@ -128,12 +181,34 @@ def list_presets() -> None:
     from rich.table import Table
 
     table = Table("environment", "steps", "changes to the defaults", "source")
-    plain = _values(DEFAULT)
     for name, preset in PRESETS.items():
-        changes = [f"{k} {v}" for k, v in _values(preset).items() if v != plain[k]]
+        changes = [f"{k} {value}" for k, (value, _) in _changes(preset).items()]
         steps = f"{preset.total_steps:,}"
         table.add_row(name, steps, "\n".join(changes), preset.source)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def show_preset(environment: str) -> None:
+    """Print the values of one preset that differ from the defaults, and their source.
+
+    The environment may also be written as in the list of all presets.
+    """
+    name, preset = environment, PRESETS.get(environment)
+    if preset is None:
+        name = environments.full_name(environment)
+        preset = preset_of(name)
+    print(f"{name}: {preset.total_steps:,} steps")
+    print(f"source: {preset.source}")
+    for option, (value, default) in _changes(preset).items():
+        print(f"  {option} {value} (default: {default})")
+    if preset is DEFAULT:
+        print("there is no preset for this environment")
+
+
+def _changes(preset: Preset) -> dict[str, tuple[Any, Any]]:
+    """Return the values of a preset that are not the defaults, and the defaults."""
+    plain, values = _values(DEFAULT), _values(preset)
+    return {k: (values[k], plain[k]) for k in values if values[k] != plain[k]}
 
 
 def _values(preset: Preset) -> dict[str, Any]:
@@ -176,13 +251,16 @@ def _require_policy(run: str) -> None:
 
 
 def _print_scores(how: str, scores: dict[str, Any], episodes: int) -> None:
-    seeds = len(scores["mean_per_seed"])
-    low, high = scores["ci95"]
+    means, (low, high) = scores["mean_per_seed"], scores["ci95"]
+    of = "1 episode" if episodes == 1 else f"{episodes} episodes"
+    of += f" × {len(means)} seeds, IQM" if len(means) > 1 else ""
     score = "not finite" if scores["iqm"] is None else f"{scores['iqm']:.1f}"
-    if scores["iqm"] is not None and seeds > 1:
-        score += f", 95 % interval {low:.1f} to {high:.1f}"
-    of = "1 seed" if seeds == 1 else f"interquartile mean of {seeds} seeds"
-    print(f"{how:>8}: {score}   ({episodes} episodes, {of})")
+    spread = ""
+    if scores["iqm"] is not None and len(means) == 2:  # too few for an interval
+        spread = f", the seeds {means[0]:.1f} and {means[1]:.1f}"
+    elif scores["iqm"] is not None and len(means) > 2:
+        spread = f", 95 % interval {low:.1f} to {high:.1f}"
+    print(f"return {score} ({how}, {of}){spread}")
 
 
 def _print_unfinished(count: int) -> None:

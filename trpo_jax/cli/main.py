@@ -2,25 +2,21 @@
 
 import contextlib
 import dataclasses
-import difflib
 import errno
-import functools
-import operator
 import os
 import signal
 import sys
 import threading
 import time
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from trpo_jax import __version__
 from trpo_jax.cli import commands, options
 from trpo_jax.cli.arguments import parse_arguments
 from trpo_jax.cli.compilation_cache import keep_compiled_programs
-from trpo_jax.cli.config_file import read_config_file
-from trpo_jax.cli.messages import as_flag
+from trpo_jax.cli.config_file import ConfigFile, read_config_file
+from trpo_jax.cli.help import help_of, overview, width_of_terminal
+from trpo_jax.cli.messages import as_flag, unknown_command
 from trpo_jax.cli.options import COMMANDS, Command, Train
 from trpo_jax.cli.standard_streams import discard_output, prepare_streams
 from trpo_jax.config import RunConfig
@@ -74,7 +70,7 @@ def _run(command: Command, started: float) -> None:
     keep_compiled_programs()
     match command:
         case Train():
-            commands.train(_plan(command), started)
+            commands.train(_plan(command), started, quiet=command.quiet)
         case options.Resume():
             commands.resume(**dataclasses.asdict(command), started=started)
         case options.Evaluate():
@@ -84,9 +80,11 @@ def _run(command: Command, started: float) -> None:
         case options.Plot():
             commands.plot(command.runs, command.output)
         case options.Envs():
-            commands.list_environments(command.pattern)
-        case options.Presets():
+            commands.list_environments(command.pattern, command.simulator)
+        case options.Presets(None):
             commands.list_presets()
+        case options.Presets(str(environment)):
+            commands.show_preset(environment)
         case options.Doctor():
             sys.exit(commands.doctor())
 
@@ -100,10 +98,10 @@ def _parse(argv: list[str]) -> Command:
     if not name.startswith("-") and name not in COMMANDS:
         if _looks_like_an_environment(name):
             raise ValueError(f"unknown command {name!r}; try: trpo-jax train {name}")
-        near = difflib.get_close_matches(name, COMMANDS, 1, 0.0)
-        raise ValueError(f"unknown command {name!r}; nearest: {near[0]!r}")
+        raise ValueError(unknown_command(name, COMMANDS))
     if not argv or {"-h", "--help"} & set(argv):
         _print_help(argv)
+        sys.exit(0)
     if name.startswith("-"):
         raise ValueError(
             f"the command is missing before {name}; commands: {', '.join(COMMANDS)}"
@@ -119,21 +117,32 @@ def _looks_like_an_environment(word: str) -> bool:
 
 def _train(values: dict[str, Any]) -> Train:
     """Return the command with the preset, the values of a file, and those given."""
-    file = values.pop("config_file", None)
-    command = _with_preset(values.pop("environment"))
-    if file is not None:
-        command = _replaced(command, read_config_file(file))
+    environment = values.pop("environment", "")
+    path, quiet = values.pop("config_file", None), values.pop("quiet", False)
+    file = ConfigFile(None, {}) if path is None else read_config_file(path)
+    if not environment:
+        example = f"{file.environment} --config-file {path}" if file.environment else ""
+        raise ValueError(
+            f"the environment is missing: trpo-jax train {example or 'CartPole-v1'}"
+        )
+    command = dataclasses.replace(_with_preset(environment), quiet=quiet)
+    name = full_name(environment)
+    try:
+        if file.environment is not None and full_name(file.environment) != name:
+            raise ValueError(f"it names another environment, {file.environment}")
+        command = _replaced(command, file.options)
+    except ValueError as error:
+        raise ValueError(f"{path}, for {name}: {error}") from error
     try:
         return _replaced(command, values)
     except ValueError as error:
         raise ValueError(as_flag(str(error))) from error
 
 
-def _with_preset(environment: str | None) -> Train:
+def _with_preset(environment: str) -> Train:
     preset = preset_of(full_name(environment) if environment else "")
     run = RunConfig(total_steps=preset.total_steps)
-    name = environment or tyro.MISSING
-    return Train(name, run=run, config=preset.config, network=preset.network)
+    return Train(environment, run, preset.config, preset.network)
 
 
 def _replaced(command: Train, values: dict[str, Any]) -> Train:
@@ -147,18 +156,18 @@ def _replaced(command: Train, values: dict[str, Any]) -> Train:
 
 
 def _print_help(argv: list[str]) -> None:
-    """Print the help text of a command, or of all of them, and exit."""
-    environments = [word for word in argv[1:] if _looks_like_an_environment(word)]
-    default = _with_preset(environments[0] if environments else None)
-    given: dict[type, dict[str, Any]] = {Train: {"default": default}}
-    kinds = [
-        Annotated[kind, tyro.conf.subcommand(name, **given.get(kind, {}))]
-        for name, kind in COMMANDS.items()
-    ]
-    union: Any = functools.reduce(operator.or_, kinds)
-    args = [word for word in argv[:1] if word in COMMANDS] + ["--help"]
-    description = "Trust region policy optimisation in JAX."
-    tyro.cli(union, prog="trpo-jax", description=description, args=args)
+    """Print the help of a command, or the overview of all of them."""
+    width = width_of_terminal()
+    if not argv or argv[0] not in COMMANDS:
+        print(overview(width))
+        return
+    defaults: dict[str, Any] = {}
+    if argv[0] == "train":
+        environments = [word for word in argv[1:] if _looks_like_an_environment(word)]
+        command = _with_preset(environments[0] if environments else "")
+        for part in (command.run, command.config, command.network):
+            defaults |= dataclasses.asdict(part)
+    print(help_of(argv[0], defaults, width))
 
 
 def _plan(command: Train) -> Plan:

@@ -1,9 +1,23 @@
 """Error messages in the words of the command line."""
 
-import difflib
 from collections.abc import Collection
 
-from trpo_jax.config.options import RENAMED
+from trpo_jax.config.synonyms import unknown_option
+from trpo_jax.validation import nearest
+
+_ELSEWHERE = {  # what other programs call the commands
+    "continue": "resume",
+    "enjoy": "watch",
+    "eval": "evaluate",
+    "learn": "train",
+    "list": "envs",
+    "play": "watch",
+    "record": "watch",
+    "render": "watch",
+    "run": "train",
+    "test": "evaluate",
+    "visualize": "watch",
+}
 
 
 def flag_of(name: str) -> str:
@@ -18,17 +32,24 @@ def as_flag(message: str) -> str:
     return f"{flag_of(name)} {rest}" if begins else message
 
 
-def unknown_option(flag: str, known: Collection[str]) -> str:
-    """Return the message for a flag that is not one of the known ones.
+def unknown_flag(flag: str, known: Collection[str], command: str) -> str:
+    """Return the message for a flag that is not one of the command's.
 
-    It names the new flag, if the old one was renamed, or else the nearest flag.
-
-    >>> unknown_option("--method", ["--max-kl"]).split(", ")[0]
-    '--method is now --step-rule'
+    >>> unknown_flag("--gamma", ["--discount", "--max-kl"], "train")
+    'unknown option --gamma; nearest: --discount'
+    >>> unknown_flag("--zzz", ["--discount", "--max-kl"], "train")
+    'unknown option --zzz; see trpo-jax train --help'
     """
-    old = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
-    if old in RENAMED:
-        new, comma, rest = RENAMED[old].partition(",")
-        return f"{flag} is now {flag_of(new)}{comma}{rest}"
-    near = difflib.get_close_matches(flag, known, 1, 0.0)
-    return f"unknown option {flag}; nearest: {near[0]}"
+    names = [other[2:].replace("-", "_") for other in known]
+    return unknown_option(flag[2:], names, f"trpo-jax {command} --help", flag_of)
+
+
+def unknown_command(word: str, commands: Collection[str]) -> str:
+    """Return the message for a word that is not one of the commands.
+
+    >>> unknown_command("eval", ["train", "evaluate"])
+    "unknown command 'eval'; nearest: 'evaluate'"
+    """
+    near = _ELSEWHERE.get(word) or nearest(word, commands)
+    hint = f"nearest: {near!r}" if near else f"commands: {', '.join(commands)}"
+    return f"unknown command {word!r}; {hint}"

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
 from trpo_jax.config.fields import Checked, number, register_pytree, structure
+from trpo_jax.config.groups import Group
+from trpo_jax.config.sizes import check_sizes
 from trpo_jax.validation import (
     COUNT,
     COUNT_OR_ZERO,
@@ -27,8 +29,7 @@ KL_CONSTRAINTS: dict[KLConstraint, Callable[[Any, Any], Any]] = {
     "max": lambda kl, states: states.max(kl),
 }
 """What `max_kl` bounds, given the KL of each state and the `RowStatistics` over the
-states. It is 0 where every KL is 0, and scales with them: c(a·kl) = a·c(kl) for a > 0.
-Everything that a constraint needs is here."""
+states. It is 0 where every KL is 0, and scales with them: c(a·kl) = a·c(kl)."""
 
 Fisher = Literal["analytic", "empirical"]
 Proposal = Literal["policy", "uniform"]
@@ -49,17 +50,21 @@ class Config(Checked):
     refused.
     """
 
-    num_envs: int = structure(16, COUNT)
+    num_envs: int = structure(16, COUNT, group=Group.DATA)
     """B, the number of environments stepped in parallel."""
     num_steps: int = structure(128, COUNT)
     """T, the steps of each environment in an iteration; a batch has B x T
     transitions."""
+    discount: float = number(0.99, UNIT)
+    """γ in [0, 1], the discount factor of future rewards."""
+    gae_lambda: float = number(0.95, UNIT)
+    """λ in [0, 1] of generalised advantage estimation."""
     sampling: Sampling = structure("single_path", one_of(Sampling))
     """How data are collected: along single trajectories (§5.1), or by branching from
     states along them (§5.2)."""
-    action_repeat: int = structure(1, COUNT)
+    action_repeat: int = structure(1, COUNT, group=Group.EPISODES)
     """Simulator steps for which each action is held; all of them count as environment
-    steps. `train` applies it; with the functions, wrap the environment yourself."""
+    steps. With the functions instead of `train`, wrap the environment yourself."""
     stagger_starts: bool = structure(False, FLAG)
     """Truncate the first episode of environment i at (i + 1)/B of the time limit, so
     that episodes do not end in lockstep and batches contain every part of them."""
@@ -67,10 +72,14 @@ class Config(Checked):
     """Truncate training episodes after this many steps, so that a batch contains more
     episode starts; the final state is bootstrapped as at any time limit (Pardo et al.
     2018). 0 keeps the environment's own limit. Evaluation plays whole episodes."""
-    discount: float = number(0.99, UNIT)
-    """γ in [0, 1]."""
-    gae_lambda: float = number(0.95, UNIT)
-    """λ in [0, 1] of generalised advantage estimation."""
+    bootstrap_truncated: bool = structure(True, FLAG)
+    """Bootstrap from the state at which a time limit truncated the episode (Pardo et
+    al. 2018); otherwise a time limit counts as termination."""
+    max_kl: float = number(0.01, POSITIVE, group=Group.TRUST_REGION)
+    """δ > 0, the radius of the trust region in nats."""
+    kl_constraint: KLConstraint = structure("mean", one_of(KLConstraint))
+    """What max_kl bounds: the mean of KL(π_old ‖ π) over the states of the batch (§4,
+    eq. 12), or its maximum over them (eq. 11)."""
     step_rule: StepRule = structure("trust_region", STEP_RULE)
     """How the policy steps: along the natural gradient with a line search
     (trust_region), along it without one (natural_gradient), or along the plain gradient
@@ -78,15 +87,7 @@ class Config(Checked):
     step_size: float = number(0.0, NON_NEGATIVE, used_by=_NO_SEARCH)
     """Fixed step size for natural_gradient (θ + β F⁻¹g) and policy_gradient (θ + β g).
     With 0 the step is scaled so that the quadratic KL model equals max_kl."""
-    kl_constraint: KLConstraint = structure("mean", one_of(KLConstraint))
-    """What max_kl bounds: the mean of KL(π_old ‖ π) over the states of the batch (§4,
-    eq. 12), or its maximum over them (eq. 11)."""
-    max_kl: float = number(0.01, POSITIVE)
-    """δ > 0, the radius of the trust region in nats."""
-    final_max_kl: float | None = number(None, optional(POSITIVE), end_of="max_kl")
-    """δ at the end of the schedule, reached in a straight line (Engstrom et al. 2020,
-    §3, item 4); None keeps it constant."""
-    cg_iterations: int = structure(10, COUNT)
+    cg_iterations: int = structure(10, COUNT, group=Group.SOLVER)
     """The largest number of conjugate gradient iterations."""
     cg_damping: float = number(0.1, NON_NEGATIVE)
     """Added to the diagonal of the Fisher matrix."""
@@ -102,7 +103,7 @@ class Config(Checked):
     """α in (0, 1): the line search multiplies a rejected step by it."""
     max_backtracks: int = structure(10, COUNT_OR_ZERO)
     """The number of shorter steps tried after the full one."""
-    standardize_advantage: bool = structure(True, FLAG)
+    standardize_advantage: bool = structure(True, FLAG, group=Group.SCALE)
     """Give the advantages of a batch mean 0 and standard deviation 1."""
     normalize_observation: bool = structure(True, FLAG)
     """Normalise observations by their running mean and standard deviation, clipped at
@@ -110,20 +111,14 @@ class Config(Checked):
     scale_reward: bool = structure(True, FLAG)
     """Divide rewards by the running standard deviation of the discounted return
     (Engstrom et al. 2020, §3, item 2)."""
-    bootstrap_truncated: bool = structure(True, FLAG)
-    """Bootstrap from the state at which a time limit truncated the episode (Pardo et
-    al. 2018); otherwise a time limit counts as termination."""
-    critic_method: CriticMethod = structure("adam", one_of(CriticMethod))
+    critic_method: CriticMethod = structure(
+        "adam", one_of(CriticMethod), group=Group.CRITIC
+    )
     """How the critic is fitted: in minibatches (adam), or by a few Gauss-Newton steps
     on all rows, each in a trust region of its own, with the solver values of the policy
     (Schulman et al. 2016, §5)."""
     critic_learning_rate: float = number(1e-3, POSITIVE, used_by=_ADAM)
     """Adam step size of the critic."""
-    final_critic_learning_rate: float | None = number(
-        None, optional(POSITIVE), used_by=_ADAM, end_of="critic_learning_rate"
-    )
-    """The critic's step size at the end of the schedule, reached in a straight line
-    (Engstrom et al. 2020, §3, item 4); None keeps it constant."""
     critic_epochs: int = structure(10, COUNT_OR_ZERO, used_by=_ADAM)
     """Passes of Adam over the batch in every iteration."""
     critic_minibatch_size: int | None = structure(None, optional(COUNT), used_by=_ADAM)
@@ -133,10 +128,20 @@ class Config(Checked):
     """ε > 0, the radius of the critic's trust region in nats."""
     critic_steps: int = structure(4, COUNT, used_by=_GAUSS_NEWTON)
     """Gauss-Newton steps of the critic in every iteration."""
+    final_max_kl: float | None = number(
+        None, optional(POSITIVE), end_of="max_kl", group=Group.SCHEDULE
+    )
+    """δ at the end of the schedule, reached in a straight line (Engstrom et al. 2020,
+    §3, item 4); None keeps it constant."""
+    final_critic_learning_rate: float | None = number(
+        None, optional(POSITIVE), used_by=_ADAM, end_of="critic_learning_rate"
+    )
+    """The critic's step size at the end of the schedule, reached in a straight line
+    (Engstrom et al. 2020, §3, item 4); None keeps it constant."""
     schedule_iterations: int | None = structure(None, optional(COUNT))
-    """Iterations after which the `final_` values are reached. `train` fills in the
-    length of the run when None."""
-    vine_states: int = structure(8, COUNT, used_by=_VINE)
+    """Iterations after which final_max_kl and final_critic_learning_rate are reached.
+    With None, `train` fills in the length of the run."""
+    vine_states: int = structure(8, COUNT, used_by=_VINE, group=Group.VINE)
     """M, the states picked from the trajectory of each environment in an iteration; the
     rollout set has M x B."""
     vine_actions: int = structure(4, COUNT, used_by=_VINE)
@@ -151,13 +156,13 @@ class Config(Checked):
     """Where the actions to try come from: the policy, or a uniform distribution
     (discrete actions only)."""
     vine_common_random_numbers: bool = structure(True, FLAG, used_by=_VINE)
-    """Let the branches of a state share their random numbers (§5.2). Simulators on the
-    host always share theirs; there this concerns the policy alone."""
+    """Let the branches of a state share their random numbers (§5.2). In Gymnasium the
+    simulators always do; there this concerns the policy alone."""
 
     def __post_init__(self) -> None:
         register_pytree(type(self))
         super().__post_init__()
-        _check_sizes(self)
+        check_sizes(self)
 
     @property
     def batch_size(self) -> int:
@@ -187,9 +192,10 @@ class Config(Checked):
     @property
     def rollout_options(self) -> dict[str, Any]:
         """The values that `collect` takes, for compiled and host runs alike."""
-        limit, stagger = self.training_time_limit, self.stagger_starts
-        steps = self.num_steps
-        return {"num_steps": steps, "stagger_starts": stagger, "time_limit": limit}
+        options = {
+            name: getattr(self, name) for name in ("num_steps", "stagger_starts")
+        }
+        return options | {"time_limit": self.training_time_limit}
 
     @property
     def solver_options(self) -> dict[str, Any]:
@@ -211,66 +217,22 @@ class Config(Checked):
         return (self.batch_size + self.branch_steps) * self.action_repeat
 
 
-def _check_sizes(config: Config) -> None:
-    """Refuse values that are fine alone and wrong together."""
-    if config.batch_size >= 2**31:
-        raise ValueError(
-            "num_envs x num_steps must be < 2**31; got "
-            f"{config.num_envs} x {config.num_steps}"
-        )
-    if (config.fisher_fraction or 1) * config.batch_size < 0.5:
-        raise ValueError(
-            "fisher_fraction must leave at least one of num_envs x num_steps = "
-            f"{config.batch_size} rows; got {config.fisher_fraction}"
-        )
-    finals = config.final_max_kl, config.final_critic_learning_rate
-    scheduled = any(value is not None for value in finals)
-    if config.schedule_iterations is not None and not scheduled:
-        raise ValueError(
-            "schedule_iterations is used with final_max_kl or "
-            f"final_critic_learning_rate only; got {config.schedule_iterations}"
-        )
-    if config.sampling != "vine":
-        return
-    if config.vine_states > config.num_steps:
-        raise ValueError(
-            "vine_states must be <= num_steps; got "
-            f"{config.vine_states} with num_steps {config.num_steps}"
-        )
-    if config.training_time_limit:
-        raise ValueError(
-            "training_time_limit must be 0 with sampling vine; got "
-            f"{config.training_time_limit}"
-        )
-    if config.vine_actions < 2:
-        raise ValueError(
-            "vine_actions must be >= 2, so that there is something to compare; got "
-            f"{config.vine_actions}"
-        )
-    if config.branch_steps >= 2**31:
-        raise ValueError(
-            "num_envs x vine_states x vine_actions x vine_steps must be < 2**31; "
-            f"got {config.num_envs} x {config.vine_states} x {config.vine_actions} x "
-            f"{config.vine_steps}"
-        )
-
-
 class AlgorithmOptions(TypedDict, total=False):
     """The fields of `Config` as keyword arguments, for type checkers."""
 
     num_envs: int
     num_steps: int
+    discount: float
+    gae_lambda: float
     sampling: Sampling
     action_repeat: int
     stagger_starts: bool
     training_time_limit: int
-    discount: float
-    gae_lambda: float
+    bootstrap_truncated: bool
+    max_kl: float
+    kl_constraint: KLConstraint
     step_rule: StepRule
     step_size: float
-    kl_constraint: KLConstraint
-    max_kl: float
-    final_max_kl: float | None
     cg_iterations: int
     cg_damping: float
     cg_tolerance: float
@@ -281,14 +243,14 @@ class AlgorithmOptions(TypedDict, total=False):
     standardize_advantage: bool
     normalize_observation: bool
     scale_reward: bool
-    bootstrap_truncated: bool
     critic_method: CriticMethod
     critic_learning_rate: float
-    final_critic_learning_rate: float | None
     critic_epochs: int
     critic_minibatch_size: int | None
     critic_max_kl: float
     critic_steps: int
+    final_max_kl: float | None
+    final_critic_learning_rate: float | None
     schedule_iterations: int | None
     vine_states: int
     vine_actions: int

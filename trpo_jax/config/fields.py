@@ -6,10 +6,12 @@ Nothing here imports JAX, so that help is printed and bad input refused at once.
 import dataclasses
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trpo_jax.config.groups import Group
+from trpo_jax.config.synonyms import unknown_option
 from trpo_jax.validation import Rule, check, plain
 
 UsedBy = tuple[str, tuple[str, ...]] | None
@@ -17,19 +19,40 @@ UsedBy = tuple[str, tuple[str, ...]] | None
 
 
 def number(
-    default: Any, rule: Rule, *, used_by: UsedBy = None, end_of: str | None = None
+    default: Any,
+    rule: Rule,
+    *,
+    group: Group | None = None,
+    used_by: UsedBy = None,
+    end_of: str | None = None,
 ) -> Any:
     """Declare a number that is a pytree leaf: `jax.vmap` over it is a sweep.
 
-    With `end_of` it is the end of a schedule that starts at the option of that name.
+    In the help it stands under the heading `group`, or under that of the option before
+    it. With `end_of` it is the end of a schedule that starts at the option of that
+    name.
     """
-    metadata = {"rule": rule, "leaf": True, "used_by": used_by, "end_of": end_of}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "rule": rule,
+            "leaf": True,
+            "group": group,
+            "used_by": used_by,
+            "end_of": end_of,
+        },
+    )
 
 
-def structure(default: Any, rule: Rule, *, used_by: UsedBy = None) -> Any:
-    """Declare a value that is static: changing it compiles another program."""
-    metadata = {"rule": rule, "leaf": False, "used_by": used_by}
+def structure(
+    default: Any, rule: Rule, *, group: Group | None = None, used_by: UsedBy = None
+) -> Any:
+    """Declare a value that is static: changing it compiles another program.
+
+    In the help it stands under the heading `group`, or under that of the option before
+    it.
+    """
+    metadata = {"rule": rule, "leaf": False, "group": group, "used_by": used_by}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -39,6 +62,19 @@ class Checked:
     Scalars of NumPy are stored as numbers of Python, which JSON can hold. Arrays of JAX
     stay as they are in fields that are pytree leaves.
     """
+
+    if not TYPE_CHECKING:  # for type checkers, the fields are the arguments
+
+        def __new__(cls, *args: Any, **values: Any) -> Any:
+            """Refuse an unknown name before Python's TypeError does."""
+            own, known = cls.__dataclass_fields__, dict[str, str]()
+            for kind in Checked.__subclasses__():
+                known |= dict.fromkeys(kind.__dataclass_fields__, kind.__name__)
+            for name in values.keys() - own.keys():
+                if name in known:
+                    raise ValueError(f"{name!r} is an option of {known[name]}")
+                raise ValueError(unknown_option(name, known, f"help({cls.__name__})"))
+            return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]

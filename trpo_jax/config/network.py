@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal, TypedDict
 
 from trpo_jax.config.fields import Checked, structure
+from trpo_jax.config.groups import Group
 from trpo_jax.validation import FLAG, LOG_STD, SIZES, one_of, optional
 
 Activation = Literal["tanh", "relu", "elu", "silu", "gelu"]
@@ -14,7 +15,7 @@ ACTIVATION = one_of(Activation)
 class NetworkConfig(Checked):
     """The shape of the standard agent, see `mlp_agent`."""
 
-    hidden_sizes: tuple[int, ...] = structure((64, 64), SIZES)
+    hidden_sizes: tuple[int, ...] = structure((64, 64), SIZES, group=Group.NETWORK)
     """Widths of the policy's hidden layers; none gives a linear policy."""
     critic_hidden_sizes: tuple[int, ...] | None = structure(None, optional(SIZES))
     """Widths of the critic's hidden layers; with None, those of the policy."""

@@ -28,6 +28,7 @@ from trpo_jax.environments.lookup import (
     full_name,
     known_names,
     module_of,
+    require_installed,
     require_installed_module,
     runnable_names,
     runs_on_host,
@@ -48,6 +49,7 @@ __all__ = [
     "make_environment",
     "make_host_environment",
     "module_of",
+    "require_installed",
     "require_installed_module",
     "runs_on_host",
 ]

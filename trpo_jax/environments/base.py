@@ -139,12 +139,7 @@ def check_environment(environment: Environment) -> None:
         >>> from trpo_jax import make_environment
         >>> check_environment(make_environment("CartPole-v1"))
     """
-    for name in (*Environment.__annotations__, "reset", "step"):
-        if not hasattr(environment, name):
-            raise ValueError(
-                f"an environment must have {name!r}, see "
-                f"trpo_jax.environments.base.Environment; got {environment!r}"
-            )
+    _require_parts(environment)
     check("max_episode_steps", environment.max_episode_steps, optional(COUNT))
     env_state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
     space = environment.observation_space
@@ -178,6 +173,19 @@ def check_environment(environment: Environment) -> None:
             raise ValueError(
                 f"{name} must be a {'float' if kind is jnp.floating else 'bool'} "
                 f"scalar; got {_describe(value)}"
+            )
+
+
+def _require_parts(environment: Any) -> None:
+    """Refuse a class in the place of an instance, and what lacks a part."""
+    if isinstance(environment, type):
+        kind = environment.__name__
+        raise ValueError(f"got the class {kind}; pass an instance: {kind}()")
+    for name in (*Environment.__annotations__, "reset", "step"):
+        if not hasattr(environment, name):
+            raise ValueError(
+                f"an environment must have {name!r}, see "
+                f"trpo_jax.environments.base.Environment; got {environment!r}"
             )
 
 

@@ -10,15 +10,17 @@ other package that it needs. With this file a misspelt name is refused without i
 the simulator; tests compare the file with the simulator itself.
 """
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import pathlib
+import re
 from collections.abc import Iterable
 from types import ModuleType
 from typing import NamedTuple
+
+from trpo_jax.validation import nearest
 
 
 class Simulator(NamedTuple):
@@ -42,6 +44,12 @@ SIMULATORS = {  # a name without a simulator is looked up in this order
     "probe": Simulator("trpo_jax", maker="make_probe", only_by_prefix=True),
 }
 
+_SYNONYMS = {  # names and packages that mean a simulator
+    "gym": "gymnasium",
+    "mujoco": "gymnasium",
+    "mujoco_playground": "playground",
+    "ale_py": "gymnasium",
+}
 _DOWNLOADS = "MNISTBandit-bsuite"  # downloads its data when it is made
 
 
@@ -63,12 +71,13 @@ def check_name(name: str) -> tuple[str, str]:
     if not colon:
         return _find(name)
     if simulator not in SIMULATORS:
-        near = difflib.get_close_matches(simulator, SIMULATORS, 1, 0.0)
+        near = _SYNONYMS.get(simulator) or nearest(simulator, SIMULATORS)
+        hint = f"nearest: {near!r}, known" if near else "known"
         raise ValueError(
-            f"unknown simulator {simulator!r} in {name!r}; nearest: {near[0]!r}, "
-            f"known: {', '.join(SIMULATORS)}"
+            f"unknown simulator {simulator!r} in {name!r}; {hint}: "
+            f"{', '.join(SIMULATORS)}"
         )
-    _require_installed(simulator, name)
+    require_installed(simulator, name)
     module, task = "", _without_backend(simulator, environment)
     if SIMULATORS[simulator].imports_modules:
         module, _, task = environment.rpartition(":")
@@ -79,7 +88,7 @@ def check_name(name: str) -> tuple[str, str]:
         having = adapter_of(simulator).names()
     if task not in having:
         prefix = f"{simulator}:{module}:" if module else f"{simulator}:"
-        raise unknown("environment", name, [prefix + other for other in having])
+        raise unknown("environment", name, having, prefix)
     _refuse_downloads(environment)
     return simulator, environment
 
@@ -154,16 +163,33 @@ def adapter_of(simulator: str) -> ModuleType:
     return importlib.import_module(f"trpo_jax.environments.{simulator}")
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
-    """Return the error for an unknown name, with the nearest one that is known.
+def unknown(kind: str, name: str, known: Iterable[str], prefix: str = "") -> ValueError:
+    """Return the error for an unknown name, with one that was probably meant.
+
+    If no known name is near, the error says how to list them. The known names have no
+    prefix; that of the name is left out of the comparison.
 
     >>> unknown("environment", "cartpool", ["CartPole-v1", "Acrobot-v1"])
     ValueError("unknown environment 'cartpool'; nearest: 'CartPole-v1'")
+    >>> unknown("environment", "zzz", ["CartPole-v1", "Acrobot-v1"])
+    ValueError("unknown environment 'zzz'; list them with: trpo-jax envs")
     """
-    lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), lower, 1, 0.0)
-    nearest = f"; nearest: {lower[near[0]]!r}" if near else ""
-    return ValueError(f"unknown {kind} {name!r}{nearest}")
+    names = sorted(known)
+    tasks = {_task_of(other): other for other in names}  # in the newest version
+    written = name.removeprefix(prefix)
+    near = tasks.get(written) or nearest(written, names)
+    near = near or tasks.get(nearest(_task_of(written), tasks) or "")
+    if near is not None:
+        return ValueError(f"unknown {kind} {name!r}; nearest: {prefix + near!r}")
+    pattern = f" '{prefix}*'" if prefix else ""
+    return ValueError(
+        f"unknown {kind} {name!r}; list them with: trpo-jax envs{pattern}"
+    )
+
+
+def _task_of(name: str) -> str:
+    """Return a name without its version, also if it is written as in Atari's."""
+    return re.sub(r"^ALE/|(NoFrameskip|Deterministic)?-v\d+$", "", name)
 
 
 def _find(name: str) -> tuple[str, str]:
@@ -180,7 +206,7 @@ def _find(name: str) -> tuple[str, str]:
     if not having:
         known = [x for key in simulators for x in known_names(key)]
         raise unknown("environment", name, known)
-    _require_installed(having[0], name)
+    require_installed(having[0], name)
     return having[0], name
 
 
@@ -213,7 +239,8 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _require_installed(simulator: str, name: str) -> None:
+def require_installed(simulator: str, name: str) -> None:
+    """Refuse a name of a simulator that is not installed, with a `ValueError`."""
     package, extra = SIMULATORS[simulator].package, SIMULATORS[simulator].extra
     if not _installed(package):
         wheel = f"'trpo-jax[{simulator}]'" if extra else package

@@ -68,6 +68,8 @@ def train(
     own: Any = environment
     known = isinstance(own, str)
     on_host = callable(own) and not hasattr(own, "step")
+    if isinstance(own, type):  # the class of a simulator on the host makes one
+        on_host = hasattr(own, "send")
     if known:
         name = own
     elif on_host:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import shlex
 import time
 from typing import Any, NamedTuple, NoReturn
 
@@ -26,7 +27,12 @@ from trpo_jax.runs.loop import Outcome, notify, run_chunks
 from trpo_jax.runs.plan import Plan, complete
 from trpo_jax.runs.policy_file import save_policy, standard_agent
 from trpo_jax.runs.programs import CompiledPrograms, Groups, Programs
-from trpo_jax.runs.results import open_files, summarize_returns, write_results
+from trpo_jax.runs.results import (
+    open_files,
+    rows_of,
+    summarize_returns,
+    write_results,
+)
 from trpo_jax.runs.self_check import describe, require_sound_compiler
 from trpo_jax.runs.signals import Terminated, note_signals
 from trpo_jax.storage.atomic_files import claimed
@@ -89,6 +95,8 @@ def run_plan(
         clock.stop("compile")
         if resumed:
             states, log = checkpointing.restore_states(plan, programs)
+            if sinks:
+                notify(sinks, "remember", rows_of(plan, 0, log))
         else:
             states, log = programs.init(seeds_of(plan)), None
         if plan.output_dir is not None:  # up to here a failure leaves no files
@@ -186,9 +194,10 @@ def _stop(plan: Plan, done: int, stopped: BaseException) -> NoReturn:
     message = f"stopped after {done * plan.config.steps_per_iteration:,} steps"
     newest = plan.output_dir and checkpointing.newest_iterations(plan.output_dir)
     if newest is not None:
-        message += f"; resume with: trpo-jax resume {plan.output_dir}"
+        directory = shlex.quote(str(plan.output_dir))
+        message += f"; resume with: trpo-jax resume {directory}"
         if plan.on_host and module_of(plan.environment):
-            message += f" --environment {plan.environment}"
+            message += f" --environment {shlex.quote(plan.environment)}"
     if isinstance(stopped, KeyboardInterrupt | Terminated):
         raise type(stopped)(message)
     stopped.add_note(message)

@@ -12,12 +12,15 @@ from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from trpo_jax.solver.trust_region import Status
 
 Row = dict[str, float | int | None]
+
+_EPISODES = 100  # over which the return of the progress is averaged
+_LESS_IMPORTANT = ("CG residual", "backtracks", "expl. var.", "entropy")
 
 
 class Sink(Protocol):
@@ -89,10 +92,49 @@ class _Console(Console):
         self.quiet = True
 
 
+class RecentReturns:
+    """The mean return of the last hundred episodes of each seed.
+
+    Rows have the number of episodes that ended and their mean; of the oldest row, only
+    as many episodes count as are needed for a hundred.
+
+    >>> recent = RecentReturns()
+    >>> recent.add([{"seed": 0, "episodes": 80, "episode_return": 1.0}])
+    >>> recent.add([{"seed": 0, "episodes": 50, "episode_return": 3.0}])
+    >>> recent.mean()
+    2.0
+    """
+
+    def __init__(self) -> None:
+        self._of_seeds: dict[Any, collections.deque[tuple[int, float]]] = {}
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Receive the rows of one or more iterations, in order."""
+        for row in rows:
+            number, mean = int(row["episodes"] or 0), row["episode_return"]
+            if number and mean is not None and math.isfinite(mean):
+                one_each = collections.deque[tuple[int, float]](maxlen=_EPISODES)
+                self._of_seeds.setdefault(row["seed"], one_each).append((number, mean))
+
+    def mean(self) -> float | None:
+        """Return the mean over the seeds; None before the first episode has ended."""
+        return average(map(_mean_of_last, self._of_seeds.values()))
+
+
+def _mean_of_last(entries: Iterable[tuple[int, float]]) -> float:
+    """Return the mean over the last episodes, given as numbers of them with a mean."""
+    counted, total = 0, 0.0
+    for number, mean in reversed(list(entries)):
+        used = min(number, _EPISODES - counted)
+        counted, total = counted + used, total + used * mean
+    return total / counted
+
+
 class ConsoleProgress:
     """Shows a progress bar and a table on a terminal, and single lines elsewhere.
 
-    The speed counts all seeds. `max_kl` returns δ of an iteration, counted from 1.
+    The return is that of the last hundred episodes of each seed, the speed counts all
+    seeds. `max_kl` returns δ of an iteration, counted from 1.
     """
 
     def __init__(
@@ -114,15 +156,28 @@ class ConsoleProgress:
             TextColumn("{task.fields[note]}"),
             console=self._console,
         )
-        self._task = self._bar.add_task("", total=total_steps, note="compiling …")
-        self._live = None
+        self._task = self._bar.add_task("", total=total_steps, note="")
+        self._recent, self._live = RecentReturns(), None
         if self._console.is_terminal:
-            self._live = Live(self._bar, console=self._console, refresh_per_second=8)
+            compiling = Progress(
+                SpinnerColumn(),
+                TextColumn("compiling, {task.elapsed:.0f} s"),
+                console=self._console,
+            )
+            compiling.add_task("")
+            self._live = Live(compiling, console=self._console, refresh_per_second=8)
             self._live.start()
+
+    def remember(self, rows: list[Row]) -> None:
+        """Receive the rows of a run that is resumed, for the return of episodes."""
+        self._recent.add(rows)
 
     def start(self, steps_done: int = 0) -> None:
         """Start to measure the speed, now that everything is compiled."""
         self._start, self._before = time.perf_counter(), steps_done
+        if self._live is not None:
+            self._bar.update(self._task, completed=steps_done)
+            self._live.update(self._bar, refresh=True)
 
     def write(self, rows: list[Row]) -> None:
         """Show the latest rows, averaged over their iterations and seeds."""
@@ -134,6 +189,7 @@ class ConsoleProgress:
         rate = (done - self._before) / seconds  # of each seed
         left = (self._total - done) / rate
         mean = {name: average(row[name] for row in rows) for name in rows[0]}
+        self._recent.add(rows)
         max_kl = self._max_kl(int(last["iteration"]))
         statuses: list[Any] = [row["status"] for row in rows]
         accepted = average(float(status == 0) for status in statuses)
@@ -142,7 +198,7 @@ class ConsoleProgress:
             reason = f" ({Status(refused[0][0]).name.lower().replace('_', ' ')})"
         cells = {
             "steps": f"{done:,}",
-            "return": _number(mean["episode_return"], ".1f"),
+            "return": _number(self._recent.mean(), ".1f"),
             "KL / δ": f"{_number(mean['kl'], '.4f')} / {max_kl:.3g}",
             "accepted": _number(accepted, ".0%") + reason,
             "backtracks": _number(mean["backtracks"], ".1f"),
@@ -155,9 +211,15 @@ class ConsoleProgress:
             self._print_line(done, cells)
             return
         self._bar.update(self._task, completed=done, note=f"{left:.0f} s left")
+        for name in _LESS_IMPORTANT:  # are left out where the terminal is narrow
+            if (
+                sum(2 + max(map(len, cell)) for cell in cells.items())
+                > self._console.width
+            ):
+                del cells[name]
         table = Table.grid(padding=(0, 2))
         for name in cells:
-            table.add_column(justify="right", header=name)
+            table.add_column(justify="right", header=name, no_wrap=True)
         table.add_row(*cells, style="dim")
         table.add_row(*cells.values())
         self._live.update(Group(self._bar, table), refresh=True)

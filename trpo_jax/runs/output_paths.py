@@ -61,14 +61,29 @@ def claim_directory(environment: str, seed: int) -> Iterator[pathlib.Path]:
                 path.parent.rmdir()
 
 
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """Refuse an output file whose directory does not exist, with a `ValueError`."""
-    folder = pathlib.Path(path).parent
-    _require_working_directory(folder)
-    if not folder.is_dir():
+def check_new_file(path: str | os.PathLike[str]) -> None:
+    """Refuse an output file that exists or cannot be made, with a `ValueError`."""
+    path = pathlib.Path(path)
+    _require_working_directory(path)
+    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)):
         raise ValueError(
-            f"output must be in a directory that exists; got {os.fspath(path)!r}"
+            "output must be in a directory that exists and can be written to; got "
+            f"{str(path)!r}: name another one"
         )
+    if path.exists():
+        raise ValueError(
+            f"output must be a new file; {str(path)!r} exists: name another one"
+        )
+
+
+def free_name(path: pathlib.Path) -> pathlib.Path:
+    """Return the path, with a number before its suffix if there is such a file.
+
+    >>> free_name(pathlib.Path("agent.gif")).name
+    'agent.gif'
+    """
+    names = (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2))
+    return next(name for name in itertools.chain([path], names) if not name.exists())
 
 
 def _require_working_directory(path: pathlib.Path) -> None:

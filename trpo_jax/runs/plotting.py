@@ -94,7 +94,8 @@ def draw_learning_curve(
 ) -> None:
     """Draw the interquartile mean over seeds and its 95 % bootstrap interval.
 
-    The arrays are those of `Run`. The axes say if there is nothing to draw. Without a
+    The interval of two seeds is from one to the other, and the legend says so. The
+    arrays are those of `Run`. The axes say if there is nothing to draw. Without a
     label, the legend describes what is drawn.
     """
     returns = _fill_forward(episode_return)
@@ -108,7 +109,8 @@ def draw_learning_curve(
         return
     description = "return of training episodes"
     if len(returns) > 1:
-        description = f"interquartile mean of {len(returns)} seeds, 95 % interval"
+        spread = "95 % interval" if len(returns) > 2 else "from one to the other"
+        description = f"interquartile mean of {len(returns)} seeds, {spread}"
         shown = np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))
         low, high = bootstrap_interval(returns[:, shown], resamples=500)
         axes.fill_between(steps[shown], low, high, color=color, alpha=0.25, lw=0)
