@@ -64,7 +64,7 @@ def evaluate(
     from trpo_jax.runs.results import summarize_returns
 
     saved = load_policy(run, environment)
-    print(saved.environment.name)
+    print(saved.description.name)
     result = evaluate_policy(saved, episodes=episodes, greedy=not sampled, seed=seed)
     agents = np.asarray(result.episode_return)
     scores = summarize_returns(agents)
@@ -77,7 +77,13 @@ def evaluate(
 
 
 def watch(
-    run: str, output: str, *, sampled: bool, environment: str | None, **episode: int
+    run: str,
+    output: str,
+    *,
+    agent: int | None,
+    sampled: bool,
+    environment: str | None,
+    **episode: int,
 ) -> None:
     """Play one episode, with the options of `record`, and write it as a video."""
     check_suffix(output)
@@ -89,10 +95,11 @@ def watch(
 
     saved = load_policy(run, environment)
     rate = 25 if output.lower().endswith(".gif") else None
-    recording = record(saved, greedy=not sampled, frames_per_second=rate, **episode)
+    given: Any = {"agent": "best" if agent is None else agent, **episode}
+    recording = record(saved, greedy=not sampled, frames_per_second=rate, **given)
     write_video(pathlib.Path(output), recording)
     total, length = recording.episode_return, recording.episode_length
-    name = saved.environment.name
+    name = saved.description.name
     print(f"wrote {output}: {name}, return {total:.1f}, {length} actions")
 
 

@@ -72,8 +72,9 @@ class Watch:
     """The directory of the run, or its policy file."""
     output: str = "agent.gif"
     """The .gif or .mp4 file to write."""
-    agent: int = _option(0, COUNT_OR_ZERO)
-    """The index of the agent in the run, counted from 0."""
+    agent: int | None = _option(None, optional(COUNT_OR_ZERO))
+    """The index of the agent in the run, counted from 0. With None, the agent with the
+    highest greedy return after training."""
     seed: int = _option(0, COUNT_OR_ZERO)
     """Seed of the episode."""
     sampled: FlagCreatePairsOff[bool] = False

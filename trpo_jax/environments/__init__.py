@@ -112,7 +112,7 @@ def make_environment(name: str, *, action_repeat: int = 1) -> "Environment":
 
 
 def make_host_environment(
-    name: str, num_envs: int = 1, seed: int = 0
+    name: str, num_envs: int = 1, seed: int = 0, **options: Any
 ) -> "HostEnvironment":
     """Make a batch of environments that Python steps, outside compiled programs.
 
@@ -120,6 +120,7 @@ def make_host_environment(
         name: a name as in the table above.
         num_envs: the batch size B.
         seed: the seed of the simulator's random numbers.
+        **options: options of the simulator, for example `render_mode="rgb_array"`.
 
     Returns:
         A `HostEnvironment`.
@@ -140,7 +141,7 @@ def make_host_environment(
         raise ValueError(
             f"{simulator}:{environment} runs in compiled programs; use make_environment"
         )
-    return _maker(simulator)(environment, num_envs, seed)
+    return _maker(simulator)(environment, num_envs, seed, **options)
 
 
 def _maker(simulator: str) -> Callable[..., Any]:
