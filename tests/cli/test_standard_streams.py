@@ -74,7 +74,9 @@ def test_a_working_directory_that_is_gone_is_no_failure():
 
 
 @pytest.mark.parametrize(
-    "argv", [TRAIN, [*TRAIN, "--output-dir", "runs/a"], ["plot", "runs", "--output", "a.png"]], ids=" ".join
+    "argv",
+    [TRAIN, [*TRAIN, "--output-dir", "runs/a"], ["plot", "runs", "--output", "a.png"]],
+    ids=" ".join,
 )
 def test_what_would_be_written_into_one_that_is_gone_is_refused_in_a_line(argv):
     done = run(GONE, argv)

@@ -91,5 +91,6 @@ def flatten_rows(batch: PyTree, weight: jax.Array) -> PyTree:
     A NaN in a row that does not count must not reach a gradient.
     """
     return jax.tree.map(
-        lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), only_valid(weight > 0, batch)
+        lambda leaf: leaf.reshape(weight.size, *leaf.shape[2:]),
+        only_valid(weight > 0, batch),
     )

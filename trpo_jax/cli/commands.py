@@ -89,7 +89,7 @@ def evaluate(
     from trpo_jax.runs.results import summarize_returns
 
     saved = load_policy(run, environment)
-    print(saved.environment.name)
+    print(saved.description.name)
     result = evaluate_policy(saved, episodes=episodes, greedy=not sampled, seed=seed)
     agents = np.asarray(result.episode_return)
     scores = summarize_returns(agents)
@@ -105,6 +105,7 @@ def watch(
     run: str,
     output: str | None,
     *,
+    agent: int | None,
     sampled: bool,
     environment: str | None,
     **episode: int,
@@ -123,11 +124,12 @@ def watch(
 
     saved = load_policy(run, environment)
     rate = 25 if (output or default.name).lower().endswith(".gif") else None
-    recording = record(saved, greedy=not sampled, frames_per_second=rate, **episode)
+    given: Any = {"agent": "best" if agent is None else agent, **episode}
+    recording = record(saved, greedy=not sampled, frames_per_second=rate, **given)
     path = free_name(default) if output is None else pathlib.Path(output)
     write_video(path, recording)
     total, length = recording.episode_return, recording.episode_length
-    name = saved.environment.name
+    name = saved.description.name
     print(f"wrote {path}: {name}, return {total:.1f}, {length} actions")
 
 

@@ -124,8 +124,9 @@ class Watch:
     output: str | None = _option(None, optional(FILE))
     """The .gif or .mp4 file to write, which must not exist. With None: agent.gif in the
     directory of the run, or agent-2.gif and so on if there is one."""
-    agent: int = _option(0, COUNT_OR_ZERO)
-    """The index of the agent in the run, counted from 0."""
+    agent: int | None = _option(None, optional(COUNT_OR_ZERO))
+    """The index of the agent in the run, counted from 0. With None, the agent with the
+    highest greedy return after training."""
     seed: int = _option(0, COUNT_OR_ZERO)
     """Seed of the episode."""
     sampled: bool = _switch()

@@ -114,7 +114,7 @@ def make_environment(name: str, *, action_repeat: int = 1) -> "Environment":
 
 
 def make_host_environment(
-    name: str, num_envs: int = 1, seed: int = 0
+    name: str, num_envs: int = 1, seed: int = 0, **options: Any
 ) -> "HostEnvironment":
     """Make a batch of environments that Python steps, outside compiled programs.
 
@@ -122,6 +122,7 @@ def make_host_environment(
         name: a name as in the table above.
         num_envs: the batch size B.
         seed: the seed of the simulator's random numbers.
+        **options: options of the simulator, for example `render_mode="rgb_array"`.
 
     Returns:
         A `HostEnvironment`.
@@ -142,7 +143,7 @@ def make_host_environment(
         raise ValueError(
             f"{simulator}:{environment} runs in compiled programs; use make_environment"
         )
-    return _maker(simulator)(environment, int(num_envs), int(seed))
+    return _maker(simulator)(environment, int(num_envs), int(seed), **options)
 
 
 def _maker(simulator: str) -> Callable[..., Any]:

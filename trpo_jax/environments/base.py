@@ -48,8 +48,10 @@ class Environment(Protocol):
     Attributes:
         name: the name with the simulator, such as `gymnax:CartPole-v1`.
         observation_space: the space of one observation.
-        action_space: the space of one action. If it is a bounded `Box`, `step` takes
-            actions in [−1, 1], scales them to the bounds and clips anything beyond.
+        action_space: the space of one action. If it is a `Box`, `step` takes the
+            numbers of a policy and turns them into actions as
+            `trpo_jax.environments.spaces.rescale_action` does: where an element has two
+            bounds, ±1 is at the bounds, and what lies beyond is clipped.
         max_episode_steps: the length of the longest episode, or None without a limit.
 
     With the attribute `expensive_reset = True`, `reset` is only called where an episode
@@ -116,7 +118,11 @@ def observation_shapes(environment: Any) -> PyTree:
     """
     if hasattr(environment, "step"):
         return jax.eval_shape(environment.reset, jax.random.key(0))[1]
-    space = environment.observation_space
+    return shapes_in(environment.observation_space)
+
+
+def shapes_in(space: Any) -> jax.ShapeDtypeStruct:
+    """Return the shape and type of one element of a space."""
     if isinstance(space, Discrete):
         return jax.ShapeDtypeStruct((), jnp.int32)
     return jax.ShapeDtypeStruct(space.shape, space.dtype)

@@ -11,7 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from trpo_jax.environments.host import HostStep, convert_action, convert_observations
+from trpo_jax.environments.host import (
+    HostStep,
+    convert_action,
+    convert_observations,
+    describe_observations,
+)
 from trpo_jax.environments.lookup import unknown
 from trpo_jax.environments.spaces import convert_space
 
@@ -64,11 +69,12 @@ class EnvpoolEnvironment:
         except (ImportError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"envpool:{name} cannot be made: {error}") from error
         self._ids = np.arange(num_envs, dtype=np.int32)
+        self.observation_parts = describe_observations(self.name, observed)
         self.observation_space, self._convert = convert_observations(
-            self.name, observed
+            self.name, self.observation_parts
         )
         self.action_space = convert_space(self.name, "action", acted)
-        self._action_dtype = acted.dtype
+        self.action_dtype = np.dtype(acted.dtype).name
         self.max_episode_steps = int(self._pool.config["max_episode_steps"])
         self.frames_per_second = _frames_per_second(self._pool.config)
         self._resetting = np.zeros(num_envs, bool)
@@ -82,8 +88,8 @@ class EnvpoolEnvironment:
 
     def send(self, action: np.ndarray) -> None:
         """Start a step, see `HostEnvironment.send`."""
-        action = convert_action(self.action_space, action)
-        self._pool.send(action.astype(self._action_dtype), self._ids)
+        action = convert_action(self.action_space, action, self.action_dtype)
+        self._pool.send(action, self._ids)
 
     def receive(self) -> HostStep:
         """Return the step that `send` has started, see `HostEnvironment.receive`."""

@@ -26,6 +26,7 @@ from trpo_jax.environments.host import (
     SimulatorError,
     convert_action,
     convert_observations,
+    describe_observations,
 )
 from trpo_jax.environments.spaces import convert_space
 
@@ -93,12 +94,16 @@ class GymnasiumEnvironment:
         if max_episode_steps is None and spec:
             self.max_episode_steps = spec.max_episode_steps
         self.frames_per_second = environment.metadata.get("render_fps")
-        self.observation_space, self._convert = convert_observations(
+        self.observation_parts = describe_observations(
             self.name, environment.single_observation_space
+        )
+        self.observation_space, self._convert = convert_observations(
+            self.name, self.observation_parts
         )
         self.action_space = convert_space(
             self.name, "action", environment.single_action_space
         )
+        self.action_dtype = np.dtype(environment.single_action_space.dtype).name
         self._mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._resetting = np.zeros(self.num_envs, bool)
         self._last = np.full(self.num_envs, None)  # the actions of the last step
@@ -117,8 +122,7 @@ class GymnasiumEnvironment:
 
         A `SimulatorError` of an environment may therefore be raised here already.
         """
-        action = convert_action(self.action_space, action)
-        action = action.astype(self._vector.single_action_space.dtype)
+        action = convert_action(self.action_space, action, self.action_dtype)
         if action.ndim == 1:
             self._last = action.astype(object)
         if isinstance(self._vector, AsyncVectorEnv):

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from trpo_jax.environments.base import PyTree, Step, check_environment
 from trpo_jax.environments.lookup import unknown
@@ -57,9 +58,9 @@ class GymnaxEnvironment:
         self.observation_space = convert_space(
             name, "observation", self.simulator.observation_space(self._params)
         )
-        self.action_space = convert_space(
-            name, "action", self.simulator.action_space(self._params)
-        )
+        acted = self.simulator.action_space(self._params)
+        self.action_space = convert_space(name, "action", acted)
+        self.action_dtype = np.dtype(acted.dtype).name
         limit: int | None = int(self._params.max_steps_in_episode)
         self.max_episode_steps = limit
         if jnp.result_type(float) == jnp.float64:

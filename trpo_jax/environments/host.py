@@ -19,6 +19,9 @@ from trpo_jax.environments.spaces import (
     rescale_action,
 )
 
+Parts = Space | dict[str, "Parts"]
+"""The observations of a simulator: a space, or a dictionary of spaces."""
+
 LARGEST_STATE = 2**20  # bytes per environment in a checkpoint
 
 
@@ -61,11 +64,16 @@ class HostEnvironment(Protocol):
     state to save, and `load_state(states)` is called after `reset`. Without them a
     resumed run starts new episodes.
 
+    Two optional attributes describe the simulator to `load_policy(run).act`:
+    `action_dtype`, the name of the type of its actions, if that is not the type of
+    `action_space`, and `observation_parts`, the result of `describe_observations`, if
+    its observations are dictionaries.
+
     Attributes:
         name: the name with the simulator, such as `envpool:Hopper-v4`.
         observation_space: the space of one observation.
-        action_space: the space of one action. If it is a bounded `Box`, `send` takes
-            actions in [−1, 1], scales them to the bounds and clips anything beyond.
+        action_space: the space of one action. `send` takes the numbers of a policy; in
+            a `Box` it turns them into actions as `convert_action` does.
         max_episode_steps: the length of the longest episode, or None if unknown.
         num_envs: the batch size B.
 
@@ -161,22 +169,54 @@ def copy_exactly(name: str, numbers: Any, dtype: Any) -> np.ndarray:
     return copy
 
 
-def convert_action(space: Space, action: np.ndarray) -> np.ndarray:
-    """Turn the actions of a policy into those of a simulator.
+def convert_action(
+    space: Space,
+    action: np.ndarray,
+    dtype: Any = None,
+    leading: tuple[int, ...] | None = None,
+) -> np.ndarray:
+    """Turn the actions of a policy into those of a simulator, of the type `dtype`.
 
-    The `[B]` integers of a `Discrete` space are returned unchanged. The `[B, A]`
-    numbers of a `Box` with A elements become `[B, *space.shape]`, rescaled to its
-    bounds, in float64, the type in which simulators compute.
+    The `[B]` integers of a `Discrete` space keep their values. The `[B, A]` numbers of
+    a `Box` with A elements become `[B, *space.shape]`; `rescale_action` says what they
+    mean. They are computed in float64, as simulators compute. The leading axes are
+    those of the action, `[B]`, unless others are given.
     """
     if isinstance(space, Discrete):
-        return action
-    return rescale_action(space, action.reshape(-1, *space.shape).astype(np.float64))
+        return action if dtype is None else action.astype(dtype)
+    leading = action.shape[:1] if leading is None else leading
+    action = action.reshape(*leading, *space.shape).astype(np.float64)
+    if dtype is None:
+        dtype = np.float64 if np.dtype(space.dtype).kind == "f" else space.dtype
+    return rescale_action(space, action, dtype)
+
+
+def describe_observations(name: str, space: Any) -> Parts:
+    """Return the observation space of a simulator in plain Python.
+
+    A dictionary of spaces, nested or not, becomes a dictionary of `Box` and `Discrete`.
+    What `convert_observations` refuses is refused.
+
+    Example:
+        >>> import gymnasium
+        >>> describe_observations("mine", gymnasium.spaces.Discrete(3))
+        Discrete(n=3)
+    """
+    if isinstance(space, Box | Discrete):
+        return space
+    if not isinstance(space, dict) and type(space).__name__ != "Dict":
+        return convert_space(name, "observation", space)
+    parts = space if isinstance(space, dict) else space.spaces
+    return {
+        key: describe_observations(f"{name}[{key!r}]", part)
+        for key, part in sorted(parts.items())
+    }
 
 
 def convert_observations(
     name: str, space: Any
 ) -> tuple[Space, Callable[[Any], np.ndarray]]:
-    """Convert the observation space of a simulator.
+    """Convert the observation space of a simulator, or its description.
 
     Boxes, including images, and integers keep their shape, and their type as far as
     `Box` does. A dictionary, nested or not, becomes one vector, with its keys in
@@ -186,13 +226,13 @@ def convert_observations(
     The results are the space, and a function that converts a batch of the simulator's
     observations into a new array `[B, *space.shape]`, see `copy_exactly`.
     """
-    if type(space).__name__ != "Dict":
-        converted = convert_space(name, "observation", space)
-        dtype = converted.dtype if isinstance(converted, Box) else np.int32
-        return converted, lambda observation: copy_exactly(name, observation, dtype)
+    described = describe_observations(name, space)
+    if not isinstance(described, dict):
+        dtype = described.dtype if isinstance(described, Box) else np.int32
+        return described, lambda observation: copy_exactly(name, observation, dtype)
     parts = {
         key: _as_vectors(*convert_observations(f"{name}[{key!r}]", part))
-        for key, part in sorted(space.spaces.items())
+        for key, part in described.items()
     }
 
     def concatenate(observation: Any) -> np.ndarray:
@@ -209,7 +249,8 @@ def _as_vectors(
     space: Space, convert: Callable[[Any], np.ndarray]
 ) -> tuple[Box, Callable[[Any], np.ndarray]]:
     if isinstance(space, Discrete):
-        one_hot = np.eye(space.n, dtype=np.float32)
-        return Box.uniform((space.n,), 0, 1), lambda x: one_hot[convert(x)]
+        numbers = np.arange(space.n)
+        box = Box.uniform((space.n,), 0, 1)
+        return box, lambda x: (convert(x)[:, None] == numbers).astype(np.float32)
     box = Box((math.prod(space.shape),), space.low, space.high)
     return box, lambda x: convert(x).reshape(-1, *box.shape)

@@ -3,14 +3,15 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from trpo_jax.environments.base import PyTree, Step
-from trpo_jax.environments.spaces import Box
+from trpo_jax.environments.host import Parts
+from trpo_jax.environments.spaces import Box, rescale_action
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints that Warp is missing
     import mujoco
@@ -57,6 +58,13 @@ def flatten(observation: PyTree) -> jax.Array:
     return jnp.concatenate([jnp.asarray(x, jnp.float32).ravel() for x in leaves])
 
 
+def _parts_of(observation: PyTree) -> Parts:
+    """Return the description of an observation, an array or a dictionary of arrays."""
+    if isinstance(observation, Mapping):
+        return {key: _parts_of(part) for key, part in sorted(observation.items())}
+    return Box.uniform(observation.shape)
+
+
 class MjxEnvironment:
     """An `Environment` made of one of brax or MuJoCo Playground without wrappers.
 
@@ -67,13 +75,21 @@ class MjxEnvironment:
     name: str
     max_episode_steps: int | None
     expensive_reset = True  # it simulates, see `algorithm.stepping`
-    _observe = staticmethod(flatten)  # turns an observation into a vector
+
+    @staticmethod
+    def _select(observation: PyTree) -> PyTree:
+        """Return the part of an observation that the policy sees."""
+        return observation
+
+    def _observe(self, observation: PyTree) -> jax.Array:
+        return flatten(self._select(observation))
 
     def _wrap(self, simulator: Any) -> None:
         self.simulator = simulator
         self.action_space = Box.uniform((simulator.action_size,), -1.0, 1.0)
-        _, observation = jax.eval_shape(self.reset, jax.random.key(0))
+        env_state, observation = jax.eval_shape(self.reset, jax.random.key(0))
         self.observation_space = Box.uniform(observation.shape)
+        self.observation_parts = _parts_of(self._select(env_state.simulator.obs))
 
     def reset(self, key: jax.Array) -> tuple[SimulatorState, jax.Array]:
         """Start an episode, see `Environment.reset`; nothing is weakly typed."""
@@ -86,7 +102,7 @@ class MjxEnvironment:
         del key
         # The simulator writes into the dictionaries of the state that it receives.
         copy = jax.tree.map(lambda leaf: leaf, env_state.simulator)
-        action = jnp.clip(action, -1, 1).astype(jnp.result_type(float))
+        action = rescale_action(self.action_space, action, jnp.result_type(float))
         after = jax.tree.map(
             lambda new, old: jnp.asarray(new, old.dtype),
             self.simulator.step(copy, action),

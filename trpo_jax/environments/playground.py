@@ -4,10 +4,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from trpo_jax.environments.lookup import unknown
-from trpo_jax.environments.mjx_state import MjxEnvironment, flatten, made_quietly
+from trpo_jax.environments.mjx_state import MjxEnvironment, made_quietly
 from trpo_jax.validation import COUNT, check
 
 # Dependencies of Playground warn that they are no longer maintained.
@@ -66,10 +64,10 @@ class PlaygroundEnvironment(MjxEnvironment):
             check("episode_length", self.max_episode_steps, COUNT)
 
     @staticmethod
-    def _observe(observation: Any) -> jax.Array:
+    def _select(observation: Any) -> Any:
         if isinstance(observation, Mapping) and "state" in observation:
-            observation = observation["state"]
-        return flatten(observation)
+            return {"state": observation["state"]}
+        return observation
 
 
 def names() -> list[str]:

@@ -107,8 +107,10 @@ def _in_32_bits(dtype: Any, low: tuple[float, ...], high: tuple[float, ...]) -> 
 def convert_space(name: str, role: str, space: Any) -> Space:
     """Convert a space of Gymnasium or gymnax; see `Box` on types of 64 bits.
 
-    A space that is neither a `Box` nor a `Discrete` that starts at 0 is a `ValueError`,
-    which names the environment and the role of the space, `observation` or `action`.
+    In a box of actions, a bound of ±3.4e38 or more, the largest number of float32,
+    stands for none, as it does in many environments. A space that is neither a `Box`
+    nor a `Discrete` that starts at 0 is a `ValueError`, which names the environment and
+    the role of the space, `observation` or `action`.
     """
     kind = type(space).__name__
     if kind == "Discrete" and int(getattr(space, "start", 0)) == 0:
@@ -119,6 +121,8 @@ def convert_space(name: str, role: str, space: Any) -> Space:
             tuple(np.broadcast_to(np.asarray(bound, float), shape).ravel().tolist())
             for bound in (space.low, space.high)
         )
+        if role == "action" and np.dtype(dtype).kind == "f":
+            low, high = (tuple(map(_or_none, bound)) for bound in (low, high))
         return Box(shape, low, high, dtype)
     raise ValueError(
         f"{name}: {role} space {kind} is not supported; it must be a Box or a "
@@ -126,25 +130,66 @@ def convert_space(name: str, role: str, space: Any) -> Space:
     )
 
 
-def rescale_action(space: Box, action: Any) -> Any:
-    """Clip actions to [−1, 1] and scale them to the bounds of a box.
+def _or_none(bound: float) -> float:
+    none = abs(bound) >= float(np.finfo(np.float32).max)
+    return math.copysign(math.inf, bound) if none else bound
 
-    The actions `[..., *space.shape]` are an array of numpy or JAX, and so is the
-    result. If the box is not bounded, they are returned unchanged.
+
+def rescale_action(space: Box, action: Any, dtype: Any = None) -> Any:
+    """Turn the numbers of a policy into those that a box holds.
+
+    Where an element has two bounds, the policy counts in units of the bounds: −1 is the
+    lower one, 1 is the upper one, and what lies beyond is clipped. Where it has one
+    bound or none, the policy counts in the units of the environment, and is clipped at
+    the bound that there is. Integers are rounded to the nearest.
+
+    The actions `[..., *space.shape]` are a floating-point array of numpy or JAX, and so
+    is the result, whose type is that of the box unless `dtype` names another one.
 
     >>> rescale_action(Box.uniform((1,), -3.0, 3.0), np.array([[0.5], [2.0]])).tolist()
     [[1.5], [3.0]]
+    >>> rescale_action(Box.uniform((1,), 0.0), np.array([-0.5])).tolist()
+    [0.0]
     """
-    if not space.bounded:
-        return action
-    low, size = _low_and_size(space, np.dtype(action.dtype))
-    return low + size * (action.clip(-1, 1) + 1) / 2
+    dtype = np.dtype(space.dtype if dtype is None else dtype)
+    leading = action.ndim - len(space.shape)
+    scaling = _scaling(space, dtype, np.dtype(action.dtype), leading)
+    least, most, centre, half, low, high = scaling
+    action = centre + half * action.clip(least, most)
+    if dtype.kind in "biu":
+        action = action.round()
+    return action.clip(low, high).astype(dtype)
 
 
 @functools.lru_cache
-def _low_and_size(space: Box, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+def _scaling(
+    space: Box, dtype: np.dtype, computed: np.dtype, leading: int
+) -> tuple[np.ndarray, ...]:
+    """Return the limits of a policy's numbers, centre, half size, and the bounds.
+
+    They have the type `computed` and as many leading axes as the actions.
+    """
     low, high = (
-        np.reshape(np.asarray(bound, dtype), space.shape)
+        np.reshape(np.asarray(bound, np.float64), (1,) * leading + space.shape)
         for bound in (space.low, space.high)
     )
-    return low, high - low
+    limited = np.isfinite(low) & np.isfinite(high)
+    one = np.ones(low.shape)
+    # The halves are taken first, since the sum and the difference can overflow.
+    centre = np.where(limited, low, 0) / 2 + np.where(limited, high, 0) / 2
+    half = np.where(limited, high, 2) / 2 - np.where(limited, low, 0) / 2
+    most = np.where(limited, one, np.inf)
+    results = [x.astype(computed) for x in (-most, most, centre, half, low, high)]
+    if dtype.kind in "iu":  # floats do not hold the largest integers
+        limits = np.iinfo(dtype)
+        results[-2] = np.maximum(results[-2], _within(limits.min, computed, +1))
+        results[-1] = np.minimum(results[-1], _within(limits.max, computed, -1))
+    return tuple(results)
+
+
+def _within(limit: int, dtype: np.dtype, direction: int) -> np.ndarray:
+    """Return the float nearest to an integer that does not lie beyond it."""
+    number = np.asarray(limit, dtype)
+    if (int(number) - limit) * direction < 0:
+        number = np.nextafter(number, np.asarray(direction * np.inf, dtype))
+    return number

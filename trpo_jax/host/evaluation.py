@@ -1,13 +1,15 @@
 """Evaluating a policy in simulators on the host."""
 
-from collections.abc import Sequence
+import contextlib
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from trpo_jax.algorithm.evaluation import STEP_LIMIT, Evaluation
-from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.environments.host import HostEnvironment, MakeHost
 from trpo_jax.environments.host_arrays import first_observation
 from trpo_jax.host.actor import Actor, make_keys
 from trpo_jax.host.rollout import step_in_turn
@@ -30,11 +32,54 @@ def evaluate_on_host(
     `greedy` the mode of the distribution is taken instead of a sample. The `Evaluation`
     holds NumPy arrays, one entry for each environment.
     """
+    keys = make_keys(key, sum(environment.num_envs for environment in environments))
+    return _play(keys, environments, actor, policy_params, normalizer, greedy)
+
+
+def evaluate_in_turn(
+    key: jax.Array,
+    make: MakeHost,
+    actor: Actor,
+    policy_params: PyTree,
+    normalizer: PyTree,
+    *,
+    episodes: int,
+    at_once: int,
+    seed: int,
+    greedy: bool,
+) -> Evaluation:
+    """Play whole episodes in simulators that are made for them, and closed again.
+
+    At most `at_once` environments are open at any time, and episode i is played with
+    the seed `seed + i` and with random numbers of its own, so that the result does not
+    depend on how many are. See `evaluate_on_host`.
+    """
+    keys, results = make_keys(key, episodes), []
+    bounds = np.linspace(0, episodes, -(-episodes // at_once) + 1).astype(int).tolist()
+    for begin, end in itertools.pairwise(bounds):
+
+        def keys_of_group(t: int, begin: int = begin, end: int = end) -> np.ndarray:
+            return keys(t)[begin:end]
+
+        with contextlib.closing(make(end - begin, seed + begin)) as simulator:
+            agent = actor, policy_params, normalizer
+            results.append(_play(keys_of_group, [simulator], *agent, greedy))
+    return jax.tree.map(lambda *x: np.concatenate(x), *results)
+
+
+def _play(
+    keys: Callable[[int], np.ndarray],
+    environments: Sequence[HostEnvironment],
+    actor: Actor,
+    policy_params: PyTree,
+    normalizer: PyTree,
+    greedy: bool,
+) -> Evaluation:
+    """Play one whole episode in every environment, with the keys of each time."""
     observation = np.concatenate(list(map(first_observation, environments)))
     episodes = len(observation)
     zeros: Any = [np.zeros(episodes, kind) for kind in (float, np.int32, bool)]
     result: Any = Evaluation(*zeros)
-    keys = make_keys(key, episodes)
 
     def act(t: int, envs: slice, observation: np.ndarray) -> tuple:
         return actor(

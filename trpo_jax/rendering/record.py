@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from trpo_jax.algorithm.evaluation import STEP_LIMIT
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment, Step, take_step
-from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.environments.host import MakeHost
 from trpo_jax.environments.spaces import Box
 from trpo_jax.host.actor import make_actor, make_keys
 from trpo_jax.rendering import frame_rates, gymnax_sketches
@@ -19,7 +19,7 @@ from trpo_jax.rendering.mujoco_camera import Camera, cannot_draw, choose_opengl
 from trpo_jax.rendering.video import Recording, stride
 from trpo_jax.runs.compilation import ONCE, compile_for
 from trpo_jax.runs.keys import KeyPurpose, evaluation_seed, run_key
-from trpo_jax.runs.policy_file import SavedPolicy
+from trpo_jax.runs.saved_policy import SavedPolicy
 from trpo_jax.validation import COUNT, COUNT_OR_ZERO, POSITIVE, check
 
 PyTree = Any
@@ -30,7 +30,7 @@ Draw = Callable[[PyTree, np.ndarray], np.ndarray]
 def record(
     saved: SavedPolicy,
     *,
-    agent: int = 0,
+    agent: int | Literal["best"] = "best",
     seed: int = 0,
     greedy: bool = True,
     max_steps: int | None = None,
@@ -39,8 +39,9 @@ def record(
     """Play one whole episode and render it.
 
     Args:
-        saved: the policy, from `load_policy`.
-        agent: the index of the agent, counted from 0.
+        saved: the policy, from `load_policy`, which takes an environment or an agent of
+            your own.
+        agent: the index of the agent, counted from 0, or "best", see `SavedPolicy.act`.
         seed: the seed of the episode and of sampled actions.
         greedy: whether to play the mode of the distribution instead of a sample.
         max_steps: the number of actions after which the recording ends.
@@ -60,26 +61,18 @@ def record(
             recording = record(load_policy("runs/eight"), agent=1)
             write_video("agent.gif", recording)
     """
-    check("agent", agent, COUNT_OR_ZERO)
     check("seed", seed, COUNT_OR_ZERO)
     if max_steps is not None:
         check("max_steps", max_steps, COUNT)
     if frames_per_second is not None:
         check("frames_per_second", frames_per_second, POSITIVE)
-    agents = len(jax.tree.leaves(saved.policy_params)[0])
-    if agent >= agents:
-        raise ValueError(
-            f"agent must be below {agents}, the number of agents; got {agent}"
-        )
-    one = jax.tree.map(
-        lambda leaf: leaf[agent], (saved.policy_params, saved.normalizer)
-    )
+    one = saved.parameters_of(agent)
     actor = make_actor(saved.agent)
     act_key, key = jax.random.split(run_key(seed, KeyPurpose.RENDERING))
     keys = make_keys(act_key, 1)
-    limit = saved.environment.max_episode_steps or STEP_LIMIT
-    limit = min(limit, max_steps or limit)
-    with contextlib.closing(_open_stage(saved.environment, seed, key)) as stage:
+    with contextlib.closing(_open_stage(saved, seed, key)) as stage:
+        limit = stage.max_episode_steps or STEP_LIMIT
+        limit = min(limit, max_steps or limit)
         every = stride(stage.frames_per_second, frames_per_second)
         observation = stage.reset()
         frames = [stage.draw()]
@@ -96,11 +89,13 @@ def record(
 
 
 def _open_stage(
-    environment: Any, seed: int, key: jax.Array
+    saved: SavedPolicy, seed: int, key: jax.Array
 ) -> "_CompiledStage | _HostStage":
-    if hasattr(environment, "send"):
-        return _HostStage(environment, seed)
-    return _CompiledStage(environment, key)
+    environment: Any = saved.environment
+    if hasattr(environment, "step"):
+        return _CompiledStage(environment, key)
+    by_name = saved.given is None or isinstance(saved.given, str)
+    return _HostStage(environment, saved.description.name, by_name, seed)
 
 
 class _CompiledStage:
@@ -109,6 +104,7 @@ class _CompiledStage:
     def __init__(self, environment: Environment, key: jax.Array) -> None:
         self._draw, self.frames_per_second = _find_drawing(environment)
         self._environment, self._key = environment, key
+        self.max_episode_steps = environment.max_episode_steps
         self._state: PyTree = None
         self._observation = np.zeros(0)
         self._compiled: Callable[..., Step] | None = None
@@ -144,19 +140,21 @@ class _CompiledStage:
 class _HostStage:
     """Plays and renders an environment whose simulator is on the host."""
 
-    def __init__(self, environment: HostEnvironment, seed: int) -> None:
+    def __init__(self, make: MakeHost, name: str, by_name: bool, seed: int) -> None:
         choose_opengl()
-        self._name = environment.name
-        simulator, _, task = self._name.partition(":")
-        if not hasattr(environment, "render"):
-            raise ValueError(f"{self._name} cannot be rendered: it has no render()")
-        make: Any = type(environment)
-        try:  # a new one, since the render mode is chosen when it is made
-            seed = evaluation_seed(seed)
-            self._environment = make(task, 1, seed, render_mode="rgb_array")
+        self._name = name
+        simulator, _, task = name.partition(":")
+        options = {"render_mode": "rgb_array"} if by_name else {}
+        try:  # the render mode is chosen when it is made
+            environment: Any = make(1, evaluation_seed(seed), **options)
         except (TypeError, ValueError) as error:
             raise cannot_draw(self._name, error) from error
-        rate = self._environment.frames_per_second
+        if not hasattr(environment, "render"):
+            environment.close()
+            raise ValueError(f"{self._name} cannot be rendered: it has no render()")
+        self._environment = environment
+        self.max_episode_steps = environment.max_episode_steps
+        rate = getattr(environment, "frames_per_second", None)
         if rate is None and simulator == "envpool":
             rate = frame_rates.rate_of(task)
         self.frames_per_second = float(rate or frame_rates.OTHER_FRAMES_PER_SECOND)

@@ -1,6 +1,5 @@
 """Evaluating a saved policy, wherever its simulator runs."""
 
-import contextlib
 from typing import Any
 
 import jax
@@ -9,11 +8,11 @@ import numpy as np
 
 from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.algorithm.evaluation import Evaluation, evaluate
-from trpo_jax.environments import make_host_environment
 from trpo_jax.host.actor import make_actor
-from trpo_jax.host.evaluation import evaluate_on_host
+from trpo_jax.host.evaluation import evaluate_in_turn
 from trpo_jax.runs.keys import KeyPurpose, evaluation_seed, run_key
-from trpo_jax.runs.policy_file import SavedPolicy
+from trpo_jax.runs.saved_policy import SavedPolicy
+from trpo_jax.validation import COUNT, COUNT_OR_ZERO, FLAG, check
 
 
 def evaluate_policy(
@@ -21,10 +20,31 @@ def evaluate_policy(
 ) -> Evaluation:
     """Play the same E episodes with each of the K agents of a policy file.
 
-    Return an `Evaluation` of numpy arrays `[K, E]`.
+    On the host, no more environments are open at a time than in training.
+
+    Args:
+        saved: the policy, from `load_policy`, which takes an environment or an agent of
+            your own.
+        episodes: the number of episodes E.
+        greedy: whether to play the most likely actions instead of samples.
+        seed: the seed of the episodes and of sampled actions.
+
+    Returns:
+        An `Evaluation` of numpy arrays `[K, E]`.
+
+    Raises:
+        ValueError: for a bad value, and if the environment is not that of training.
+
+    Example:
+        ::
+
+            policy = load_policy("runs/hover", environment=Hover())
+            evaluate_policy(policy, episodes=20).episode_return.mean()
     """
+    check("episodes", episodes, COUNT)
+    check("greedy", greedy, FLAG)
+    check("seed", seed, COUNT_OR_ZERO)
     key = run_key(seed, KeyPurpose.EVALUATION)
-    agents = saved.policy_params, saved.normalizer
     environment: Any = saved.environment
     if hasattr(environment, "step"):
 
@@ -34,13 +54,20 @@ def evaluate_policy(
             given = key, environment, saved.agent, params, normalizer
             return evaluate(*given, episodes=episodes, greedy=jnp.bool_(greedy))
 
-        return jax.tree.map(np.asarray, play(*agents))
-    actor, first = make_actor(saved.agent), evaluation_seed(seed)
-    results = []
-    for k in range(len(jax.tree.leaves(agents)[0])):
-        one = jax.tree.map(lambda leaf, k=k: leaf[k], agents)
-        simulator = make_host_environment(environment.name, episodes, first)
-        with contextlib.closing(simulator):
-            given = key, [simulator], actor, *one
-            results.append(evaluate_on_host(*given, greedy=greedy))
+        every = saved.policy_params, saved.normalizer
+        return jax.tree.map(np.asarray, play(*every))
+    actor = make_actor(saved.agent)
+    results = [
+        evaluate_in_turn(
+            key,
+            environment,
+            actor,
+            *saved.parameters_of(k),
+            episodes=episodes,
+            at_once=saved.description.num_envs,
+            seed=evaluation_seed(seed),
+            greedy=greedy,
+        )
+        for k in range(saved.agents)
+    ]
     return jax.tree.map(lambda *x: np.stack(x), *results)

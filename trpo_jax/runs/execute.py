@@ -4,6 +4,7 @@ import contextlib
 import functools
 import shlex
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -25,7 +26,7 @@ from trpo_jax.runs.host_programs import HostPrograms
 from trpo_jax.runs.keys import seeds_of
 from trpo_jax.runs.loop import Outcome, notify, run_chunks
 from trpo_jax.runs.plan import Plan, complete
-from trpo_jax.runs.policy_file import save_policy, standard_agent
+from trpo_jax.runs.policy_file import POLICY, save_policy, standard_agent
 from trpo_jax.runs.programs import CompiledPrograms, Groups, Programs
 from trpo_jax.runs.results import (
     open_files,
@@ -72,7 +73,7 @@ def run_plan(
     The arguments and errors are those of `train` and `resume`; `start` is the
     `time.perf_counter()` at which the command started, if not now.
     """
-    with_standard_parts = isinstance(environment, str) and agent is None
+    own_environment, own_agent = not isinstance(environment, str), agent is not None
     clock = _Clock(time.perf_counter() if start is None else start)
     require_sound_compiler()
     with contextlib.ExitStack() as to_close:
@@ -104,14 +105,21 @@ def run_plan(
             if not resumed:
                 to_close.enter_context(claimed(plan.directory))
             plotting.import_early()
-        network = plan.network if with_standard_parts else None
-        state, outcome = _train(plan, programs, states, sinks, log, clock, network)
+        save = functools.partial(
+            save_policy,
+            environment=made,
+            network=None if own_agent else plan.network,
+            own_environment=own_environment,
+        )
+        state, outcome = _train(plan, programs, states, sinks, log, clock, save)
         try:
             evaluation = _evaluate(plan, programs, outcome.states)
             clock.stop("evaluate")
             evaluation["seconds"] = clock.seconds
             if plan.output_dir is not None:
                 returns = np.asarray(outcome.metrics.episode_return)
+                scores = evaluation["greedy"]["mean_per_seed"]
+                save(plan.directory / POLICY, state, greedy_return=scores)
                 write_results(plan, returns, evaluation)
         except (KeyboardInterrupt, Terminated) as interrupt:
             _stop(plan, len(outcome.log), interrupt)
@@ -125,7 +133,7 @@ def _train(
     sinks: list[logging.Sink],
     log: np.ndarray | None,
     clock: "_Clock",
-    network: Any,
+    save: Callable[..., None],
 ) -> tuple[TrainState, Outcome]:
     """Train, save the policy whatever happens, and raise what ended training early."""
     with note_signals() as noted:
@@ -136,9 +144,7 @@ def _train(
         state = programs.gather(outcome.states)
         if plan.output_dir is not None:  # before the evaluation, which may fail
             _require_directory(plan)
-            path = plan.directory / "policy.safetensors"
-            repeat = plan.config.action_repeat
-            save_policy(path, state, plan.environment, network, action_repeat=repeat)
+            save(plan.directory / POLICY, state)
         stopped = outcome.stopped or noted()
     if stopped is not None:
         _stop(plan, len(outcome.log), stopped)

@@ -4,7 +4,6 @@ They implement `trpo_jax.runs.programs.Programs`, so that one loop serves both k
 runs: the policy and the update are compiled, and Python steps the simulators.
 """
 
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,7 +29,7 @@ from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.host import HostEnvironment, MakeHost, check_host_environment
 from trpo_jax.environments.host_arrays import first_observation
 from trpo_jax.host.actor import act_once, make_actor
-from trpo_jax.host.evaluation import evaluate_on_host
+from trpo_jax.host.evaluation import evaluate_in_turn
 from trpo_jax.host.iteration import Compiled, load_states, save_states, train_on_host
 from trpo_jax.host.rollout import empty_rollout
 from trpo_jax.host.vine import empty_vine, make_vine_actor
@@ -104,15 +103,25 @@ class HostPrograms:
         return tuple(after), log
 
     def evaluate(self, seeds: np.ndarray, states: Groups) -> Evaluation:
-        """Play whole episodes with every agent; see `Programs`."""
+        """Play whole episodes with every agent; see `Programs`.
+
+        The simulators of training are closed first, and no more environments are opened
+        than one agent was trained in: there may be only one.
+        """
+        self._close_simulators()
         results, episodes = [], self._plan.run.evaluation_episodes
         for seed, state in zip(seeds.tolist(), states):
-            key = keys.run_key(seed, keys.KeyPurpose.FINAL_EVALUATION)
             agent = self._compiled.act, state.policy_params, state.normalizer
             for greedy in (True, False):
-                simulator = self._make(episodes, keys.evaluation_seed(seed))
-                with contextlib.closing(simulator):
-                    result = evaluate_on_host(key, [simulator], *agent, greedy=greedy)
+                result = evaluate_in_turn(
+                    keys.run_key(seed, keys.KeyPurpose.FINAL_EVALUATION),
+                    self._make,
+                    *agent,
+                    episodes=episodes,
+                    at_once=self._plan.config.num_envs,
+                    seed=keys.evaluation_seed(seed),
+                    greedy=greedy,
+                )
                 results.append(result)
         shape = (len(seeds), 2, episodes)
         return jax.tree.map(lambda *x: np.stack(x).reshape(shape), *results)

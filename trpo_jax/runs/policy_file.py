@@ -4,7 +4,8 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,135 +15,127 @@ from safetensors.numpy import save
 from trpo_jax import environments
 from trpo_jax.agent.moments import init_moments
 from trpo_jax.agent.networks import Agent, mlp_agent
-from trpo_jax.agent.normalization import Normalizer, normalize_observation
+from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import NetworkConfig
-from trpo_jax.environments.base import Environment, observation_shapes
-from trpo_jax.environments.host import HostEnvironment
+from trpo_jax.environments.base import Environment, observation_shapes, shapes_in
+from trpo_jax.environments.description import (
+    EnvironmentDescription,
+    as_json,
+    describe_environment,
+    from_json,
+    require_same_spaces,
+)
+from trpo_jax.environments.host import HostEnvironment, MakeHost
+from trpo_jax.runs.saved_policy import SavedPolicy
 from trpo_jax.runs.self_check import require_device
 from trpo_jax.storage.atomic_files import open_file, write_whole
-from trpo_jax.storage.pytree_arrays import name_of, named
+from trpo_jax.storage.pytree_arrays import named, numbers_of, stored
 
 PyTree = Any
-FORMAT = 2  # of policy files; those of trpo_jax 0.1 had no such number
-
-
-class SavedPolicy(NamedTuple):
-    """The content of a policy file; every array leads with the seed.
-
-    Attributes:
-        environment: the environment that the file names, with the action repeat
-            of training. If its simulator runs on the host it is closed, and only its
-            name and spaces can be used.
-        agent: the standard agent that the file describes.
-        policy_params: pytree of `[K, ...]`.
-        normalizer: pytree of `[K, ...]`.
-    """
-
-    environment: Environment | HostEnvironment
-    agent: Agent
-    policy_params: PyTree
-    normalizer: Normalizer
-
-    def act(self, observation: PyTree, *, seed: int = 0) -> jax.Array:
-        """Return the greedy action of one of the agents.
-
-        Args:
-            observation: an observation of the environment, with any leading axes.
-            seed: the index of the agent, counted from 0.
-
-        Returns:
-            The action that `environment.step` takes; in a bounded box, ±1 is at the
-            bounds.
-
-        Example:
-            ::
-
-                action = load_policy("runs/eight").act(observation, seed=3)
-        """
-        params, normalizer = jax.tree.map(
-            lambda leaf: leaf[seed], (self.policy_params, self.normalizer)
-        )
-        observation = normalize_observation(normalizer, observation)
-        return self.agent.policy.apply(params, observation).mode()
+POLICY = "policy.safetensors"  # in the directory of a run
+FORMAT = 3  # of policy files; those of trpo_jax 0.1 had no such number
 
 
 def save_policy(
     path: pathlib.Path,
     state: TrainState,
-    environment: str,
+    environment: Environment | HostEnvironment,
     network: NetworkConfig | None,
     *,
-    action_repeat: int = 1,
+    own_environment: bool = False,
+    greedy_return: Sequence[float | None] | None = None,
 ) -> None:
-    """Write the weights and normalisers of all seeds as a safetensors file.
+    """Write the policies of all seeds, with all that acting needs, as one file.
+
+    The file is in the safetensors format and holds no code: the parameters and the
+    statistics of the observations, the spaces of the environment, and the shape of the
+    network.
 
     Args:
         path: the file to write.
         state: the last state, whose arrays lead with the seed.
-        environment: the name of the environment.
-        network: the shape of the standard agent; None if the agent or the environment
-            is the user's own, which no file can describe and `load_policy` refuses.
-        action_repeat: the simulator steps for which each action was held.
+        environment: the environment of training, with its action repeat; one on the
+            host may be closed.
+        network: the shape of the standard agent, or None if the agent is your own;
+            `load_policy` then needs the agent.
+        own_environment: whether the environment is your own, so that its name does not
+            suffice to make it.
+        greedy_return: the mean return of each agent in greedy episodes, by which
+            `act(..., agent="best")` chooses; None stands for a number that is not
+            finite.
 
     Example:
         ::
 
-            save_policy(path, result.state, "CartPole-v1", result.plan.network)
+            save_policy(path, result.state, result.environment, result.plan.network)
     """
     tree = {"policy": state.policy_params, "observation": state.normalizer.observation}
-    arrays = {name: np.asarray(leaf) for name, leaf in named(tree).items()}
+    arrays = {name: numbers_of(leaf) for name, leaf in named(tree).items()}
+    seen = jax.tree.leaves(state.observation)[0]
+    described = describe_environment(
+        environment,
+        own=own_environment,
+        num_envs=seen.shape[1],
+        observation_dtype=seen.dtype,
+    )
     description = {
         "format": FORMAT,
-        "environment": environment,
-        "action_repeat": int(action_repeat),
+        "environment": as_json(described),
         "network": None if network is None else dataclasses.asdict(network),
+        "greedy_return": None if greedy_return is None else list(greedy_return),
     }
     description["sha256"] = _checksum(arrays, description)
     write_whole(path, save(arrays, {"trpo_jax": json.dumps(description)}))
 
 
-def load_policy(run: str | pathlib.Path, environment: str | None = None) -> SavedPolicy:
+def load_policy(
+    run: str | pathlib.Path,
+    environment: str | Environment | MakeHost | None = None,
+    *,
+    agent: Agent | None = None,
+) -> SavedPolicy:
     """Read a policy from the directory of a run, or from the policy file itself.
+
+    To act, the policy needs no simulator: the spaces of its environment are in the
+    file.
 
     Args:
         run: the directory that training wrote, or its `policy.safetensors`.
-        environment: the name of the environment, required if it imports a module that
-            is not an installed package.
+        environment: your own environment, or the function that makes its simulators, if
+            the run has one, to evaluate and to record it. Otherwise the name of the
+            environment, required if it imports a module that is not an installed
+            package.
+        agent: your own agent, if the run has one.
 
     Returns:
-        A `SavedPolicy`; `evaluate` takes its parts.
+        A `SavedPolicy`, which `evaluate_policy` and `record` take.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file does not hold a policy for its environment, or JAX has
-            no device to run it on.
+        ValueError: if the file does not hold a policy for this environment and agent,
+            or JAX has no device to run it on.
 
     Example:
-        Ask the agent of the first seed for an action, and evaluate it::
+        Drive an environment of Gymnasium::
 
-            saved = load_policy("runs/eight")
-            action = saved.act(observation)
-            params, normalizer = jax.tree.map(
-                lambda leaf: leaf[0], (saved.policy_params, saved.normalizer)
-            )
-            evaluate(key, saved.environment, saved.agent, params, normalizer)
+            policy = load_policy("runs/eight")
+            environment = gymnasium.make("CartPole-v1")
+            observation, _ = environment.reset()
+            environment.step(policy.act(observation))
     """
     require_device()
     path = pathlib.Path(run)
-    path = path / "policy.safetensors" if path.is_dir() else path
-    bad_content = ValueError, TypeError, AttributeError, SafetensorError
+    path = path / POLICY if path.is_dir() else path
+    bad_content = ValueError, TypeError, AttributeError, RecursionError, SafetensorError
     try:
         metadata, arrays = _read(path)
     except bad_content as error:
         raise ValueError(f"{path} does not hold a policy: {error}") from error
     try:
-        if environment is None:
-            environments.require_installed_module(metadata["environment"])
-        elif environments.full_name(environment) != metadata["environment"]:
-            name = metadata["environment"]
-            raise ValueError(f"its environment is {name}, not {environment}")
-        return _rebuild(metadata, arrays)
+        described = from_json(metadata["environment"])
+        _check_given(described, environment)
+        return _rebuild(metadata, described, arrays, environment, agent)
     except bad_content as error:
         raise ValueError(f"the policy in {path} cannot be used: {error}") from error
 
@@ -152,7 +145,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     with safe_open(path, framework="numpy") as file:
         metadata = json.loads((file.metadata() or {}).get("trpo_jax", "{}"))
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if not {"environment", "action_repeat", "network", "sha256"} <= metadata.keys():
+    if not {"environment", "network", "sha256"} <= metadata.keys():
         raise ValueError("it was not written by trpo_jax: it has no description")
     if metadata.pop("sha256") != _checksum(arrays, metadata):
         raise ValueError("its checksum is wrong: the content has changed")
@@ -162,48 +155,108 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         )
     if metadata["format"] != FORMAT:
         raise ValueError(f"its format is {metadata['format']}, not {FORMAT}")
+    if "greedy_return" not in metadata:
+        raise ValueError("'greedy_return' is missing")
     return metadata, arrays
 
 
-def _rebuild(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolicy:
-    if metadata["network"] is None:
+def _check_given(described: EnvironmentDescription, environment: Any) -> None:
+    """Refuse an environment that is not the one of training, as far as is known."""
+    if isinstance(environment, str):
+        if environments.full_name(environment) != described.name:
+            raise ValueError(f"its environment is {described.name}, not {environment}")
+    elif hasattr(environment, "step"):
+        require_same_spaces(described, environment)
+    elif environment is not None and not callable(environment):
         raise ValueError(
-            "it was trained with an agent or an environment of your own; read the "
-            "arrays with safetensors and rebuild the pytree in your code"
+            "environment must be a name, an Environment, or a function "
+            f"make(num_envs, seed); got {environment!r}"
         )
-    name, repeat = metadata["environment"], metadata["action_repeat"]
-    environment: Environment | HostEnvironment
-    if environments.runs_on_host(name):
-        environment = environments.make_host_environment(name)
-        environment.close()  # only its spaces are needed
-    else:
-        environment = environments.make_environment(name, action_repeat=repeat)
-    network: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v
-        for k, v in metadata["network"].items()
-    }
-    agent = standard_agent(environment, NetworkConfig(**network))
-    observation = observation_shapes(environment)
+
+
+def _rebuild(
+    metadata: dict[str, Any],
+    described: EnvironmentDescription,
+    arrays: dict[str, np.ndarray],
+    environment: Any,
+    agent: Agent | None,
+) -> SavedPolicy:
+    space: Any = described.observation_space
+    if space is None and not hasattr(environment, "step"):
+        raise ValueError(
+            f"the observation space of {described.name} is your own: pass the "
+            "environment, trpo_jax.load_policy(run, environment=...)"
+        )
+    traced = space is None
+    observation = observation_shapes(environment) if traced else shapes_in(space)
+    if agent is None:
+        agent = _agent_of(metadata["network"], described)
+    elif not isinstance(agent, Agent):
+        raise ValueError(f"agent must be a trpo_jax.Agent; got {agent!r}")
     params = jax.eval_shape(agent.policy.init, jax.random.key(0), observation)
     moments = None
     if any(name.startswith("observation/") for name in arrays):
         moments = jax.tree.map(lambda leaf: init_moments(leaf.shape), observation)
-
-    def read(key_path: tuple, leaf: Any) -> np.ndarray:
-        name = name_of(key_path)
-        if name not in arrays:
-            raise ValueError(f"{name} is missing")
-        if arrays[name].shape[1:] != leaf.shape:
-            raise ValueError(
-                f"{name} has shape {arrays[name].shape[1:]}, the network of "
-                f"{metadata['environment']} needs {leaf.shape}"
-            )
-        return arrays[name]
-
-    template = {"policy": params, "observation": moments}
-    tree = jax.tree_util.tree_map_with_path(read, template)
+    tree = _matched({"policy": params, "observation": moments}, arrays)
+    agents = len(jax.tree.leaves(tree)[0])
+    scores = _scores(metadata["greedy_return"], agents)
     normalizer = Normalizer(tree["observation"], None, None)
-    return SavedPolicy(environment, agent, tree["policy"], normalizer)
+    return SavedPolicy(
+        described, agent, tree["policy"], normalizer, scores, environment
+    )
+
+
+def _agent_of(network: Any, described: EnvironmentDescription) -> Agent:
+    """Return the standard agent that a file describes."""
+    if network is None:
+        raise ValueError(
+            "it was trained with an agent of your own: pass it, "
+            "trpo_jax.load_policy(run, agent=...)"
+        )
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in network.items()
+    }
+    return standard_agent(described, NetworkConfig(**values))
+
+
+def _matched(template: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
+    """Return a tree like the template, of arrays with the seeds as a leading axis.
+
+    It is a `ValueError` if names, shapes or types are not those of the template, or the
+    arrays do not have one number of seeds. Floats may have another precision.
+    """
+    leaves = named(template)
+    if missing := leaves.keys() - arrays.keys():
+        raise ValueError(f"{min(missing)} is missing; the agent has it")
+    if unknown := arrays.keys() - leaves.keys():
+        raise ValueError(f"{min(unknown)} is not a part of the agent")
+    agents = {array.shape[:1] for array in arrays.values()}
+    if len(agents) != 1 or agents <= {(), (0,)}:
+        raise ValueError("its arrays must all lead with the agents, one or more")
+    found = []
+    for name, leaf in leaves.items():
+        array, kind = arrays[name], stored(leaf)
+        if array.shape[1:] != leaf.shape:
+            raise ValueError(
+                f"{name} has shape {array.shape[1:]}, the agent needs {leaf.shape}"
+            )
+        if array.dtype == kind.dtype:
+            array = array.view(leaf.dtype)
+        elif array.dtype.kind != "f" or np.dtype(leaf.dtype).kind != "f":
+            raise ValueError(
+                f"{name} has type {array.dtype}, the agent needs {leaf.dtype}"
+            )
+        found.append(array)
+    return jax.tree.unflatten(jax.tree.structure(template), found)
+
+
+def _scores(scores: Any, agents: int) -> tuple[float | None, ...] | None:
+    if scores is None:
+        return None
+    numbers = all(x is None or isinstance(x, float | int) for x in scores)
+    if len(scores) != agents or not numbers:
+        raise ValueError(f"greedy_return must have {agents} numbers; got {scores!r}")
+    return tuple(scores)
 
 
 def _checksum(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> str:
@@ -213,9 +266,7 @@ def _checksum(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> str
     return digest.hexdigest()
 
 
-def standard_agent(
-    environment: Environment | HostEnvironment, network: NetworkConfig
-) -> Agent:
+def standard_agent(environment: Any, network: NetworkConfig) -> Agent:
     """Return the agent that the options of `NetworkConfig` describe."""
     spaces = environment.observation_space, environment.action_space
     return mlp_agent(*spaces, **dataclasses.asdict(network))

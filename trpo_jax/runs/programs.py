@@ -52,7 +52,10 @@ class Programs(Protocol):
         """
 
     def evaluate(self, seeds: np.ndarray, states: Groups) -> Evaluation:
-        """Play greedy and then sampled episodes with every agent, `[K, 2, E]`."""
+        """Play greedy and then sampled episodes with every agent, `[K, 2, E]`.
+
+        Afterwards the agents are not trained any more, since simulators are closed.
+        """
 
     def gather(self, states: Groups) -> TrainState:
         """Return the states as one pytree, whose arrays lead with the K seeds."""

@@ -1,0 +1,127 @@
+"""From an observation of an environment to an action in its units."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trpo_jax.agent.networks import Agent, act
+from trpo_jax.agent.normalization import Normalizer
+from trpo_jax.environments.base import observation_shapes, shapes_in
+from trpo_jax.environments.description import EnvironmentDescription
+from trpo_jax.environments.host import convert_action
+from trpo_jax.environments.observations import (
+    ObservationReader,
+    leading_axes,
+    read_array,
+)
+from trpo_jax.environments.spaces import Box, Discrete, rescale_action
+
+PyTree = Any
+
+
+class Acting:
+    """The policy of an agent between the observations and actions of an environment.
+
+    It has no parameters of its own, so that all agents of a run share its compiled
+    programs: one for each shape of observations, for greedy actions and for samples.
+    The environment itself is only needed if its observation space is the user's own.
+    """
+
+    def __init__(
+        self, agent: Agent, description: EnvironmentDescription, environment: Any = None
+    ) -> None:
+        self._agent, self._description = agent, description
+        self._environment = environment
+        parts = description.observations
+        self.reader = None if parts is None else ObservationReader(parts)
+
+    def __call__(self, parameters: PyTree, observation: Any, key: Any) -> Any:
+        """Return actions for observations, all of NumPy; see `SavedPolicy.act`.
+
+        `parameters` are those of the policy and the normaliser. Without a key the
+        actions are greedy.
+        """
+        array, leading = self._read(observation)
+        action = self.compiled(*parameters, array, key)
+        space, dtype = self._description.action_space, self._description.action_dtype
+        if space is None:
+            return jax.tree.map(np.asarray, action)
+        converted = convert_action(space, np.asarray(action), dtype, leading)
+        return converted[()] if isinstance(space, Discrete) else np.asarray(converted)
+
+    def traced(self, parameters: PyTree, observation: Any, key: Any) -> Any:
+        """Do the same under a JAX transformation, with arrays of JAX."""
+        params, normalizer = parameters
+        leading: tuple[int, ...] = ()
+        if self.reader:
+            if isinstance(observation, Mapping):
+                raise ValueError(
+                    "observation must be the vector that the policy sees, under a JAX "
+                    "transformation; got a dictionary"
+                )
+            one = shapes_in(self.reader.space)
+            observation = jnp.asarray(observation).astype(one.dtype)
+            leading = observation.shape[: observation.ndim - len(one.shape)]
+        action = self._choose(params, normalizer, observation, key)
+        space = self._description.action_space
+        if space is None:
+            return action
+        dtype = jax.dtypes.canonicalize_dtype(self._description.action_dtype)
+        if isinstance(space, Discrete):
+            return action.astype(dtype)
+        return rescale_action(space, action.reshape(*leading, *space.shape), dtype)
+
+    @functools.cached_property
+    def compiled(self) -> Callable[..., jax.Array]:
+        """The policy as a jitted function of arrays."""
+        return jax.jit(self._choose)
+
+    def _choose(
+        self, params: PyTree, normalizer: Normalizer, observation: PyTree, key: Any
+    ) -> Any:
+        """Return the numbers of the policy: of its mode, or of a sample."""
+        policy = act(self._agent, params, normalizer, observation)
+        if key is None:
+            return policy.mode()
+        if key.ndim == 0 and jnp.issubdtype(key.dtype, jnp.integer):
+            key = jax.random.key(key)
+        return policy.sample(key)
+
+    def _read(self, observation: Any) -> tuple[PyTree, tuple[int, ...]]:
+        """Return arrays for the policy, and the leading axes of the observation."""
+        if self.reader:
+            array = self.reader(observation)
+            return array, leading_axes(self.reader.space, array)
+        spaces = self._own_spaces
+        read = functools.partial(read_array, "observation")
+        try:
+            arrays = jax.tree.map(read, spaces, observation)
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"observation must be what the environment returns: {reason}"
+            ) from error
+        first = jax.tree.leaves(spaces)[0]
+        return arrays, leading_axes(first, jax.tree.leaves(arrays)[0])
+
+    @functools.cached_property
+    def _own_spaces(self) -> PyTree:
+        """A box for each array of observations whose space is the user's own."""
+
+        def box(leaf: jax.ShapeDtypeStruct) -> Box:
+            return dataclasses.replace(Box.uniform(leaf.shape), dtype=leaf.dtype.name)
+
+        return jax.tree.map(box, observation_shapes(self._environment))
+
+
+def is_traced(observation: Any) -> bool:
+    """Return whether an observation belongs to a JAX transformation."""
+    if isinstance(observation, np.ndarray):
+        return False
+    leaves = jax.tree.leaves(observation)
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
