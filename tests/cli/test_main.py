@@ -423,10 +423,15 @@ def test_a_mode_that_is_given_replaces_what_the_preset_had_for_another():
     assert main._parse(line).config == expected
 
 
-@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]], ids=str)
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]], ids=str)
 def test_help_names_the_subcommands(argv, capsys, monkeypatch):
     text = help_text(argv, capsys, monkeypatch)
     assert all(name in text for name in ("train", "presets", "doctor"))
+
+
+def test_help_may_come_first(capsys, monkeypatch):
+    text = help_text(["help", "resume"], capsys, monkeypatch)
+    assert text == help_text(["resume", "--help"], capsys, monkeypatch)
 
 
 def shown_defaults(text):
@@ -580,9 +585,10 @@ def test_memory_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
     assert not any(tmp_path.iterdir())
 
 
-def test_version(capsys):
+@pytest.mark.parametrize("argv", [["--version"], ["train", "--version"]], ids=str)
+def test_version(argv, capsys):
     with pytest.raises(SystemExit) as stop:
-        main.main(["--version"])
+        main.main(argv)
     assert stop.value.code in (0, None)
     assert capsys.readouterr().out == f"trpo-jax {trpo_jax.__version__}\n"
 

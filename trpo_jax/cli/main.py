@@ -91,8 +91,10 @@ def _run(command: Command, started: float) -> None:
 
 def _parse(argv: list[str]) -> Command:
     """Return the command with its options, or print a help text and exit."""
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
     name = argv[0] if argv else "--help"
-    if name == "--version":
+    if "--version" in argv:
         print(f"trpo-jax {__version__}")
         sys.exit()
     if not name.startswith("-") and name not in COMMANDS:
