@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.solver.precision import widen
+from trpo_jax.solver.precision import as_floats, widen
 
 PyTree = Any
 
@@ -59,7 +59,8 @@ def fisher_vector_product(
     def average(leaf: jax.Array, like: jax.Array) -> jax.Array:
         if weight is None:
             return leaf.astype(like.dtype) / leaf.shape[0]
-        share = (weight / jnp.sum(widen(weight))).astype(like.dtype)
+        (share,) = as_floats(weight)
+        share = (share / jnp.sum(share)).astype(like.dtype)
         return leaf.astype(like.dtype) * jax.lax.expand_dims(share, range(1, leaf.ndim))
 
     def product(vector: PyTree) -> PyTree:
