@@ -272,3 +272,62 @@ def test_jit_and_vmap_change_nothing(random):
     assert_close(jax.vmap(lambda p: p.entropy())(p), p.entropy())
     assert_close(jax.vmap(lambda p, a: p.log_prob(a))(p, action), p.log_prob(action))
     assert_close(jax.vmap(lambda p, t: p.fisher_product(t))(p, q), p.fisher_product(q))
+
+
+MIXED = pytest.mark.parametrize(
+    ("mean_type", "std_type"),
+    [
+        (jnp.bfloat16, jnp.float32),
+        (jnp.float32, jnp.float16),
+        (jnp.bfloat16, jnp.bfloat16),
+        (jnp.float16, jnp.bfloat16),
+    ],
+)
+
+
+@MIXED
+def test_mean_and_deviation_may_differ_in_precision(mean_type, std_type):
+    """The oracle takes the rounded numbers in float64; sums are of 300 dimensions."""
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(4, 3, 300))
+    p, q = (
+        DiagonalGaussian(
+            jnp.asarray(mean, mean_type), jnp.asarray(0.3 * log_std, std_type)
+        )
+        for mean, log_std in (numbers[:2], numbers[2:])
+    )
+    exact = [np.asarray(x, float) for x in (p.mean, p.log_std, q.mean, q.log_std)]
+    mean, log_std, other_mean, other_log_std = exact
+    action = rng.normal(size=(3, 300)).astype(np.float32)
+    log_density = scipy.stats.norm.logpdf(action.astype(float), mean, np.exp(log_std))
+    np.testing.assert_allclose(p.log_prob(action), log_density.sum(-1), rtol=1e-5)
+    entropy = scipy.stats.norm.entropy(mean, np.exp(log_std)).sum(-1)
+    np.testing.assert_allclose(p.entropy(), entropy, rtol=1e-5)
+    d = log_std - other_log_std
+    z = (mean - other_mean) / np.exp(other_log_std)
+    kl = (0.5 * (np.exp(2 * d) - 1) - d + 0.5 * z**2).sum(-1)
+    np.testing.assert_allclose(p.kl(q), kl, rtol=1e-5)
+    np.testing.assert_array_equal(p.kl(p), 0)
+    assert p.sample(jax.random.key(0)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("kind", [jnp.bfloat16, jnp.float16])
+def test_logits_of_half_precision_are_computed_with_in_float32(kind):
+    rng = np.random.default_rng(0)
+    p, q = (Categorical(jnp.asarray(x, kind)) for x in rng.normal(size=(2, 3, 300)))
+    log_p, log_q = (
+        scipy.special.log_softmax(np.asarray(x.logits, float), axis=-1) for x in (p, q)
+    )
+    action = np.array([7, 250, 299])
+    expected = np.take_along_axis(log_p, action[:, None], -1)[:, 0]
+    np.testing.assert_allclose(p.log_prob(action), expected, rtol=1e-5)
+    entropy = -(np.exp(log_p) * log_p).sum(-1)
+    np.testing.assert_allclose(p.entropy(), entropy, rtol=1e-5)
+    kl = (np.exp(log_p) * (log_p - log_q)).sum(-1)
+    np.testing.assert_allclose(p.kl(q), kl, rtol=1e-4)
+    np.testing.assert_array_equal(p.kl(p), 0)
+
+
+def test_discrete_actions_are_int32_in_double_precision_too(x64):
+    p = random_categorical(0)
+    assert p.sample(jax.random.key(0)).dtype == p.mode().dtype == jnp.int32

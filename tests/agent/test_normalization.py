@@ -250,3 +250,28 @@ def test_the_first_batch_brings_its_own_statistics_and_leaves_no_trace():
     assert float(first.observation.count) == 0
     assert_close(take_in_iteration(first, *batch), after)
     assert_identical(first_statistics(after, *batch), after)
+
+
+@pytest.mark.parametrize("kind", [jnp.int32, jnp.uint8, jnp.bool_, jnp.float16])
+def test_rewards_of_any_type_are_scaled_as_the_same_floats(kind):
+    reward = np.random.default_rng(0).integers(0, 2, (40, 2))
+    ended = np.zeros((40, 2), bool)
+    results = []
+    for numbers in (jnp.asarray(reward, kind), jnp.asarray(reward, jnp.float32)):
+        normalizer = init_normalizer(
+            jnp.zeros((2, 1)), with_observation=False, with_reward=True
+        )
+        normalizer = update_normalizer(
+            normalizer, jnp.zeros((40, 2, 1)), numbers, jnp.asarray(ended),
+            jnp.ones((40, 2)), discount=0.9,
+        )  # fmt: skip
+        results.append((normalizer, scale_reward(normalizer, numbers)))
+    assert_identical(*results)
+    total, returns = np.zeros(2), []
+    for row in reward:
+        total = row + 0.9 * total
+        returns.append(total)
+    variance = float(results[0][0].discounted_return.variance)
+    np.testing.assert_allclose(variance, np.var(returns), rtol=1e-5)
+    expected = reward / np.sqrt(np.var(returns))
+    np.testing.assert_allclose(results[0][1], expected, rtol=1e-5)

@@ -225,3 +225,56 @@ def test_standardize_does_not_hide_poison(poison):
 def test_standardize_ignores_poison_of_weight_zero():
     result = standardize(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([1.0, 1.0, 0.0]))
     np.testing.assert_allclose(result, [-1, 1, 0], rtol=1e-6)
+
+
+KINDS = [jnp.int32, jnp.int8, jnp.uint8, jnp.bool_, jnp.float16, jnp.bfloat16]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: jnp.dtype(kind).name)
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.5, 1.0])
+def test_rewards_of_any_type_give_what_the_same_floats_give(kind, gae_lambda):
+    reward, value, next_value, terminated, truncated = random_trajectory(1)
+    reward = (reward > 0).astype(float)
+    numbers = (value.astype(np.float32), next_value.astype(np.float32))
+    advantage, target = advantages(
+        jnp.asarray(reward, kind),
+        *numbers,
+        terminated,
+        truncated,
+        discount=0.9,
+        gae_lambda=gae_lambda,
+    )
+    flags = terminated, truncated
+    expected = loop(reward, value, next_value, *flags, 0.9, gae_lambda)
+    assert advantage.dtype == target.dtype == jnp.float32
+    np.testing.assert_allclose(advantage, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(target, expected + value, rtol=1e-5, atol=1e-5)
+
+
+def test_values_of_half_precision_are_summed_in_float32():
+    """In bfloat16, 1 + 1/256 is 1: a sum of small rewards would stand still."""
+    steps = 2000
+    no, zero = jnp.zeros(steps, bool), jnp.zeros(steps, jnp.bfloat16)
+    advantage, _ = advantages(
+        jnp.full(steps, 1 / 512, jnp.bfloat16), zero, zero, no, no,
+        discount=1.0, gae_lambda=1.0,
+    )  # fmt: skip
+    np.testing.assert_allclose(advantage, np.arange(steps, 0, -1) / 512, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS[:4], ids=lambda kind: jnp.dtype(kind).name)
+def test_whole_numbers_are_standardised_with_the_weights_they_were_given(kind):
+    numbers, weight = np.array([0, 1, 1, 0, 1]), np.array([0.5, 1, 0.25, 2, 0])
+    found = standardize(jnp.asarray(numbers, kind), jnp.asarray(weight, jnp.float32))
+    mean = (weight * numbers).sum() / weight.sum()
+    deviation = np.sqrt((weight * (numbers - mean) ** 2).sum() / weight.sum())
+    expected = np.where(weight > 0, (numbers - mean) / deviation, 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_many_numbers_of_half_precision_are_standardised_in_float32():
+    numbers = (np.arange(70_000) % 3).astype(np.float16)  # more than float16 can count
+    found = np.asarray(standardize(jnp.asarray(numbers)), float)
+    exact = numbers.astype(float)
+    expected = (exact - exact.mean()) / exact.std()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -346,3 +346,66 @@ def test_without_a_row_of_weight_nothing_moves_not_even_by_momentum():
     params, state, _ = fitted(params, state, jnp.ones(8))
     same, same_state, _ = fitted(params, state, jnp.zeros(8))
     assert_identical((same, same_state), (params, state))
+
+
+@pytest.mark.parametrize("kind", [jnp.int32, jnp.uint8, jnp.float16])
+def test_targets_of_any_type_keep_their_fractional_weights(kind):
+    """One number for all rows is fitted: the weighted mean of the targets."""
+    target, weight = np.array([0, 1, 2, 5]), np.array([0.5, 0.25, 2.0, 0.75])
+    params, _, info = fit(
+        jax.random.key(0),
+        lambda p, x: jnp.broadcast_to(p, x.shape),
+        jnp.zeros(1),
+        jnp.zeros(4),
+        jnp.asarray(target, kind),
+        jnp.asarray(weight, jnp.float32),
+        learning_rate=0.5,
+        epochs=1,
+        minibatch_size=4,
+    )
+    mean = (weight * target).sum() / weight.sum()
+    np.testing.assert_allclose(params, [mean], rtol=1e-5)
+    before = (weight * target**2).sum() / weight.sum()
+    np.testing.assert_allclose(info.loss, before, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [jnp.bfloat16, jnp.float16])
+def test_parameters_of_half_precision_take_small_steps(kind):
+    """A step of 1/1024 from 1 is nothing in bfloat16; a hundred of them are something.
+
+    The sum of the steps is kept in float32 and rounded once.
+    """
+    params, _, info = fit(
+        jax.random.key(0),
+        lambda p, x: jnp.broadcast_to(p, x.shape),
+        jnp.ones(1, kind),
+        jnp.zeros(8),
+        jnp.full(8, 2.0),
+        learning_rate=2.0**-11,
+        epochs=100,
+        minibatch_size=8,
+    )
+    expected = 2 - (1 - 2.0**-10) ** 100
+    assert params.dtype == kind
+    assert bool(info.accepted)
+    # The gradient is rounded at every step, the parameter at the last one.
+    np.testing.assert_allclose(
+        np.asarray(params, float), expected, atol=2 * float(jnp.finfo(kind).eps)
+    )
+    assert float(params[0]) != 1
+
+
+@pytest.mark.parametrize("kind", [jnp.int32, jnp.bool_, jnp.float16])
+def test_explained_variance_of_any_type_is_that_of_float64(kind):
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 2, 70_000)
+    value = (0.5 * target + 0.25 * rng.normal(size=70_000)).astype(np.float32)
+    weight = rng.random(70_000).astype(np.float32)
+    found = explained_variance(jnp.asarray(value), jnp.asarray(target, kind), weight)
+
+    def variance(x):
+        mean = np.average(x, weights=weight.astype(float))
+        return np.average((x - mean) ** 2, weights=weight.astype(float))
+
+    expected = 1 - variance(target - value.astype(float)) / variance(target)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -225,3 +225,58 @@ def test_whether_to_be_greedy_may_be_a_traced_value():
     for row, greedy in enumerate((True, False)):
         single = play(environment, uniform, episodes=50, greedy=greedy)
         np.testing.assert_array_equal(both.episode_return[row], single.episode_return)
+
+
+@dataclasses.dataclass(frozen=True)
+class Steady:
+    """Pays the same at every step of a long episode."""
+
+    reward: Any
+    max_episode_steps: int
+    name: str = "steady"
+    observation_space: Box = ONE_NUMBER
+    action_space: Discrete = TWO_ACTIONS
+
+    def reset(self, key):
+        return jnp.int32(0), jnp.zeros(1)
+
+    def step(self, key, env_state, action):
+        over = env_state + 1 >= self.max_episode_steps
+        return Step(env_state + 1, jnp.zeros(1), self.reward, jnp.bool_(False), over)
+
+
+def test_the_rewards_of_a_long_episode_add_up():
+    """One by one in float32 they add up to 29920, three thousandths too little."""
+    result = play(Steady(jnp.float32(0.1), 300_000), uniform, episodes=2)
+    exact = 300_000 * float(np.float32(0.1))
+    np.testing.assert_allclose(result.episode_return, exact, rtol=1e-7)
+    assert abs(np.full(300_000, 0.1, np.float32).cumsum()[-1] - exact) > 10
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_reward_that_is_not_finite_makes_such_a_return(value):
+    result = play(Steady(jnp.float32(value), 3), uniform, episodes=2)
+    np.testing.assert_array_equal(result.episode_return, np.float32(value))
+
+
+@pytest.mark.parametrize("reward", [jnp.bool_(True), jnp.int32(1), 1, np.float64(1)])
+def test_rewards_of_any_type_are_summed_as_floats(reward):
+    result = play(Steady(reward, 5), uniform, episodes=2)
+    assert result.episode_return.dtype == np.float32
+    np.testing.assert_array_equal(result.episode_return, 5)
+
+
+def test_a_limit_beyond_32_bits_is_no_limit():
+    endless = dataclasses.replace(Countdown(), max_episode_steps=10**12)
+    result = play(endless, uniform, episodes=3)
+    assert result.finished.all()
+
+
+def test_keys_of_the_old_kind_play_the_same_episodes():
+    new, old = (
+        evaluate(
+            key, Countdown(), agent_of(uniform), (), PLAIN, episodes=4, greedy=False
+        )
+        for key in (jax.random.key(3), jax.random.PRNGKey(3))
+    )
+    np.testing.assert_array_equal(new.episode_return, old.episode_return)

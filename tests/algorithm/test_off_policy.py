@@ -427,3 +427,23 @@ def test_an_update_from_stale_data_keeps_the_region_around_the_current_policy():
     assert differ(
         update_statistics(again, rollout, config).normalizer, again.normalizer
     )
+
+
+@pytest.mark.parametrize("kind", [jnp.int32, jnp.uint8, jnp.bool_, jnp.bfloat16])
+def test_v_trace_takes_rewards_of_any_type(kind):
+    log_ratio, reward, value, next_value, *flags = trajectory(3, (9,))
+    reward = (reward > 0).astype(float)
+    clips = {"rho_clip": 1.5, "trace_clip": 0.75}
+    actual = v_trace(
+        jnp.asarray(log_ratio, jnp.float32),
+        jnp.asarray(reward, kind),
+        *(jnp.asarray(x, jnp.float32) for x in (value, next_value)),
+        *flags,
+        discount=0.9,
+        gae_lambda=0.8,
+        **clips,
+    )
+    data = log_ratio, reward, value, next_value, *flags
+    expected = by_recursion(data, 0.9, 0.8, *clips.values())
+    assert {x.dtype for x in actual} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)

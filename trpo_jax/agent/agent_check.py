@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from trpo_jax.agent.distributions import Categorical
 from trpo_jax.agent.networks import Agent, Network, check_one_value_per_row
@@ -41,6 +42,8 @@ def check_agent(agent: Agent, environment: Environment | HostEnvironment) -> Non
     if not isinstance(agent, Agent):
         raise ValueError(f"agent must be a trpo_jax.Agent; got {agent!r}")
     observation = observation_shapes(environment)
+    for role, network in (("policy", agent.policy), ("critic", agent.critic)):
+        _require_floats(role, network, observation)
     check_one_value_per_row(_outcome(agent.critic, observation), (_ROWS,))
     policy = _outcome(agent.policy, observation)
     methods = ("sample", "log_prob", "entropy", "mode", "kl", "fisher_product")
@@ -74,6 +77,18 @@ def check_agent(agent: Agent, environment: Environment | HostEnvironment) -> Non
             f"the policy's actions must have {numbers} numbers, as the action space; "
             f"for {_ROWS} observations they have shape {shape}"
         )
+
+
+def _require_floats(role: str, network: Network, observation: PyTree) -> None:
+    """Refuse parameters that no gradient can change, such as counters and keys."""
+    params = jax.eval_shape(network.init, jax.random.key(0), observation)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(
+                f"every parameter of the {role} must be a floating-point array; got "
+                f"{leaf.dtype}{list(leaf.shape)} as {jax.tree_util.keystr(path)}: let "
+                "apply hold what is not learnt"
+            )
 
 
 def _outcome(

@@ -13,7 +13,7 @@ from trpo_jax.algorithm.keys import typed_key
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.stepping import env_keys
 from trpo_jax.config import Config
-from trpo_jax.environments.base import Environment
+from trpo_jax.environments.base import Environment, strong
 from trpo_jax.environments.spaces import Box, Space
 from trpo_jax.solver.precision import widen
 
@@ -93,11 +93,4 @@ def first_state(
         key=key,
         iteration=jnp.int32(0),
     )
-    return jax.tree.map(_own, state)
-
-
-def _own(leaf: Any) -> jax.Array:
-    """Return a copy of an array or a number, which is not weakly typed."""
-    copy = jnp.array(leaf)
-    is_key = jnp.issubdtype(copy.dtype, jax.dtypes.prng_key)
-    return copy if is_key else copy.astype(copy.dtype)
+    return jax.tree.map(lambda leaf: strong(jnp.array(leaf)), state)  # copied

@@ -100,14 +100,30 @@ def take_step(
     """Call `environment.step` with an action of the policy, see `shaped`.
 
     Rewards become float32, also integers and booleans, which `check_environment`
-    refuses.
+    refuses, and nothing is weakly typed.
     """
     step = environment.step(key, env_state, shaped(environment, action))
     return step._replace(
+        env_state=jax.tree.map(strong, step.env_state),
+        observation=jax.tree.map(strong, step.observation),
         reward=jnp.asarray(step.reward, jnp.float32),
         terminated=jnp.asarray(step.terminated, bool),
         truncated=jnp.asarray(step.truncated, bool),
     )
+
+
+def strong(leaf: Any) -> jax.Array:
+    """Return an array or a number as an array whose type is not weak.
+
+    Programs would be compiled again where a number of Python becomes an array.
+
+    Example:
+        >>> strong(1.5).weak_type
+        False
+    """
+    leaf = jnp.asarray(leaf)
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return leaf if is_key else leaf.astype(leaf.dtype)
 
 
 def observation_shapes(environment: Any) -> PyTree:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.solver.precision import widen
+from trpo_jax.solver.precision import as_floats, widen
 from trpo_jax.solver.rows import shares
 from trpo_jax.validation import NON_NEGATIVE, check
 
@@ -60,7 +60,7 @@ def fisher_vector_product(
     def average(leaf: jax.Array, like: jax.Array) -> jax.Array:
         if weight is None:
             return leaf.astype(like.dtype) / leaf.shape[0]
-        share = shares(widen(weight)).astype(like.dtype)
+        share = shares(*as_floats(weight)).astype(like.dtype)
         return leaf.astype(like.dtype) * jax.lax.expand_dims(share, range(1, leaf.ndim))
 
     def product(vector: PyTree) -> PyTree:

@@ -79,7 +79,8 @@ def binary_unit(tree: PyTree) -> jax.Array:
         >>> float(binary_unit(jnp.array([3e-30, -5.0])))
         8.0
     """
-    leaves = [jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(tree)]
+    wide = jax.tree.leaves(widen(tree))
+    leaves = [jnp.max(jnp.abs(leaf), initial=0) for leaf in wide]
     largest = jnp.max(jnp.stack(leaves))
     usable = (largest > 0) & jnp.isfinite(largest)
     _, exponent = jnp.frexp(jnp.where(usable, largest, 0.5))
