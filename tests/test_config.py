@@ -394,3 +394,86 @@ def test_an_unknown_activation_is_refused_at_construction():
 )
 def test_a_task_has_its_preset_in_every_simulator(name, key):
     assert preset_of(name) == (PRESETS[key] if key else DEFAULT)
+
+
+SCALARS = [
+    ("num_envs", np.int64(8), 8),
+    ("num_steps", np.uint8(16), 16),
+    ("num_steps", np.array(16), 16),
+    ("num_envs", jnp.int32(8), 8),
+    ("total_steps", np.int64(50_000), 50_000),
+    ("seeds", np.int64(2), 2),
+    ("seed", np.int32(3), 3),
+    ("evaluation_episodes", np.int64(5), 5),
+    ("simulator_timeout", np.float32(0), 0.0),
+    ("hidden_sizes", (np.int64(32), np.int32(16)), (32, 16)),
+    ("hidden_sizes", np.array([32, 16]), (32, 16)),
+    ("critic_hidden_sizes", [np.int64(32)], [32]),
+    ("log_std_init", np.float32(-0.5), -0.5),
+    ("log_std_init", np.array(-0.5), -0.5),
+    ("scale_reward", np.bool_(False), False),
+    ("orthogonal_init", np.array(False), False),
+    ("kl_constraint", np.str_("max"), "max"),
+    ("max_kl", np.float64(0.5), 0.5),
+    ("max_kl", np.array(0.5), 0.5),
+    ("max_kl", np.int64(1), 1),
+    ("fisher_fraction", np.float16(0.5), 0.5),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "stored"), SCALARS)
+def test_numbers_of_numpy_are_stored_as_numbers_of_python(name, given, stored):
+    kinds = Config, NetworkConfig, RunConfig
+    (kind,) = (x for x in kinds if name in x.__dataclass_fields__)
+    values = kind(**{name: given})
+    found = getattr(values, name)
+    assert found == stored
+    assert type(found) is type(stored)
+    assert json.loads(json.dumps(dataclasses.asdict(values))) == json.loads(
+        json.dumps(dataclasses.asdict(kind(**{name: stored})))
+    )
+    assert values == kind(**{name: stored})
+
+
+def test_a_plan_of_numbers_of_numpy_is_that_of_numbers_of_python():
+    given = {name: value for name, value, _ in SCALARS if name != "log_std_init"}
+    stored = {name: value for name, _, value in SCALARS if name != "log_std_init"}
+    assert make_plan("CartPole-v1", **given).as_json() == (
+        make_plan("CartPole-v1", **stored).as_json()
+    )
+
+
+def test_the_structure_of_a_config_does_not_depend_on_who_made_its_integers():
+    one, other = Config(num_envs=np.int64(8)), Config(num_envs=8)
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    counted = jax.jit(chex.assert_max_traces(lambda config: config.max_kl, n=1))
+    counted(one)
+    counted(other)
+    chex.clear_trace_counter()
+
+
+@pytest.mark.parametrize("swept", [np.array([0.1, 0.2]), jnp.array([0.1, 0.2])])
+def test_swept_numbers_stay_arrays(swept):
+    assert Config(max_kl=swept).max_kl is swept
+
+
+def test_a_number_on_a_device_stays_there():
+    number = jnp.float32(0.1)
+    assert Config(max_kl=number).max_kl is number
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("num_envs", np.float64(8), "8.0"),
+        ("num_envs", np.int64(0), "0"),
+        ("num_envs", np.bool_(True), "True"),
+        ("num_envs", np.array([8]), r"\(8,\)"),
+        ("scale_reward", np.int64(1), "1"),
+        ("max_kl", np.float32(-1), "-1.0"),
+        ("max_kl", np.bool_(True), "True"),
+    ],
+)
+def test_numbers_of_numpy_keep_the_rules(name, value, shown):
+    with pytest.raises(ValueError, match=f"{name} must be .*; got {shown}$"):
+        Config(**{name: value})

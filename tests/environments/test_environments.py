@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import Clock, assert_identical, step_one
+from helpers import Clock, assert_identical, softmax_agent, step_one
 
 import trpo_jax
+from trpo_jax.algorithm.initialization import init
+from trpo_jax.algorithm.rollout import collect
+from trpo_jax.config import Config
 from trpo_jax.environments import (
     SIMULATORS,
     Simulator,
@@ -22,9 +25,12 @@ from trpo_jax.environments import (
     make_host_environment,
     runs_on_host,
 )
-from trpo_jax.environments.base import Step, check_environment
+from trpo_jax.environments.action_repeat import ActionRepeat
+from trpo_jax.environments.base import Step, check_environment, take_step
 from trpo_jax.environments.gymnax import GymnaxEnvironment
 from trpo_jax.environments.spaces import Box, Discrete, rescale_action
+from trpo_jax.environments.tabular import TabularEnvironment
+from trpo_jax.theory.mdp import ONE_STATE
 
 
 def types_of(tree):
@@ -575,3 +581,92 @@ def test_a_module_is_imported_before_its_environment_is_looked_up(
     assert environment.name == name
     assert environment.max_episode_steps == 9
     environment.close()
+
+
+class Recording:
+    """Pays what it was told to, and writes the type of the action into its state."""
+
+    name, max_episode_steps = "recording", None
+    observation_space = Box.uniform((1,))
+
+    def __init__(self, action_space, reward):
+        self.action_space, self.reward, self.types = action_space, reward, []
+
+    def reset(self, key):
+        return jnp.float32(0), jnp.zeros(1)
+
+    def step(self, key, env_state, action):
+        self.types.append((action.dtype, action.shape))
+        return Step(env_state, jnp.zeros(1), self.reward, False, jnp.bool_(False))
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "expected"),
+    [
+        (Discrete(3), jnp.uint8(2), (jnp.int32, ())),
+        (Discrete(3), 2, (jnp.int32, ())),
+        (Box.uniform((2, 1)), jnp.ones(2, jnp.bfloat16), (jnp.float32, (2, 1))),
+        (Box.uniform((2,)), np.ones(2), (jnp.float32, (2,))),
+    ],
+)
+def test_actions_have_the_type_that_the_check_promises(space, action, expected):
+    environment = Recording(space, jnp.float32(1))
+    check_environment(environment)
+    take_step(environment, jax.random.key(0), jnp.float32(0), action)
+    assert environment.types == [expected] * 2
+
+
+REWARDS = [True, 1, np.float64(1), jnp.bool_(True), jnp.uint8(1), jnp.bfloat16(1)]
+
+
+@pytest.mark.parametrize("reward", REWARDS, ids=repr)
+def test_rewards_of_a_held_action_are_added_as_floats(reward):
+    """Three times True is 3."""
+    environment = ActionRepeat(Recording(Discrete(2), reward), 3)
+    step = take_step(environment, jax.random.key(0), jnp.float32(0), jnp.int32(0))
+    assert types_of(step.reward) == ((), jnp.float32)
+    assert types_of(step.terminated) == types_of(step.truncated) == ((), jnp.bool_)
+    assert float(step.reward) == 3
+
+
+@pytest.mark.parametrize("reward", REWARDS, ids=repr)
+def test_rewards_of_any_type_are_collected_as_float32(reward):
+    environment, agent = Recording(Discrete(2), reward), softmax_agent()
+    config = Config(num_envs=2)
+    state = init(jax.random.key(0), environment, agent, config)
+    state, rollout = collect(state, environment, agent, num_steps=3)
+    assert rollout.reward.dtype == rollout.episode_return.dtype == jnp.float32
+    assert rollout.reward.tolist() == [[1, 1]] * 3
+    assert state.episode_return.tolist() == [3, 3]
+
+
+def test_a_process_may_consist_of_arrays_of_numpy():
+    environment = TabularEnvironment(ONE_STATE, max_episode_steps=5)
+    env_state, _ = environment.reset(jax.random.key(0))
+    step = jax.jit(environment.step)(jax.random.key(1), env_state, jnp.int32(0))
+    assert float(step.reward) == 1
+
+
+def test_a_time_limit_of_numpy_is_a_number():
+    environment = Recording(Discrete(2), jnp.float32(1))
+    environment.max_episode_steps = np.int64(7)
+    check_environment(environment)
+    made = make_environment("CartPole-v1", action_repeat=np.int64(2))
+    assert (made.max_episode_steps, type(made.max_episode_steps)) == (250, int)
+
+
+@pytest.mark.parametrize("name", ["gymnasium:CartPole-v1", "envpool:CartPole-v1"])
+def test_simulators_take_sizes_and_seeds_of_numpy(name):
+    first = []
+    for kind in (int, np.int64):
+        environment = make_host_environment(name, kind(2), kind(3))
+        first.append(environment.reset())
+        environment.close()
+    np.testing.assert_array_equal(*first)
+
+
+def test_what_gymnax_cannot_step_in_double_precision_is_one_sentence(x64):
+    usual = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+    with usual[0], usual[1], pytest.raises(ValueError, match="jax_enable_x64") as error:
+        make_environment("DiscountingChain-bsuite")
+    assert "\n" not in str(error.value)
