@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -19,6 +21,7 @@ from trpo_jax.environments.base import Environment
 from trpo_jax.environments.host import HostEnvironment, MakeHost
 from trpo_jax.environments.watchdog import Watchdog
 from trpo_jax.runs import checkpointing, logging, plotting
+from trpo_jax.runs.collector import without_collector
 from trpo_jax.runs.console import warn
 from trpo_jax.runs.host_programs import HostPrograms
 from trpo_jax.runs.keys import seeds_of
@@ -27,7 +30,11 @@ from trpo_jax.runs.plan import Plan, complete
 from trpo_jax.runs.policy_file import save_policy, standard_agent
 from trpo_jax.runs.programs import CompiledPrograms, Groups, Programs
 from trpo_jax.runs.results import open_files, summarize_returns, write_results
-from trpo_jax.runs.self_check import describe, require_sound_compiler
+from trpo_jax.runs.self_check import (
+    describe,
+    require_device,
+    require_sound_compiler,
+)
 from trpo_jax.runs.signals import Terminated, note_signals
 from trpo_jax.storage.atomic_files import claimed
 
@@ -68,11 +75,12 @@ def run_plan(
     """
     with_standard_parts = isinstance(environment, str) and agent is None
     clock = _Clock(time.perf_counter() if start is None else start)
-    require_sound_compiler()
+    require_device()
     with contextlib.ExitStack() as to_close:
         if resumed:
             to_close.enter_context(claimed(plan.directory))
-        made, make = _make(plan, environment, to_close)
+        with without_collector(), _meanwhile(require_sound_compiler):
+            made, make = _make(plan, environment, to_close)
         plan = complete(plan, made)
         sinks: list[logging.Sink] = _open_console(plan) if progress else []
         to_close.callback(notify, sinks, "close")
@@ -150,6 +158,15 @@ def _evaluate(plan: Plan, programs: Programs, states: Groups) -> dict[str, Any]:
         "versions": describe(),
         "device": jax.devices()[0].device_kind,
     }
+
+
+@contextlib.contextmanager
+def _meanwhile(function: Callable[[], None]) -> Iterator[None]:
+    """Call a function in a thread while the block runs, and raise what it raises."""
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(function)
+        yield
+    call.result()
 
 
 def _make(plan: Plan, environment: Any, stack: contextlib.ExitStack) -> tuple[Any, Any]:
