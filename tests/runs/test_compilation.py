@@ -1,12 +1,20 @@
 """Options that a compiler does not know, and the memory that a machine has left."""
 
 import pathlib
+import threading
 
 import jax
 import jax.numpy as jnp
 import pytest
+from helpers import assert_identical
 
-from trpo_jax.runs.compilation import BRIEFLY, FOR_LONG, compile_for, free_memory
+from trpo_jax.runs.compilation import (
+    BRIEFLY,
+    FOR_LONG,
+    compile_for,
+    compile_together,
+    free_memory,
+)
 
 GIB = 2**30
 NONE = 2**63 - 4096  # what version 1 of control groups says where nothing is limited
@@ -74,6 +82,47 @@ def test_what_fails_without_any_option_is_an_error():
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="registers"):
         compile_for(FOR_LONG, Broken(set(), ""))
+
+
+def test_a_program_is_traced_while_those_before_it_are_compiled():
+    traced = [threading.Event() for _ in range(3)]
+    happened = []
+
+    class Program:
+        def __init__(self, number):
+            self.number = number
+
+        def lower(self, x):
+            happened.append(("trace", self.number, x))
+            traced[self.number].set()
+            return self
+
+        def compile(self, compiler_options=None):
+            # Each is compiled once the one after it has been traced.
+            assert traced[min(self.number + 1, 2)].wait(60)
+            return self.number, compiler_options
+
+    options = [{"a": 1}, {"b": 2}, {"c": 3}]
+    programs = [(o, Program(i), 10 * i) for i, o in enumerate(options)]
+    assert compile_together(*programs) == list(enumerate(options))
+    assert happened == [("trace", i, 10 * i) for i in range(3)]
+
+
+def test_programs_that_are_compiled_together_are_those_compiled_alone():
+    x = jnp.arange(4.0)
+    functions = [jnp.sin, jax.jit(jnp.cumsum), lambda x: x[::-1]]
+    together = compile_together(*((FOR_LONG, f, x) for f in functions))
+    for function, program in zip(functions, together, strict=True):
+        assert_identical(program(x), compile_for(FOR_LONG, function, x)(x))
+
+
+def test_an_error_while_tracing_is_raised():
+    def wrong(x):
+        raise TypeError("no such shape")
+
+    x = jnp.float32(1)
+    with pytest.raises(TypeError, match="no such shape"):
+        compile_together((FOR_LONG, jnp.sin, x), (FOR_LONG, wrong, x))
 
 
 @pytest.fixture

@@ -20,23 +20,36 @@ class _OnDemand(types.ModuleType):
     """A placeholder that imports its module when an attribute is used."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked by the import system
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 
 
 @contextlib.contextmanager
 def _imported_on_demand(*names: str) -> Iterator[None]:
-    """Postpone importing these modules, inside the block, until they are used."""
-    absent = [name for name in names if name not in sys.modules]
-    sys.modules.update({name: _OnDemand(name) for name in absent})
+    """Postpone importing these modules, inside the block, until they are used.
+
+    A package comes before its modules.
+    """
+    absent = {name: _OnDemand(name) for name in names if name not in sys.modules}
+    sys.modules.update(absent)
+    for name, module in absent.items():
+        package, _, last = name.rpartition(".")
+        if package in absent:
+            setattr(absent[package], last, module)
     try:
         yield
     finally:
-        for name in absent:
-            del sys.modules[name]
+        for name, module in absent.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
 
 
 # gymnax imports its plotting libraries at once, which would take seconds.
-with _imported_on_demand("matplotlib.pyplot", "seaborn"):
+_PLOTTING = "matplotlib", "matplotlib.colors", "matplotlib.pyplot", "seaborn"
+with _imported_on_demand(*_PLOTTING):
     import gymnax
 
 

@@ -3,9 +3,12 @@
 import contextlib
 import pathlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
+
+from trpo_jax.runs.collector import without_collector
 
 # On CPU most of the waiting time is compilation. At LLVM's optimisation level 1 it
 # takes two thirds of the time that the default level takes, and training is no slower.
@@ -23,8 +26,28 @@ def compile_for(options: dict[str, Any], function: Any, *args: Any) -> Any:
     The compiler options, used on CPU, are `FOR_LONG`, `BRIEFLY` or `ONCE`. Those that
     this version of the compiler does not know are left out.
     """
-    jitted = function if hasattr(function, "lower") else jax.jit(function)
-    lowered = jitted.lower(*args)
+    return _compile(options, _lower(function, *args))
+
+
+def compile_together(*programs: tuple[Any, ...]) -> list[Any]:
+    """Compile programs, each given by the arguments of `compile_for`, in this order.
+
+    One is traced, in Python, while those before it are being compiled. The one that
+    takes longest should therefore be the first.
+    """
+    with ThreadPoolExecutor(len(programs)) as pool, without_collector():
+        jobs = [
+            pool.submit(_compile, options, _lower(function, *args))
+            for options, function, *args in programs
+        ]
+        return [job.result() for job in jobs]
+
+
+def _lower(function: Any, *args: Any) -> Any:
+    return (function if hasattr(function, "lower") else jax.jit(function)).lower(*args)
+
+
+def _compile(options: dict[str, Any], lowered: Any) -> Any:
     known = dict(options) if jax.default_backend() == "cpu" else {}
     while known:
         try:

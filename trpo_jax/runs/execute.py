@@ -4,7 +4,8 @@ import contextlib
 import functools
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -21,6 +22,7 @@ from trpo_jax.environments.base import Environment
 from trpo_jax.environments.host import HostEnvironment, MakeHost
 from trpo_jax.environments.watchdog import Watchdog
 from trpo_jax.runs import checkpointing, logging, plotting
+from trpo_jax.runs.collector import without_collector
 from trpo_jax.runs.console import warn
 from trpo_jax.runs.host_programs import HostPrograms
 from trpo_jax.runs.keys import seeds_of
@@ -34,7 +36,11 @@ from trpo_jax.runs.results import (
     summarize_returns,
     write_results,
 )
-from trpo_jax.runs.self_check import describe, require_sound_compiler
+from trpo_jax.runs.self_check import (
+    describe,
+    require_device,
+    require_sound_compiler,
+)
 from trpo_jax.runs.signals import Terminated, note_signals
 from trpo_jax.storage.atomic_files import claimed
 
@@ -75,11 +81,12 @@ def run_plan(
     """
     own_environment, own_agent = not isinstance(environment, str), agent is not None
     clock = _Clock(time.perf_counter() if start is None else start)
-    require_sound_compiler()
+    require_device()
     with contextlib.ExitStack() as to_close:
         if resumed:
             to_close.enter_context(claimed(plan.directory))
-        made, make = _make(plan, environment, to_close)
+        with without_collector(), _meanwhile(require_sound_compiler):
+            made, make = _make(plan, environment, to_close)
         plan = complete(plan, made)
         sinks: list[logging.Sink] = _open_console(plan) if progress else []
         to_close.callback(notify, sinks, "close")
@@ -164,6 +171,15 @@ def _evaluate(plan: Plan, programs: Programs, states: Groups) -> dict[str, Any]:
         "versions": describe(),
         "device": jax.devices()[0].device_kind,
     }
+
+
+@contextlib.contextmanager
+def _meanwhile(function: Callable[[], None]) -> Iterator[None]:
+    """Call a function in a thread while the block runs, and raise what it raises."""
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(function)
+        yield
+    call.result()
 
 
 def _make(plan: Plan, environment: Any, stack: contextlib.ExitStack) -> tuple[Any, Any]:

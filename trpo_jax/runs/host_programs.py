@@ -34,7 +34,7 @@ from trpo_jax.host.iteration import Compiled, load_states, save_states, train_on
 from trpo_jax.host.rollout import empty_rollout
 from trpo_jax.host.vine import empty_vine, make_vine_actor
 from trpo_jax.runs import keys
-from trpo_jax.runs.compilation import FOR_LONG, ONCE, compile_for, require_memory
+from trpo_jax.runs.compilation import FOR_LONG, ONCE, compile_together, require_memory
 from trpo_jax.runs.plan import Plan, cores
 from trpo_jax.runs.programs import Groups
 
@@ -215,13 +215,11 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
     rollout = jax.eval_shape(lambda s: empty_rollout(s, act, config.num_steps), state)
     branches = () if vine is None else empty_vine(state, vine, config)
     halfway = jax.eval_shape(policy_half, state, rollout, *branches)
-    with ThreadPoolExecutor(2) as pool:
-        jobs = [
-            pool.submit(compile_for, ONCE, begin, seed, observation),
-            pool.submit(compile_for, FOR_LONG, policy_half, state, rollout, *branches),
-            pool.submit(compile_for, FOR_LONG, critic_half, *halfway, rollout),
-        ]
-    start, policy_program, critic_program = (job.result() for job in jobs)
+    policy_program, critic_program, start = compile_together(
+        (FOR_LONG, policy_half, state, rollout, *branches),
+        (FOR_LONG, critic_half, *halfway, rollout),
+        (ONCE, begin, seed, observation),
+    )
     require_memory([policy_program, critic_program])
     first = start(np.uint32(0), np.zeros(observation.shape, observation.dtype))
     # The policy is compiled here for each number of environments that it will meet.

@@ -19,7 +19,7 @@ from trpo_jax.runs.compilation import (
     BRIEFLY,
     FOR_LONG,
     ONCE,
-    compile_for,
+    compile_together,
     require_memory,
 )
 from trpo_jax.runs.keys import KeyPurpose, run_key
@@ -103,26 +103,25 @@ class CompiledPrograms:
     def _compile(
         self, plan: Plan, environment: Environment, agent: Agent, at_once: int
     ) -> TrainState:
-        """Compile the programs of one group, two at a time; return its shapes."""
+        """Compile the programs of one group; return its shapes."""
         size = self._size
         begin, chunk, play = _functions(plan, environment, agent, size)
         seeds = jax.ShapeDtypeStruct((size,), jnp.uint32)
         states = jax.eval_shape(begin, seeds)
         training = BRIEFLY if plan.compile_briefly else FOR_LONG
         evaluated = (seeds, states.policy_params, states.normalizer)
-        with ThreadPoolExecutor(2) as pool:
-            jobs = [
-                pool.submit(compile_for, ONCE, begin, seeds),
-                pool.submit(compile_for, training, chunk, states, np.int32(0)),
-                pool.submit(compile_for, BRIEFLY, play, *evaluated),
-            ]
-            if self._groups > 1:
-                together = (states,) * self._groups
-                jobs.append(pool.submit(compile_for, ONCE, self._concatenate, together))
-        compiled = [job.result() for job in jobs]
+        programs: list[tuple[Any, ...]] = [
+            (training, chunk, states, np.int32(0)),
+            (BRIEFLY, play, *evaluated),
+            (ONCE, begin, seeds),
+        ]
+        if self._groups > 1:
+            together = (states,) * self._groups
+            programs.append((ONCE, self._concatenate, together))
+        compiled = compile_together(*programs)
         require_memory(compiled[:3], at_once)
         require_memory(compiled[3:])
-        self._init, self._chunk, self._evaluate, *self._gather = compiled
+        self._chunk, self._evaluate, self._init, *self._gather = compiled
         return states
 
     def _concatenate(self, states: Groups) -> TrainState:
