@@ -545,7 +545,7 @@ def test_an_interrupt_keeps_the_policy_and_says_so(tmp_path):
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["environment_steps"] == int(steps.replace(",", ""))
     policy = trpo_jax.load_policy(tmp_path / "run")
-    assert policy.act(np.zeros(policy.environment.observation_space.shape)) in (0, 1)
+    assert policy.act(np.zeros(policy.observation_space.shape)) in (0, 1)
 
 
 def test_an_interrupt_while_compiling_leaves_nothing(tmp_path):
@@ -817,7 +817,9 @@ def test_the_configuration_repeats_the_run_byte_for_byte(run, tmp_path):
 
 def test_the_policy_file_holds_every_seed(run):
     saved = trpo_jax.load_policy(run.directory)
-    assert saved.environment.name == "gymnax:CartPole-v1"
+    assert saved.description.name == "gymnax:CartPole-v1"
+    scores = run.json("evaluation.json")["greedy"]["mean_per_seed"]
+    assert saved.greedy_return == tuple(scores)
     for leaf in jax.tree.leaves((saved.policy_params, saved.normalizer)):
         assert len(leaf) == len(SEEDS)
 

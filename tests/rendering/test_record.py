@@ -25,13 +25,14 @@ from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Step
+from trpo_jax.environments.description import describe_environment
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.gymnax import GymnaxEnvironment, names
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.rendering.record import record
 from trpo_jax.rendering.video import Recording, write_video
 from trpo_jax.runs.output_paths import check_suffix
-from trpo_jax.runs.policy_file import SavedPolicy
+from trpo_jax.runs.saved_policy import SavedPolicy
 
 LENGTH = 9
 
@@ -136,7 +137,10 @@ class CompiledClock:
 
 
 def policy_of(environment, *logits, size=2):
-    """One agent for each row of logits; without any, one that tosses a coin."""
+    """One agent for each row of logits; without any, one that tosses a coin.
+
+    A simulator on the host is made again by its name.
+    """
     rows = jnp.asarray(logits or [[0.0] * size])
 
     def apply(params, observation):
@@ -145,7 +149,12 @@ def policy_of(environment, *logits, size=2):
 
     network = Network(lambda key, observation: rows[0], apply)
     agent = Agent(policy=network, critic=network)
-    return SavedPolicy(environment, agent, rows, Normalizer(None, None, None))
+    normalizer = Normalizer(None, None, None)
+    given = environment if hasattr(environment, "step") else None
+    if isinstance(environment, ActionRepeat):
+        given = environment.environment
+    described = describe_environment(environment, own=False)
+    return SavedPolicy(described, agent, rows, normalizer, None, given)
 
 
 KINDS = {
@@ -182,6 +191,10 @@ def test_the_agent_asked_for_plays(kind):
     assert record(two, agent=1).episode_return == 2 * SUM
     with pytest.raises(ValueError, match=r"agent must be below 2, .*; got 2"):
         record(two, agent=2)
+    with pytest.raises(ValueError, match="agent must be an index from 0 to 1: "):
+        record(two)
+    best = two._replace(greedy_return=(SUM, 2 * SUM))
+    assert record(best).episode_return == 2 * SUM
 
 
 def test_the_return_is_that_of_the_actions_played():
@@ -259,18 +272,45 @@ def test_what_has_no_pictures_is_refused_in_one_line(name):
     assert "\n" not in str(error.value)
 
 
+class OwnClock(GymnasiumEnvironment):
+    """A simulator of the user's own, made by a function."""
+
+    def __init__(self, num_envs, seed, render_mode="rgb_array"):
+        one = [lambda: HostClock(render_mode)] * num_envs
+        mode = gymnasium.vector.AutoresetMode.NEXT_STEP
+        vector = gymnasium.vector.SyncVectorEnv(one, autoreset_mode=mode)
+        super().__init__(vector, seed=seed, max_episode_steps=50)
+
+
+def test_a_simulator_of_ones_own_is_drawn():
+    policy = policy_of(OwnClock(1, 0), FIRST)._replace(given=OwnClock)
+    recording = record(policy)
+    assert times(recording) == list(range(LENGTH + 1))
+    assert recording.frames_per_second == 40
+
+
 class WithoutPictures:
     """A simulator on the host that cannot draw."""
 
     name, max_episode_steps, num_envs = "mine:dark", 5, 1
+    observation_space, action_space = Box.uniform((1,)), Discrete(2)
+    open = 0
 
-    def send(self, action):
-        pass
+    def __init__(self, num_envs=1, seed=0):
+        WithoutPictures.open += 1
+
+    def close(self):
+        WithoutPictures.open -= 1
+
+    reset = send = receive = restart = None
 
 
-def test_a_simulator_without_render_is_refused():
+def test_a_simulator_without_render_is_refused_and_closed():
+    policy = policy_of(WithoutPictures())._replace(given=WithoutPictures)
+    before = WithoutPictures.open
     with pytest.raises(ValueError, match="mine:dark cannot be rendered"):
-        record(policy_of(WithoutPictures()))
+        record(policy)
+    assert WithoutPictures.open == before
 
 
 # What gymnax has, drawn here.

@@ -83,7 +83,7 @@ def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("policy") / "policy.safetensors"
     name, network, normalized = CASES["discrete"]
     agent, state = make_state(name, network, normalized)
-    save_policy(path, state, name, network)
+    save_policy(path, state, make_environment(name), network)
     return agent, state, path
 
 
@@ -102,10 +102,13 @@ def rebuilt(header, data):
 def test_a_policy_read_back_acts_as_the_one_that_was_saved(case, tmp_path):
     name, network, normalized = CASES[case]
     agent, state = make_state(name, network, normalized)
-    save_policy(tmp_path / "policy.safetensors", state, name, network)
+    environment = make_environment(name)
+    save_policy(tmp_path / "policy.safetensors", state, environment, network)
     back = load_policy(tmp_path)
 
-    assert back.environment.name == full_name(name)
+    assert back.description.name == back.environment.name == full_name(name)
+    for kind in ("observation_space", "action_space"):
+        assert getattr(back, kind) == getattr(environment, kind)
     assert_identical(back.policy_params, state.policy_params)
     assert_identical(back.normalizer.observation, state.normalizer.observation)
     assert (back.normalizer.observation is not None) == normalized
@@ -142,7 +145,7 @@ def test_the_file_is_a_json_header_and_raw_numbers_with_no_code(saved):
     _, state, path = saved
     header, data = parsed(path.read_bytes())
     description = json.loads(header.pop("__metadata__")["trpo_jax"])
-    assert description["environment"] == "CartPole-v1"
+    assert description["environment"]["name"] == "gymnax:CartPole-v1"
     assert description["network"]["hidden_sizes"] == [5]
 
     covered = sorted(entry["data_offsets"] for entry in header.values())
@@ -195,34 +198,109 @@ def test_weights_of_another_program_are_refused_by_name(metadata, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "needle"),
     [
-        ("environment", "CartPole-v9", "CartPole-v9"),
+        ("environment", "CartPole-v1", "environment"),
+        ("environment", {"name": "CartPole-v1"}, "missing"),
+        ("greedy_return", [1.0], "3 numbers"),
+        ("greedy_return", ["a", "b", "c"], "3 numbers"),
+        ("greedy_return", 5, ""),
         ("network", "{", ""),
         ("network", {"hidden_sizes": [6]}, "shape"),
         ("network", {"hidden_sizes": [5], "depth": 3}, "depth"),
         ("network", {"hidden_sizes": [0]}, "hidden_sizes"),
         ("network", [], ""),
         ("network", {"hidden_sizes": [5], "activation": "tahn"}, "tahn"),
-        ("environment", "Acrobot-v1", "shape"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused_by_name(
     field, value, needle, saved, tmp_path
 ):
-    header, data = parsed(saved[2].read_bytes())
+    path = forged(saved[2], tmp_path, {field: value})
+    refused(path, needle)
+
+
+def forged(path, folder, changes, environment=()):
+    """Change a description and sign it again, as somebody with our code might."""
+    header, data = parsed(path.read_bytes())
     description = json.loads(header["__metadata__"]["trpo_jax"])
-    description |= {field: value}
-    del description["sha256"]  # and sign it again, as somebody with our code might
-    numbers = load_file(saved[2])
+    del description["sha256"]
+    description |= changes
+    if environment:
+        description["environment"] |= environment
+    numbers = load_file(path)
     description["sha256"] = policy_file._checksum(numbers, description)
     header["__metadata__"]["trpo_jax"] = json.dumps(description)
+    forgery = folder / "policy.safetensors"
+    forgery.write_bytes(rebuilt(header, data))
+    return forgery
+
+
+BOX = {"shape": [4], "low": None, "high": None, "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "needle"),
+    [
+        ({"name": 3}, "name must be a text"),
+        ({"own": "no"}, "own must be True or False"),
+        ({"action_repeat": 0}, "action_repeat must be"),
+        ({"num_envs": 1.5}, "num_envs must be"),
+        ({"depth": 3}, "depth"),
+        ({"action_dtype": "O"}, "numbers"),
+        ({"action_dtype": "i4,f4"}, "numbers"),
+        ({"action_dtype": "str"}, "numbers"),
+        ({"action_space": {"n": 0}}, "not described"),
+        ({"action_space": {"n": 10**12}}, "not described"),
+        ({"action_space": {"n": 3}}, "shape"),
+        ({"action_space": {"parts": {"a": {"n": 3}}}}, "dictionary"),
+        ({"observations": None}, "observation space of gymnax:CartPole-v1 is"),
+        ({"observations": {"parts": {}}}, "not described"),
+        ({"observations": {"parts": {"a": None}}}, "not described"),
+        ({"observations": {"n": 4, "start": 1}}, "not described as"),
+        ({"observations": BOX | {"shape": [10**6, 10**6]}}, "not described"),
+        ({"observations": BOX | {"shape": [2.0, 2]}}, "not described"),
+        ({"observations": BOX | {"shape": [5]}}, "shape"),
+        ({"observations": BOX | {"low": [1.0]}}, "low and high"),
+        ({"observations": BOX | {"low": float("nan")}}, "NaN"),
+        ({"observations": BOX | {"low": 2, "high": 1}}, "low must be"),
+        ({"observations": BOX | {"dtype": "object"}}, "numbers"),
+        ({"observations": BOX | {"dtype": "float33"}}, ""),
+    ],
+    ids=str,
+)
+def test_an_environment_that_does_not_fit_is_refused(changes, needle, saved, tmp_path):
+    path = forged(saved[2], tmp_path, {}, changes)
+    refused(path, needle)
+
+
+def test_a_description_nested_without_end_is_refused(saved, tmp_path):
+    space = {"n": 3}
+    for _ in range(200):
+        space = {"parts": {"a": space}}
+    refused(forged(saved[2], tmp_path, {}, {"observations": space}))
+    header, data = parsed(saved[2].read_bytes())
+    header["__metadata__"]["trpo_jax"] = "[" * 100_000
     path = tmp_path / "policy.safetensors"
     path.write_bytes(rebuilt(header, data))
-    refused(path, needle)
+    refused(path)
+
+
+def test_another_environment_is_refused_when_it_is_made(saved, tmp_path):
+    wrong = load_policy(forged(saved[2], tmp_path, {}, {"name": "gymnax:Acrobot-v1"}))
+    with pytest.raises(
+        ValueError, match=r"gymnax:Acrobot-v1 must have the obs.* \(4,\)"
+    ):
+        _ = wrong.environment
+    none = load_policy(forged(saved[2], tmp_path, {}, {"name": "gymnax:CartPole-v9"}))
+    with pytest.raises(ValueError, match="unknown environment 'gymnax:CartPole-v9'"):
+        _ = none.environment
+    with pytest.raises(ValueError, match="its environment is gymnax:CartPole-v1, not"):
+        load_policy(saved[2], "Acrobot-v1")
+    assert load_policy(saved[2], "CartPole-v1").environment.name == "gymnax:CartPole-v1"
 
 
 @pytest.mark.parametrize(
     ("written", "needle"),
-    [(None, "written by trpo_jax 0.1; install that"), (3, "is 3")],
+    [(None, "written by trpo_jax 0.1; install that"), (2, "is 2")],
 )
 def test_another_format_is_refused(written, needle, saved, tmp_path):
     header, data = parsed(saved[2].read_bytes())
@@ -248,8 +326,7 @@ def test_a_changed_description_is_noticed(saved, tmp_path):
 def test_a_saved_policy_acts_greedily_for_any_of_its_seeds(saved):
     agent, state, path = saved
     policy = load_policy(path)
-    size = policy.environment.observation_space.shape
-    observation = jnp.ones((3, *size))
+    observation = jnp.ones((3, *policy.observation_space.shape))
     for seed in range(len(jax.tree.leaves(state.policy_params)[0])):
         params, normalizer = jax.tree.map(
             lambda leaf, seed=seed: leaf[seed],
@@ -257,15 +334,19 @@ def test_a_saved_policy_acts_greedily_for_any_of_its_seeds(saved):
         )
         seen = normalize_observation(normalizer, observation)
         expected = agent.policy.apply(params, seen).mode()
-        assert_identical(policy.act(observation, seed=seed), expected)
-    assert policy.act(observation[0]).shape == ()
+        acted = policy.act(observation, agent=seed)
+        np.testing.assert_array_equal(acted, expected)
+        assert acted.dtype == np.int32
+    assert policy.act(observation[0], agent=0).shape == ()
 
 
 def test_actions_are_held_as_in_training(saved, tmp_path):
     name, network, _ = CASES["discrete"]
     path = tmp_path / "policy.safetensors"
-    save_policy(path, saved[1], name, network, action_repeat=4)
-    raw, held = make_environment(name), load_policy(path).environment
+    save_policy(path, saved[1], make_environment(name, action_repeat=4), network)
+    raw, policy = make_environment(name), load_policy(path)
+    assert policy.action_repeat == 4
+    held = policy.environment
     assert held.max_episode_steps == -(-raw.max_episode_steps // 4)
 
 
@@ -276,7 +357,8 @@ def test_a_missing_array_is_refused_by_name(saved, tmp_path):
     module = next(iter(params["params"].values()))
     del module[next(iter(module))]
     path = tmp_path / "policy.safetensors"
-    save_policy(path, state.replace(policy_params=params), name, network)
+    environment = make_environment(name)
+    save_policy(path, state.replace(policy_params=params), environment, network)
     refused(path, "missing")
 
 
@@ -299,5 +381,7 @@ def test_the_policy_of_your_own_agent_says_that_only_you_can_rebuild_it(
     saved, tmp_path
 ):
     path = tmp_path / "policy.safetensors"
-    save_policy(path, saved[1], "CartPole-v1", None)
-    refused(path, "your own")
+    save_policy(path, saved[1], make_environment("CartPole-v1"), None)
+    refused(path, "your own", "load_policy(run, agent=...)")
+    back = load_policy(path, agent=saved[0])
+    assert_identical(back.policy_params, saved[1].policy_params)

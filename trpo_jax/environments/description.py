@@ -133,9 +133,11 @@ def from_json(content: Any) -> EnvironmentDescription:
         raise ValueError("the action space must not be a dictionary")
     _numbers(content["action_dtype"])
     seen = _space_from_json(content["observations"])
-    return EnvironmentDescription(
-        **content | {"observations": seen, "action_space": action_space}
-    )
+    changes = {"observations": seen, "action_space": action_space}
+    description = EnvironmentDescription(**content | changes)
+    if as_json(description) != content:
+        raise ValueError("a space is not described as trpo_jax does")
+    return description
 
 
 def _numbers(dtype: str) -> np.dtype:

@@ -94,16 +94,18 @@ class GymnasiumEnvironment:
         if max_episode_steps is None and spec:
             self.max_episode_steps = spec.max_episode_steps
         self.frames_per_second = environment.metadata.get("render_fps")
-        self.observation_parts = describe_observations(
-            self.name, environment.single_observation_space
-        )
+        observed = environment.single_observation_space
+        acted = environment.single_action_space
+        try:
+            self.observation_parts = describe_observations(self.name, observed)
+            self.action_space = convert_space(self.name, "action", acted)
+        except ValueError:
+            self.close()
+            raise
         self.observation_space, self._convert = convert_observations(
             self.name, self.observation_parts
         )
-        self.action_space = convert_space(
-            self.name, "action", environment.single_action_space
-        )
-        self.action_dtype = np.dtype(environment.single_action_space.dtype).name
+        self.action_dtype = np.dtype(acted.dtype).name
         self._mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._resetting = np.zeros(self.num_envs, bool)
         self._last = np.full(self.num_envs, None)  # the actions of the last step

@@ -1,5 +1,6 @@
 """Making Gymnasium's vector environments from a name in its registry."""
 
+import contextlib
 import copy
 import functools
 import importlib
@@ -52,7 +53,15 @@ def make_vector(
                 [make] * num_envs, context=context, autoreset_mode=mode
             )
         else:
-            vector = SyncVectorEnv([make] * num_envs, autoreset_mode=mode)
+            with contextlib.ExitStack() as to_close:  # if a later one cannot be made
+
+                def make_here() -> gymnasium.Env:
+                    one = make()
+                    to_close.callback(one.close)
+                    return one
+
+                vector = SyncVectorEnv([make_here] * num_envs, autoreset_mode=mode)
+                to_close.pop_all()
     except gymnasium.error.Error as error:
         raise ValueError(f"gymnasium:{name} cannot be made: {error}") from error
     except (Exception, SystemExit) as error:  # the environment may raise anything
