@@ -278,3 +278,27 @@ def test_many_numbers_of_half_precision_are_standardised_in_float32():
     exact = numbers.astype(float)
     expected = (exact - exact.mean()) / exact.std()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_discounts_may_differ_from_step_to_step():
+    """Oracle: the recursion by hand, in numpy."""
+    rng = np.random.default_rng(0)
+    reward, value, following = rng.normal(size=(3, 6))
+    discount, gae_lambda = rng.uniform(0.5, 1, (2, 6))
+    no = np.zeros(6, bool)
+    found, _ = advantages(
+        *map(jnp.float32, (reward, value, following)), no, no,
+        discount=jnp.float32(discount), gae_lambda=jnp.float32(gae_lambda),
+    )  # fmt: skip
+    expected, last = [], 0.0
+    for t in reversed(range(6)):
+        delta = reward[t] + discount[t] * following[t] - value[t]
+        last = delta + discount[t] * gae_lambda[t] * last
+        expected.insert(0, last)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_no_steps_have_no_advantages():
+    nothing, no = jnp.zeros((0, 3)), jnp.zeros((0, 3), bool)
+    found = advantages(nothing, nothing, nothing, no, no, discount=0.9, gae_lambda=0.9)
+    assert [x.shape for x in found] == [(0, 3), (0, 3)]

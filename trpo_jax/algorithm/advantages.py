@@ -40,8 +40,8 @@ def advantages(
         next_value: `[T, ...]` V of the observation the transition led to.
         terminated: `[T, ...]` bool, the next state is absorbing: its value is 0.
         truncated: `[T, ...]` bool, the episode was cut off here.
-        discount: γ in [0, 1].
-        gae_lambda: λ in [0, 1].
+        discount: γ in [0, 1], one number or `[T, ...]`.
+        gae_lambda: λ in [0, 1], one number or `[T, ...]`.
 
     Returns:
         Advantages and value targets Âₜ + V(sₜ), both `[T, ...]` in units of reward.
@@ -72,9 +72,8 @@ def advantages(
         advantage = delta + decay * following
         return advantage, advantage
 
-    _, advantage = jax.lax.scan(
-        backward, jnp.zeros_like(delta[0]), (delta, decay), reverse=True, unroll=8
-    )
+    end = jnp.zeros(delta.shape[1:], kind)
+    _, advantage = jax.lax.scan(backward, end, (delta, decay), reverse=True, unroll=8)
     return advantage, advantage + value
 
 
