@@ -44,11 +44,11 @@ class Compiler:
 @pytest.mark.parametrize(
     "wording", ["INVALID_ARGUMENT: No such compile option: '{}'", "unknown option"]
 )
-@pytest.mark.parametrize("known", [{"a"}, set(), {"a", "b", "c"}], ids=len)
+@pytest.mark.parametrize("known", ["a", "", "abc"])
 def test_unknown_options_are_left_out_one_at_a_time(known, wording):
     compiler = Compiler(known, wording)
     assert compile_for({"a": 1, "b": False, "c": 2}, compiler) is compiler
-    assert compiler.asked[-1] == known
+    assert compiler.asked[-1] == set(known)
     assert len(compiler.asked) == 4 - len(known)
 
 

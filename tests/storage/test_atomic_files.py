@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import shutil
 import sys
 
 import numpy as np
@@ -41,6 +42,7 @@ def windows(monkeypatch):
     monkeypatch.setattr(os, "open", open_as_there)
     monkeypatch.setattr(os, "fsync", fsync_as_there)
     monkeypatch.setattr(pathlib.Path, "write_text", write_text_as_there)
+    monkeypatch.setattr(shutil, "_use_fd_functions", False)  # it removes by path
     for name in ("O_NONBLOCK", "O_NOFOLLOW"):
         monkeypatch.delattr(os, name)
 
