@@ -65,7 +65,9 @@ def _registered():
     assert Device.open == 0
 
 
-@pytest.mark.parametrize("environment", ["gymnasium:Device-v0", make], ids=["by name", "by function"])
+@pytest.mark.parametrize(
+    "environment", ["gymnasium:Device-v0", make], ids=["by name", "by function"]
+)
 @pytest.mark.parametrize(("available", "episodes"), [(1, 3), (2, 5)])
 def test_no_more_are_open_than_a_run_trains_in(
     environment, available, episodes, tmp_path
