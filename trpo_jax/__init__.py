@@ -54,12 +54,14 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
     from trpo_jax.rendering.record import record
     from trpo_jax.rendering.video import write_video
     from trpo_jax.runs.api import resume, train
+    from trpo_jax.runs.evaluate import evaluate_policy
     from trpo_jax.runs.execute import TrainResult
     from trpo_jax.runs.logging import Sink
     from trpo_jax.runs.plan import Plan
     from trpo_jax.runs.plotting import bootstrap_interval, interquartile_mean, plot_runs
-    from trpo_jax.runs.policy_file import SavedPolicy, load_policy, save_policy
+    from trpo_jax.runs.policy_file import load_policy, save_policy
     from trpo_jax.runs.presets import preset_of
+    from trpo_jax.runs.saved_policy import SavedPolicy
     from trpo_jax.runs.self_check import self_check
     from trpo_jax.solver.conjugate_gradient import CGInfo, cg_solve
     from trpo_jax.solver.fisher import (
@@ -84,7 +86,8 @@ __all__ = [
     "act", "advantages", "bootstrap_interval", "cg_solve", "check_agent",
     "check_environment", "collect", "collect_vine", "concatenate_batches",
     "empirical_fisher_vector_product", "estimate_advantages",
-    "estimate_off_policy_advantages", "evaluate", "explained_variance",
+    "estimate_off_policy_advantages", "evaluate", "evaluate_policy",
+    "explained_variance",
     "fisher_quadratic_form", "fisher_vector_product", "fit_critic",
     "fit_critic_gauss_newton", "init", "interquartile_mean",
     "line_search", "list_environments", "load_policy", "make_environment",
@@ -129,12 +132,14 @@ _NAMES = {  # by the module that defines them
     "rendering.record": "record",
     "rendering.video": "write_video",
     "runs.api": "resume train",
+    "runs.evaluate": "evaluate_policy",
     "runs.execute": "TrainResult",
     "runs.logging": "Sink",
     "runs.plan": "Plan",
     "runs.plotting": "bootstrap_interval interquartile_mean plot_runs",
-    "runs.policy_file": "SavedPolicy load_policy save_policy",
+    "runs.policy_file": "load_policy save_policy",
     "runs.presets": "preset_of",
+    "runs.saved_policy": "SavedPolicy",
     "runs.self_check": "self_check",
     "solver.conjugate_gradient": "CGInfo cg_solve",
     "solver.fisher": (
