@@ -32,8 +32,8 @@ def compile_for(options: dict[str, Any], function: Any, *args: Any) -> Any:
 def compile_together(*programs: tuple[Any, ...]) -> list[Any]:
     """Compile programs, each given by the arguments of `compile_for`, in this order.
 
-    One is traced, in Python, while those before it are being compiled. The one that
-    takes longest should therefore be the first.
+    One is traced, in Python, while those before it are being compiled. What is traced
+    quickly should therefore come first, and what takes long to compile next.
     """
     with ThreadPoolExecutor(len(programs)) as pool, without_collector():
         jobs = [

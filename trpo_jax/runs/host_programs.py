@@ -215,10 +215,10 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
     rollout = jax.eval_shape(lambda s: empty_rollout(s, act, config.num_steps), state)
     branches = () if vine is None else empty_vine(state, vine, config)
     halfway = jax.eval_shape(policy_half, state, rollout, *branches)
-    policy_program, critic_program, start = compile_together(
+    start, policy_program, critic_program = compile_together(
+        (ONCE, begin, seed, observation),
         (FOR_LONG, policy_half, state, rollout, *branches),
         (FOR_LONG, critic_half, *halfway, rollout),
-        (ONCE, begin, seed, observation),
     )
     require_memory([policy_program, critic_program])
     first = start(np.uint32(0), np.zeros(observation.shape, observation.dtype))

@@ -123,7 +123,8 @@ def import_early() -> None:
 
     def load() -> None:
         with contextlib.suppress(ImportError):  # drawing will raise it
-            importlib.import_module("matplotlib.backends.backend_agg")
+            for name in ("backends.backend_agg", "figure", "style"):
+                importlib.import_module(f"matplotlib.{name}")
 
     threading.Thread(target=load, daemon=True).start()
 

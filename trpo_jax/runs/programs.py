@@ -110,10 +110,10 @@ class CompiledPrograms:
         states = jax.eval_shape(begin, seeds)
         training = BRIEFLY if plan.compile_briefly else FOR_LONG
         evaluated = (seeds, states.policy_params, states.normalizer)
-        programs: list[tuple[Any, ...]] = [
+        programs: list[tuple[Any, ...]] = [  # the first is traced already
+            (ONCE, begin, seeds),
             (training, chunk, states, np.int32(0)),
             (BRIEFLY, play, *evaluated),
-            (ONCE, begin, seeds),
         ]
         if self._groups > 1:
             together = (states,) * self._groups
@@ -121,7 +121,7 @@ class CompiledPrograms:
         compiled = compile_together(*programs)
         require_memory(compiled[:3], at_once)
         require_memory(compiled[3:])
-        self._chunk, self._evaluate, self._init, *self._gather = compiled
+        self._init, self._chunk, self._evaluate, *self._gather = compiled
         return states
 
     def _concatenate(self, states: Groups) -> TrainState:
