@@ -24,6 +24,8 @@ pytest.importorskip("mujoco_playground")
 
 from trpo_jax import train
 from trpo_jax.environments.base import check_environment
+from trpo_jax.environments.description import describe_environment
+from trpo_jax.environments.observations import ObservationReader
 from trpo_jax.environments.playground import (
     PlaygroundEnvironment,
     dm_control_suite,
@@ -144,6 +146,17 @@ def test_different_keys_give_different_resets():
 def test_the_contract_is_held(environment):
     check_environment(environment())
     assert_nothing_is_weakly_typed(environment())
+
+
+@pytest.mark.parametrize("entry", ["state", "other"])
+def test_a_dictionary_becomes_the_vector_that_the_policy_sees(entry):
+    environment = PlaygroundEnvironment("Robot", entry=entry)
+    read = ObservationReader(describe_environment(environment, own=False).observations)
+    env_state, vector = environment.reset(KEY)
+    seen = env_state.simulator.obs
+    assert set(seen) == {"privileged_state", entry}
+    np.testing.assert_array_equal(read(seen), vector)
+    np.testing.assert_array_equal(read(vector), vector)
 
 
 def test_spaces_and_limit():
