@@ -86,6 +86,20 @@ def test_an_environment_of_ones_own(tmp_path):
     assert policy.greedy_return == tuple(result.evaluation["greedy"]["mean_per_seed"])
 
 
+def test_a_space_may_be_written_with_types_of_numpy(own_agent, tmp_path):
+    class Typed(Clock):
+        observation_space = Box(
+            (np.int64(2),), (np.float32(-1),) * 2, (np.inf, np.float64(2)), np.float32
+        )
+        action_space = Discrete(np.int64(2))
+
+    path = tmp_path / "policy.safetensors"
+    save_policy(path, own_agent[1].state, Typed(), None)
+    policy = load_policy(path, agent=softmax())
+    assert policy.observation_space == Box((2,), (-1.0, -1.0), (np.inf, 2.0))
+    assert policy.act([0.0, 0.0], agent=1) in (0, 1)
+
+
 def test_another_environment_than_ones_own_is_refused(tmp_path):
     train(Drive(), output_dir=tmp_path, **SMALL)
 

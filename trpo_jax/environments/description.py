@@ -66,7 +66,7 @@ def describe_environment(
     seen = getattr(one, "observation_parts", None) or one.observation_space
     if isinstance(seen, Box) and observation_dtype is not None:
         seen = Box(seen.shape, seen.low, seen.high, np.dtype(observation_dtype).name)
-    usual = actions.dtype if isinstance(actions, Box) else "int64"
+    usual = np.dtype(actions.dtype).name if isinstance(actions, Box) else "int64"
     return EnvironmentDescription(
         name=one.name,
         own=own,
@@ -74,7 +74,7 @@ def describe_environment(
         observations=seen if isinstance(seen, Box | Discrete | dict) else None,
         action_space=actions if isinstance(actions, Box | Discrete) else None,
         action_dtype=getattr(one, "action_dtype", usual),
-        action_repeat=repeat,
+        action_repeat=int(repeat),
         num_envs=num_envs,
     )
 
@@ -151,11 +151,12 @@ def _space_as_json(space: Parts | None) -> Any:
     if space is None:
         return None
     if isinstance(space, Discrete):
-        return {"n": space.n}
+        return {"n": int(space.n)}
     if isinstance(space, dict):
         return {"parts": {key: _space_as_json(part) for key, part in space.items()}}
     low, high = map(_bound_as_json, (space.low, space.high))
-    return {"shape": list(space.shape), "low": low, "high": high, "dtype": space.dtype}
+    shape, dtype = list(map(int, space.shape)), np.dtype(space.dtype).name
+    return {"shape": shape, "low": low, "high": high, "dtype": dtype}
 
 
 def _bound_as_json(bound: tuple[float, ...]) -> Any:
