@@ -188,7 +188,7 @@ def test_it_acts_where_no_simulator_is_installed(folder, pendulum, cartpole, par
     here = {"pendulum": pendulum, "cartpole": cartpole, "parts": parts}
     for name, policy in here.items():
         expected = policy.act(seen[name])
-        np.testing.assert_allclose(actions[name], expected, rtol=1e-6)
+        np.testing.assert_allclose(actions[name], expected, rtol=1e-5)
 
 
 def test_two_batch_sizes_compile_twice_whoever_acts(folder, cartpole):
@@ -249,7 +249,7 @@ def test_samples_of_a_box_are_clipped(pendulum):
         params, normalize_observation(normalizer, seen[:1])
     ).mode()
     expected = 2 * np.clip(mean[0], -1, 1)
-    np.testing.assert_allclose(pendulum.act(seen[0]), expected, rtol=1e-6)
+    np.testing.assert_allclose(pendulum.act(seen[0]), expected, rtol=1e-5)
 
 
 def test_under_jit_it_is_the_same_function(pendulum, cartpole):
@@ -259,9 +259,9 @@ def test_under_jit_it_is_the_same_function(pendulum, cartpole):
         for given in ({}, {"greedy": False, "key": 3}):
             acted = policy.act(seen, **given)
             traced = jax.jit(lambda x, p=policy, g=given: p.act(x, **g))(seen)
-            np.testing.assert_allclose(traced, acted, rtol=1e-6)
+            np.testing.assert_allclose(traced, acted, rtol=1e-5)
         alone = jax.vmap(policy.act)(seen)
-        np.testing.assert_allclose(alone, policy.act(seen), rtol=1e-6)
+        np.testing.assert_allclose(alone, policy.act(seen), rtol=1e-5)
 
 
 def test_a_dictionary_and_its_vector_are_the_same_observation(parts):

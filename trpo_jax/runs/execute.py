@@ -124,10 +124,9 @@ def run_plan(
             clock.stop("evaluate")
             evaluation["seconds"] = clock.seconds
             if plan.output_dir is not None:
-                returns = np.asarray(outcome.metrics.episode_return)
                 scores = evaluation["greedy"]["mean_per_seed"]
                 save(plan.directory / POLICY, state, greedy_return=scores)
-                write_results(plan, returns, evaluation)
+                write_results(plan, outcome.metrics.episode_return, evaluation)
         except (KeyboardInterrupt, Terminated) as interrupt:
             _stop(plan, len(outcome.log), interrupt)
     return TrainResult(state, outcome.metrics, evaluation, agent, made, plan)

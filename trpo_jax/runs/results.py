@@ -107,7 +107,7 @@ def _plan_of(content: dict[str, Any], environment: Any) -> Plan:
 
 
 def write_results(
-    plan: Plan, episode_return: np.ndarray, evaluation: dict[str, Any]
+    plan: Plan, episode_return: Any, evaluation: dict[str, Any]
 ) -> None:
     """Write the learning curve, of returns `[K, I]` as in `Run`, and the evaluation."""
     plotting.plot_learning_curve(
