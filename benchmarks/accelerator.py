@@ -111,7 +111,7 @@ def checks() -> dict:
         def act(params: Any) -> Any:
             return agent.policy.apply(params, rows.observation)
 
-        surrogate = rows.surrogate(act(params), standardized=True)
+        surrogate = rows.surrogate(act(params), standardize=True)
         gradient = jax.grad(lambda flat: surrogate(act(unflatten(flat))))(flat)
         product = product_of(rows.observation)
         x, info = cg_solve(product, gradient, iterations=10, tolerance=0.0)
