@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trpo_jax.runs.collector import without_collector
 from trpo_jax.runs.output_paths import check_folder, check_suffix, claim_directory
 from trpo_jax.runs.plan import Plan
 from trpo_jax.runs.presets import DEFAULT, PRESETS, Preset
@@ -23,8 +22,7 @@ def train(plan: Plan, started: float) -> None:
     `started` is `time.perf_counter()` at the start of the command.
     """
     # This import takes seconds, so it comes before a directory is made.
-    with without_collector():
-        from trpo_jax.runs.execute import run_plan
+    from trpo_jax.runs.execute import run_plan
 
     if plan.output_dir is None:
         with claim_directory(plan.environment, plan.run.seed) as directory:
