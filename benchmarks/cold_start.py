@@ -29,8 +29,9 @@ FONTS = pathlib.Path(tempfile.gettempdir()) / "trpo-jax-fonts"
 FLAGS = {"0.11": "--xla_cpu_experimental_ynn_fusion_type="}
 
 COMMAND = """
-import json, sys, time
+import gc, json, sys, time
 
+gc.set_threshold(100_000)  # as the command does
 path, began = sys.argv[1], float(sys.argv[2])
 phases = []
 
@@ -54,13 +55,11 @@ def watch(owner, name, *, before=None, after=None):
 ended("start of Python")
 from trpo_jax.cli import commands, main
 ended("import of the command line")
-from trpo_jax.runs.collector import without_collector
-with without_collector():
-    import jax
-    ended("import of jax")
-    import trpo_jax.runs.execute as execute
-    from trpo_jax.runs import compilation, programs
-    ended("import of flax, optax and trpo_jax")
+import jax
+ended("import of jax")
+import trpo_jax.runs.execute as execute
+from trpo_jax.runs import compilation, programs
+ended("import of flax, optax and trpo_jax")
 made = "import of gymnax, beside the self-check of the compiler"
 watch(programs.CompiledPrograms, "__init__", before=[made], after=["compiling"])
 traced = [f"tracing the {what}" for what in ("first states", "training", "evaluation")]
@@ -73,6 +72,7 @@ ended("report")
 with open(path + "/phases.json", "w") as file:
     versions = {"python": sys.version.split()[0], "jax": jax.__version__}
     json.dump({"phases": phases, "versions": versions}, file)
+gc.freeze()
 """
 
 

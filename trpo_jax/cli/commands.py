@@ -12,7 +12,6 @@ import numpy as np
 
 from trpo_jax import environments
 from trpo_jax.environments import module_of, require_installed
-from trpo_jax.runs.collector import without_collector
 from trpo_jax.runs.output_paths import (
     check_new_file,
     check_suffix,
@@ -33,8 +32,7 @@ def train(plan: Plan, started: float, *, quiet: bool) -> None:
     shown unless `quiet`.
     """
     # This import takes seconds, so it comes before a directory is made.
-    with without_collector():
-        from trpo_jax.runs.execute import run_plan
+    from trpo_jax.runs.execute import run_plan
 
     if plan.output_dir is None:
         with claim_directory(plan.environment, plan.run.seed) as directory:

@@ -1,4 +1,4 @@
-"""Python's garbage collector, which is in the way while a run starts."""
+"""Python's garbage collector, which is in the way while a run is compiled."""
 
 import contextlib
 import gc
@@ -9,8 +9,7 @@ from collections.abc import Iterator
 def without_collector() -> Iterator[None]:
     """Do not search for cyclic garbage inside the block.
 
-    Importing and tracing make many objects that stay. Searching them again and again
-    takes a tenth of the time until training starts.
+    Tracing makes many objects that stay, and they would be searched again and again.
     """
     enabled = gc.isenabled()
     gc.disable()

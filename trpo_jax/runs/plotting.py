@@ -16,10 +16,11 @@ from trpo_jax.storage.atomic_files import write_whole
 
 def figure_style() -> AbstractContextManager:
     """Return a context in which figures are made, drawn and saved in this style."""
-    import matplotlib.style
+    import matplotlib  # its `style` would read all styles there are
 
     path = pathlib.Path(__file__).with_name("trpo_jax.mplstyle")
-    return matplotlib.style.context(path)
+    values = matplotlib.rc_params_from_file(path, use_default_template=False)
+    return matplotlib.rc_context(values)
 
 
 def interquartile_mean(x: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -123,7 +124,7 @@ def import_early() -> None:
 
     def load() -> None:
         with contextlib.suppress(ImportError):  # drawing will raise it
-            for name in ("backends.backend_agg", "figure", "style"):
+            for name in ("backends.backend_agg", "figure"):
                 importlib.import_module(f"matplotlib.{name}")
 
     threading.Thread(target=load, daemon=True).start()

@@ -106,9 +106,7 @@ def _plan_of(content: dict[str, Any], environment: Any) -> Plan:
     )
 
 
-def write_results(
-    plan: Plan, episode_return: Any, evaluation: dict[str, Any]
-) -> None:
+def write_results(plan: Plan, episode_return: Any, evaluation: dict[str, Any]) -> None:
     """Write the learning curve, of returns `[K, I]` as in `Run`, and the evaluation."""
     plotting.plot_learning_curve(
         plan.directory / "learning_curve.png",
