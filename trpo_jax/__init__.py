@@ -11,9 +11,11 @@ __version__ = "0.2.0"
 
 # fmt: off
 if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the table
+    from trpo_jax.agent.acting import act
     from trpo_jax.agent.agent_check import check_agent
     from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
-    from trpo_jax.agent.networks import Agent, Network, act, mlp_agent
+    from trpo_jax.agent.memory import Memory, recur
+    from trpo_jax.agent.networks import Agent, Network, mlp_agent
     from trpo_jax.agent.normalization import normalize_observation, scale_reward
     from trpo_jax.algorithm.advantages import advantages, standardize
     from trpo_jax.algorithm.batch import Batch
@@ -80,7 +82,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
 __all__ = [
     "Agent", "Batch", "Box", "CGInfo", "Categorical", "CheckpointError", "Config",
     "DiagonalGaussian", "Discrete", "Environment", "Evaluation", "HostEnvironment",
-    "LineSearchInfo", "LineSearchOutcome", "Metrics", "Network", "NetworkConfig",
+    "LineSearchInfo", "LineSearchOutcome", "Memory", "Metrics", "Network", "NetworkConfig",
     "Plan", "PolicyInfo", "Rollout", "RunConfig", "SavedPolicy", "Sink", "Status",
     "Step", "TrainResult", "TrainState", "TrustRegionInfo", "UpdateInfo", "VineBatch",
     "act", "advantages", "bootstrap_interval", "cg_solve", "check_agent",
@@ -92,7 +94,7 @@ __all__ = [
     "fit_critic_gauss_newton", "init", "interquartile_mean",
     "line_search", "list_environments", "load_policy", "make_environment",
     "make_host_environment", "mlp_agent", "normalize_observation", "plot_runs",
-    "preset_of", "record", "resume", "save_policy", "scale_reward",
+    "preset_of", "record", "recur", "resume", "save_policy", "scale_reward",
     "self_check", "shrink_max_kl", "standardize", "train", "train_step",
     "trust_region_step", "update", "update_critic", "update_from_batch",
     "update_policy", "update_statistics", "v_trace", "write_video",
@@ -100,9 +102,11 @@ __all__ = [
 # fmt: on
 
 _NAMES = {  # by the module that defines them
+    "agent.acting": "act",
     "agent.agent_check": "check_agent",
     "agent.distributions": "Categorical DiagonalGaussian",
-    "agent.networks": "Agent Network act mlp_agent",
+    "agent.memory": "Memory recur",
+    "agent.networks": "Agent Network mlp_agent",
     "agent.normalization": "normalize_observation scale_reward",
     "algorithm.advantages": "advantages standardize",
     "algorithm.batch": "Batch",

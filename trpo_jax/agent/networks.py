@@ -11,10 +11,8 @@ import optax
 
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.initializers import orthogonal
-from trpo_jax.agent.normalization import Normalizer, normalize_observation
 from trpo_jax.config.network import ACTIVATION
 from trpo_jax.environments.spaces import Box, Discrete, Space
-from trpo_jax.solver.precision import widen
 from trpo_jax.validation import check
 
 PyTree = Any
@@ -35,10 +33,18 @@ class Network(NamedTuple):
             (critic), for observations with any leading axes. Both may be of half
             precision: what follows is computed in float32, the steps of half-precision
             parameters too, which are rounded at the end.
+        initial_memory: `initial_memory()` → what the network remembers when an episode
+            begins, a pytree of arrays of one environment; None for networks without a
+            memory. With one, `apply(params, observation, memory, first)` is given
+            observations `[T, B, ...]`, the memory `[B, ...]` before the first of them,
+            and `first` `[T, B]`, which is True where an episode begins, so that the
+            memory is to be replaced before that row, see `recur`. It returns the
+            outputs `[T, B, ...]` and the memory after each row, `[T, B, ...]`.
     """
 
     init: Callable[[jax.Array, PyTree], PyTree]
-    apply: Callable[[PyTree, PyTree], Any]
+    apply: Callable[..., Any]
+    initial_memory: Callable[[], PyTree] | None = None
 
 
 class Agent(NamedTuple):
@@ -55,40 +61,10 @@ class Agent(NamedTuple):
     critic: Network
     critic_optimizer: optax.GradientTransformation = optax.scale_by_adam()
 
-
-def act(
-    agent: Agent, policy_params: PyTree, normalizer: Normalizer, observation: PyTree
-) -> Any:
-    """Return the policy's distribution of actions for raw observations.
-
-    Args:
-        agent: its policy is applied.
-        policy_params: parameters of the policy.
-        normalizer: normalises the observations.
-        observation: pytree with any leading axes, in units of the environment.
-
-    Returns:
-        A distribution with the leading axes of the observations.
-
-    Example:
-        ::
-
-            policy = act(agent, state.policy_params, state.normalizer, observation)
-            action = policy.sample(key)
-    """
-    observation = normalize_observation(normalizer, observation)
-    return widen(agent.policy.apply(policy_params, observation))
-
-
-def predict_value(
-    agent: Agent, critic_params: PyTree, normalizer: Normalizer, observation: PyTree
-) -> jax.Array:
-    """Return the critic's values of raw observations, in units of the scaled reward.
-
-    The values have the leading axes of the observations, whatever those are.
-    """
-    observation = normalize_observation(normalizer, observation)
-    return widen(agent.critic.apply(critic_params, observation))
+    @property
+    def remembers(self) -> bool:
+        """Whether the policy or the critic has a memory."""
+        return any(each.initial_memory for each in (self.policy, self.critic))
 
 
 def check_one_value_per_row(value: Any, rows: tuple[int, ...]) -> None:

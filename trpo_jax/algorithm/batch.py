@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from trpo_jax.agent.memory import Memory, Sequences
 from trpo_jax.agent.normalization import Normalizer, normalize_observation
 from trpo_jax.algorithm.advantages import standardize as standardized
 from trpo_jax.algorithm.masking import only_valid
+from trpo_jax.algorithm.subsampling import subsample_rows
 from trpo_jax.algorithm.surrogate import single_path_surrogate
 from trpo_jax.config import Config
 
@@ -34,6 +36,9 @@ class Batch(struct.PyTreeNode):
         value: `[T, B]`, the critic's values before its fit, or None when not known.
         importance_ratio: `[T, B]`, π_old/β of the action where another policy β chose
             it, or None where π_old itself did.
+        memory: `Memory` `[B, ...]` of policy and critic before the first row.
+        first: `[T, B]` bool, whether an episode begins with this row; None for agents
+            without a memory. With one, the batch is learnt from in whole sequences.
     """
 
     observation: PyTree
@@ -43,15 +48,24 @@ class Batch(struct.PyTreeNode):
     weight: jax.Array
     value: jax.Array | None = None
     importance_ratio: jax.Array | None = None
+    memory: Memory = Memory()
+    first: jax.Array | None = None
 
     def flatten(self) -> "Batch":
-        """Return the batch with one leading axis `[N]`, zeros in rows of weight 0."""
-        return flatten_rows(self, self.weight)
+        """Return the batch with one leading axis `[N]`, zeros in rows of weight 0.
+
+        For agents with a memory, the observations become `Sequences`.
+        """
+        if self.first is None:
+            return flatten_rows(self, self.weight)
+        sequences = sequences_of(self)
+        rest = self.replace(observation=None, memory=Memory(), first=None)
+        rest = flatten_rows(jax.tree.map(by_environment, rest), self.weight.T)
+        return rest.replace(observation=sequences)
 
     def normalize(self, normalizer: Normalizer) -> "Batch":
         """Return the batch with normalised observations."""
-        observation = normalize_observation(normalizer, self.observation)
-        return self.replace(observation=observation)
+        return self.replace(observation=normalized(normalizer, self.observation))
 
     @property
     def critic_batch(self) -> "Batch":
@@ -61,6 +75,10 @@ class Batch(struct.PyTreeNode):
     def fisher_fraction(self, config: Config) -> float:
         """Return the fraction of the rows in the Fisher products."""
         return config.fraction_in_products(self.weight.size)
+
+    def draw(self, key: jax.Array, fraction: float) -> "Batch":
+        """Return a fraction of the rows, once flattened, see `draw_rows`."""
+        return draw_rows(key, self, fraction)
 
     def log_prob(self, policy: Distribution) -> jax.Array:
         """Return log π(a|s) of the actions, in the shape of `weight`."""
@@ -83,6 +101,43 @@ class Batch(struct.PyTreeNode):
         if self.importance_ratio is not None:
             advantage = self.importance_ratio * advantage
         return single_path_surrogate(self.log_prob, old, advantage, self.weight)
+
+
+def sequences_of(batch: Batch, rows: jax.Array | None = None) -> Sequences:
+    """Return the observations of a batch `[T, B]` as `Sequences`."""
+    observation, first = jax.tree.map(by_environment, (batch.observation, batch.first))
+    return Sequences(observation, batch.memory, first, rows)
+
+
+def by_environment(leaf: jax.Array) -> jax.Array:
+    """Turn `[T, B, ...]` into `[B, T, ...]`."""
+    return jnp.swapaxes(leaf, 0, 1)
+
+
+def normalized(normalizer: Normalizer, observation: PyTree) -> PyTree:
+    """Normalise observations, also those within `Sequences`."""
+    if not isinstance(observation, Sequences):
+        return normalize_observation(normalizer, observation)
+    inner = normalize_observation(normalizer, observation.observation)
+    return observation.replace(observation=inner)
+
+
+def draw_rows(key: jax.Array, batch: PyTree, fraction: float) -> PyTree:
+    """Draw a fraction of a flattened batch, see `subsample_rows`.
+
+    Of `Sequences`, whole ones are drawn, at least four if there are so many.
+    """
+    sequences = batch.observation
+    if not isinstance(sequences, Sequences):
+        return subsample_rows(key, batch, fraction)
+    number = len(sequences.first)
+    fraction = max(fraction, min(1.0, 4 / number))
+    rest = jax.tree.map(
+        lambda x: x.reshape(number, -1, *x.shape[1:]), batch.replace(observation=None)
+    )
+    observation, rest = subsample_rows(key, (sequences, rest), fraction)
+    rest = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rest)
+    return rest.replace(observation=observation)
 
 
 def flatten_rows(batch: PyTree, weight: jax.Array) -> PyTree:

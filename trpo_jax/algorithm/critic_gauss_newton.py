@@ -95,15 +95,16 @@ def fit_critic_gauss_newton(
         check_shapes(before, target, weight)
         variance = mean_square(target - before)
         seen, seen_weight = subsample_rows(key, (observation, weight), fraction)
+        rows_seen = seen_weight.reshape(-1)
 
         def belief(flat: PyTree) -> DiagonalGaussian:
-            mean = values(flat, seen)[:, None]
+            mean = values(flat, seen).reshape(-1, 1)
             return DiagonalGaussian(mean, jnp.zeros_like(mean))  # σ is in the bound
 
         flat, info = trust_region_step(
             lambda flat: -0.5 * mean_square(target - values(flat)),
             lambda flat: 0.5 * mean_square(values(flat) - before),
-            fisher_vector_product(belief, flat, damping=damping, weight=seen_weight),
+            fisher_vector_product(belief, flat, damping=damping, weight=rows_seen),
             flat,
             max_divergence=jnp.asarray(max_kl, variance.dtype) * variance,
             max_scale=1,

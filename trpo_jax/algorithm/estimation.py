@@ -3,13 +3,13 @@
 Shapes: `T` time steps, `B` environments, `N` = T·B rows.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.networks import Agent, check_one_value_per_row, predict_value
+from trpo_jax.agent.acting import predict_value, values_along
+from trpo_jax.agent.networks import Agent, check_one_value_per_row
 from trpo_jax.agent.normalization import scale_reward
 from trpo_jax.algorithm.advantages import advantages
 from trpo_jax.algorithm.batch import Batch
@@ -91,6 +91,8 @@ def estimate_advantages(
         value_target=value_target,
         weight=rollout.weight,
         value=transitions.value,
+        memory=rollout.memory,
+        first=rollout.first,
     )
 
 
@@ -107,17 +109,19 @@ def bootstrap_values(
     """
     rollout = jax.tree.map(jnp.asarray, rollout)  # NumPy, if collected on the host
     valid = usable_rows(rollout)
-    names = "observation", "action", "log_prob", "reward"
+    names = ["action", "log_prob", "reward"]
+    if not agent.remembers:  # `replay` has its own way, which is that of acting
+        names.append("observation")
     cleaned = only_valid(valid, {name: getattr(rollout, name) for name in names})
     rollout = rollout.replace(
         **cleaned,
         weight=jnp.where(valid, rollout.weight, 0),
         terminated=rollout.terminated | ~valid,
     )
-    values_of = functools.partial(
-        predict_value, agent, state.critic_params, state.normalizer
+    critic = agent, state.critic_params, state.normalizer
+    value, memory = values_along(
+        *critic, rollout.observation, rollout.memory, rollout.first
     )
-    value = values_of(rollout.observation)
     check_one_value_per_row(value, rollout.reward.shape)
     value = jnp.where(valid, value, 0)
     ended = rollout.terminated | rollout.truncated
@@ -125,11 +129,15 @@ def bootstrap_values(
     led_to, acted_on = rollout.next_observation, rollout.observation
     same = jax.tree.map(lambda a, b: a[:-1] == b[1:], led_to, acted_on)
     known = valid[1:] & all_in_row(same, valid[1:].shape)
+    if rollout.first is not None:
+        known = known & ~rollout.first[1:]
     missing = ~(terminated | jnp.pad(known, ((0, 1), (0, 0))))
     next_value = compute_where(
         missing.reshape(-1),
-        values_of,
-        jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout.next_observation),
+        lambda inputs: predict_value(*critic, *inputs)[0],
+        jax.tree.map(
+            lambda x: x.reshape(-1, *x.shape[2:]), (rollout.next_observation, memory)
+        ),
         jnp.roll(value, -1, axis=0).reshape(-1),
     ).reshape(value.shape)
     return rollout, Transitions(

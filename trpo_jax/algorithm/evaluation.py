@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.agent.distributions import sample_rows
-from trpo_jax.agent.networks import Agent, act
+from trpo_jax.agent.acting import act
+from trpo_jax.agent.memory import first_memory
+from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.algorithm.keys import typed_key
 from trpo_jax.environments.base import Environment, take_step
@@ -79,9 +81,9 @@ def evaluate(
         return (t < limit) & ~jnp.all(result.finished)
 
     def step(carry: Any) -> Any:
-        t, env_state, observation, error, result = carry
+        t, env_state, observation, memory, error, result = carry
         keys = jax.random.split(jax.random.fold_in(key, t), (episodes, 2))
-        policy = act(agent, policy_params, normalizer, observation)
+        policy, memory = act(agent, policy_params, normalizer, observation, memory)
         sample = sample_rows(policy, keys[:, 0])
         action = jax.tree.map(
             lambda mode, sample: jnp.where(greedy, mode, sample), policy.mode(), sample
@@ -97,8 +99,9 @@ def evaluate(
             episode_length=result.episode_length + playing.astype(jnp.int32),
             finished=result.finished | after.terminated | after.truncated,
         )
-        return t + 1, after.env_state, after.observation, error, result
+        return t + 1, after.env_state, after.observation, memory, error, result
 
+    memory = first_memory(agent.policy, episodes)
     zero = jnp.zeros(episodes, jnp.float32)
     start = Evaluation(
         episode_return=zero,
@@ -106,7 +109,7 @@ def evaluate(
         finished=jnp.zeros(episodes, bool),
     )
     *_, result = jax.lax.while_loop(
-        unfinished, step, (jnp.int32(0), env_state, observation, zero, start)
+        unfinished, step, (jnp.int32(0), env_state, observation, memory, zero, start)
     )
     return result
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from trpo_jax.agent.acting import begin_episodes
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import init_normalizer
 from trpo_jax.algorithm.keys import typed_key
@@ -90,6 +91,7 @@ def first_state(
         episode_return=jnp.zeros(config.num_envs, jnp.float32),
         episode_length=jnp.zeros(config.num_envs, jnp.int32),
         env_index=jnp.arange(config.num_envs, dtype=jnp.int32),
+        memory=begin_episodes(agent, config.num_envs),
         key=key,
         iteration=jnp.int32(0),
     )

@@ -15,7 +15,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.networks import Agent, act
+from trpo_jax.agent.acting import policy_along
+from trpo_jax.agent.memory import Memory
+from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.estimation import bootstrap_values
 from trpo_jax.algorithm.rollout import Rollout
@@ -153,7 +155,14 @@ def estimate_off_policy_advantages(
             state = update_statistics(state, rollout, config)
     """
     rollout, transitions = bootstrap_values(state, rollout, agent, config)
-    policy = act(agent, state.policy_params, state.normalizer, rollout.observation)
+    policy = policy_along(
+        agent,
+        state.policy_params,
+        state.normalizer,
+        rollout.observation,
+        rollout.memory,
+        rollout.first,
+    )
     new, old = as_floats(policy.log_prob(rollout.action), rollout.log_prob)
     log_ratio = new - old
     # β may take actions that π never takes, with ratios beyond any float.
@@ -179,6 +188,8 @@ def estimate_off_policy_advantages(
         weight=rollout.weight,
         value=transitions.value,
         importance_ratio=jnp.minimum(importance_clip, jnp.exp(log_ratio)),
+        memory=rollout.memory,
+        first=rollout.first,
     )
 
 
@@ -218,6 +229,9 @@ def concatenate_batches(
 ) -> Batch:
     """Concatenate batches along time, each with a weight of its own.
 
+    For agents with a memory, whose sequences must not be joined, they are put side by
+    side, along the environments, and have to be equally long.
+
     Args:
         batches: with the same shapes beyond the first axis.
         weights: what a row of each batch counts, ≥ 0; only their ratios matter.
@@ -249,4 +263,9 @@ def concatenate_batches(
         )
         for batch, weight in zip(batches, weights, strict=True)
     ]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *filled)
+    if filled[0].first is None:
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *filled)
+    memory = jax.tree.map(lambda *x: jnp.concatenate(x), *(b.memory for b in filled))
+    rest = [batch.replace(memory=Memory()) for batch in filled]
+    side_by_side = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *rest)
+    return side_by_side.replace(memory=memory)

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from trpo_jax.agent.acting import policy_of_rows
 from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.masking import RowStatistics
-from trpo_jax.algorithm.subsampling import subsample_rows
 from trpo_jax.algorithm.vine_batch import VineBatch
 from trpo_jax.config import Config
 from trpo_jax.config.algorithm import KL_CONSTRAINTS
@@ -22,7 +22,6 @@ from trpo_jax.solver.fisher import (
 )
 from trpo_jax.solver.flat import ravel_if_small
 from trpo_jax.solver.line_search import LineSearchInfo
-from trpo_jax.solver.precision import widen
 from trpo_jax.solver.trust_region import trust_region_step
 
 PyTree = Any
@@ -89,7 +88,7 @@ def update_policy(
     flat, unflatten = ravel_if_small(policy_params)
 
     def policy(flat: PyTree, observation: PyTree = batch.observation) -> Any:
-        return widen(agent.policy.apply(unflatten(flat), observation))
+        return policy_of_rows(agent, unflatten(flat), observation)
 
     old = policy(flat)
     objective = batch.surrogate(old, standardize=config.standardize_advantage)
@@ -101,7 +100,7 @@ def update_policy(
     def curvature(direction: PyTree) -> jax.Array:
         return constrained(fisher_quadratic_form(policy, flat, direction))
 
-    drawn = subsample_rows(key, batch, batch.fisher_fraction(config))
+    drawn = batch.draw(key, batch.fisher_fraction(config))
 
     def drawn_policy(flat: PyTree) -> Any:
         return policy(flat, drawn.observation)

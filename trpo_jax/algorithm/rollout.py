@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from trpo_jax.agent.distributions import sample_rows
-from trpo_jax.agent.networks import Agent, act
+from trpo_jax.agent.acting import act_and_remember, begin_where, policy_along
+from trpo_jax.agent.memory import Memory
+from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import first_statistics
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.stepping import due_truncations, env_keys, step_and_reset
@@ -22,7 +24,7 @@ from trpo_jax.validation import COUNT, check
 PyTree = Any
 
 # What a step changes in the state; nothing else is carried from step to step.
-_EPISODES = ("env_state", "observation", "episode_return", "episode_length")
+_EPISODES = "env_state", "observation", "episode_return", "episode_length", "memory"
 
 
 class Rollout(struct.PyTreeNode):
@@ -41,6 +43,9 @@ class Rollout(struct.PyTreeNode):
         episode_return: `[T, B]`, sum of the episode's rewards, including this step's.
         episode_length: `[T, B]` int32, the episode's steps so far, including this one.
         policy_version: int32 scalar, `TrainState.iteration` of the policy that acted.
+        memory: `Memory` `[B, ...]` of policy and critic before the first step.
+        first: `[T, B]` bool, whether an episode begins with this step, so that the
+            memory is to be replaced; None for agents without a memory.
     """
 
     observation: PyTree
@@ -54,6 +59,8 @@ class Rollout(struct.PyTreeNode):
     episode_return: jax.Array
     episode_length: jax.Array
     policy_version: jax.Array
+    memory: Memory = Memory()
+    first: jax.Array | None = None
 
     @property
     def statistics_inputs(self) -> tuple[PyTree, jax.Array, jax.Array, jax.Array]:
@@ -122,20 +129,19 @@ def follow_policy(
     num_steps: int,
     stagger_starts: bool = False,
     time_limit: int = 0,
-    on_step: Callable[[PyTree, jax.Array, PyTree, PyTree], PyTree] | None = None,
+    on_step: Callable[[PyTree, jax.Array, TrainState], PyTree] | None = None,
     carry: PyTree = None,
 ) -> tuple[TrainState, Rollout, PyTree]:
     """Do the work of `collect`, and show every state to a hook before it is acted in.
 
-    Before step t, `on_step(carry, t, env_state, observation)` returns the next carry,
-    which may be any pytree; the last carry is returned in addition to what `collect`
-    returns. The other arguments are those of `collect`.
+    Before step t, `on_step(carry, t, state)` returns the next carry, which may be any
+    pytree; the last carry is returned in addition to what `collect` returns. The other
+    arguments are those of `collect`.
     """
     check("num_steps", num_steps, COUNT)
     batch = state.episode_return.shape[0]
     next_key, key = jax.random.split(state.key)
     keys = env_keys(key, state.env_index, (num_steps, 3))
-    policy_of = functools.partial(act, agent, state.policy_params, state.normalizer)
     truncate_now = functools.partial(
         due_truncations,
         iteration=state.iteration,
@@ -149,20 +155,30 @@ def follow_policy(
         (episodes, carry), (t, keys) = carried, now
         current = state.replace(**episodes)
         if on_step is not None:
-            carry = on_step(carry, t, current.env_state, current.observation)
+            carry = on_step(carry, t, current)
         truncate = truncate_now(t, current.episode_length)
-        episodes, transition = _step(current, keys, policy_of, environment, truncate)
+        episodes, transition = _step(current, keys, agent, environment, truncate)
         return (episodes, carry), transition
 
     start = {name: getattr(state, name) for name in _EPISODES}
     (episodes, carry), transitions = jax.lax.scan(
         step, (start, carry), (jnp.arange(num_steps), keys)
     )
+    memory = state.memory, first_rows(transitions) if agent.remembers else None
+    policy = policy_along(
+        agent,
+        state.policy_params,
+        state.normalizer,
+        transitions["observation"],
+        *memory,
+    )
     rollout = Rollout(
         **transitions,
-        log_prob=policy_of(transitions["observation"]).log_prob(transitions["action"]),
+        log_prob=policy.log_prob(transitions["action"]),
         weight=jnp.ones((num_steps, batch), jnp.float32),
         policy_version=state.iteration,
+        memory=memory[0],
+        first=memory[1],
     )
     normalizer = first_statistics(state.normalizer, *rollout.statistics_inputs)
     return (
@@ -175,12 +191,20 @@ def follow_policy(
 def _step(
     state: TrainState,
     keys: jax.Array,
-    policy_of: Callable[[PyTree], Any],
+    agent: Agent,
     environment: Environment,
     truncate: jax.Array | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the state's new `_EPISODES` and the transition; the keys are `[3, B]`."""
-    action = sample_rows(policy_of(state.observation), keys[0])
+    policy, memory = act_and_remember(
+        agent,
+        state.policy_params,
+        state.critic_params,
+        state.normalizer,
+        state.observation,
+        state.memory,
+    )
+    action = sample_rows(policy, keys[0])
     env_state, observation, step = step_and_reset(
         environment, keys[1], keys[2], state.env_state, action, truncate
     )
@@ -199,6 +223,20 @@ def _step(
         "truncated": step.truncated,
     }
     return (
-        {"env_state": env_state, "observation": observation, **following},
+        {
+            "env_state": env_state,
+            "observation": observation,
+            "memory": begin_where(agent, memory, ended),
+            **following,
+        },
         transition | totals,
     )
+
+
+def first_rows(transitions: dict[str, Any]) -> jax.Array:
+    """Return with which rows `[T, B]` an episode begins, but for those of row 0.
+
+    Before row 0, what is in the state has begun already where it has to.
+    """
+    ended = transitions["terminated"] | transitions["truncated"]
+    return jnp.pad(ended[:-1], ((1, 0), (0, 0)))

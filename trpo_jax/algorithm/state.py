@@ -5,6 +5,7 @@ from typing import Any
 import jax
 from flax import struct
 
+from trpo_jax.agent.memory import Memory
 from trpo_jax.agent.normalization import Normalizer
 
 PyTree = Any
@@ -26,6 +27,7 @@ class TrainState(struct.PyTreeNode):
             from it, wherever the environment is in the batch.
         key: the source of all randomness to come.
         iteration: int32 scalar, updates done so far; it is the policy's version.
+        memory: `Memory` `[B, ...]` of policy and critic before `observation`.
     """
 
     policy_params: PyTree
@@ -39,3 +41,4 @@ class TrainState(struct.PyTreeNode):
     env_index: jax.Array
     key: jax.Array
     iteration: jax.Array
+    memory: Memory = Memory()

@@ -7,10 +7,13 @@ estimate advantages, take one step of the policy within the trust region
 (`update_policy`), fit the critic (`update_critic`), and update the normaliser.
 """
 
+import functools
 from typing import Any
 
 import jax
 
+from trpo_jax.agent.acting import value_of_rows
+from trpo_jax.agent.memory import Sequences
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import update_normalizer
 from trpo_jax.algorithm.batch import Batch
@@ -172,12 +175,19 @@ def update_critic(
             critic, info = update_critic(key, state, batch, agent, config)
             state = state.replace(**critic)
     """
-    rows = batch.observation, batch.value_target, batch.weight
+    apply = functools.partial(value_of_rows, agent)
+    value, *rows = batch.value, batch.value_target, batch.weight
+    minibatch_size = config.minibatch_of(batch.weight.size)
+    if isinstance(batch.observation, Sequences):  # whole ones, [B, T]
+        shape = batch.observation.first.shape
+        value, rows = jax.tree.map(lambda x: x.reshape(shape), (value, rows))
+        minibatch_size = max(1, minibatch_size // shape[1])
+    rows = [batch.observation, *rows]
     optimizer_state = state.critic_optimizer_state
     if config.critic_method == "gauss_newton":
         params, info = fit_critic_gauss_newton(
             key,
-            agent.critic.apply,
+            apply,
             state.critic_params,
             *rows,
             max_kl=config.critic_max_kl,
@@ -189,15 +199,15 @@ def update_critic(
     else:
         params, optimizer_state, info = fit_critic(
             key,
-            agent.critic.apply,
+            apply,
             state.critic_params,
             agent.critic_optimizer,
             optimizer_state,
             *rows,
-            value=batch.value,
+            value=value,
             learning_rate=config.critic_learning_rate,
             epochs=config.critic_epochs,
-            minibatch_size=config.minibatch_of(batch.weight.size),
+            minibatch_size=minibatch_size,
         )
     return {"critic_params": params, "critic_optimizer_state": optimizer_state}, info
 

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.agent.networks import Agent, act
+from trpo_jax.agent.acting import act
+from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.masking import where_rows
 from trpo_jax.algorithm.rollout import Rollout, follow_policy
@@ -79,7 +80,13 @@ def collect_vine(
         stagger_starts=config.stagger_starts,
     )
     state = state.replace(normalizer=trunk_state.normalizer)
-    policy = act(agent, state.policy_params, state.normalizer, snapshots.observation)
+    policy, _ = act(
+        agent,
+        state.policy_params,
+        state.normalizer,
+        snapshots.observation,
+        snapshots.memory.policy,
+    )
     action, log_prob = propose_actions(
         action_key, state.env_index, policy, environment.action_space, config
     )
@@ -89,7 +96,7 @@ def collect_vine(
     batch = vine_batch(
         state,
         rollout,
-        (snapshots.observation, action, log_prob),
+        (snapshots.observation, snapshots.time, action, log_prob),
         branch_values(state, agent, branches, config),
         environment.action_space,
         agent,
@@ -101,7 +108,7 @@ def collect_vine(
 def vine_batch(
     state: TrainState,
     rollout: Rollout,
-    proposals: tuple[PyTree, PyTree, jax.Array],
+    proposals: tuple[PyTree, jax.Array, PyTree, jax.Array],
     action_value: jax.Array,
     action_space: Space,
     agent: Agent,
@@ -109,12 +116,12 @@ def vine_batch(
 ) -> VineBatch:
     """Put together what `update_from_batch` learns from.
 
-    The proposals are observations `[M, B, ...]`, actions `[M, B, K, ...]` and their
-    log-probabilities `[M, B, K]` under the proposal; the action values Q̂ are
-    `[M, B, K]`; a state with one that is not finite gets weight 0. The critic learns
-    from the rollout `[T, B]` of the trunks.
+    The proposals are observations `[M, B, ...]`, their times in the rollout `[M, B]`,
+    actions `[M, B, K, ...]`, and their log-probabilities `[M, B, K]` under the
+    proposal; the action values Q̂ are `[M, B, K]`; a state with one that is not finite
+    gets weight 0. The critic learns from the rollout `[T, B]` of the trunks.
     """
-    observation, action, log_prob = proposals
+    observation, time, action, log_prob = proposals
     return VineBatch(
         observation=observation,
         action=action,
@@ -123,6 +130,7 @@ def vine_batch(
         weight=jnp.isfinite(action_value).all(2).astype(jnp.float32),
         critic_batch=estimate_advantages(state, rollout, agent, config),
         every_action=tries_every_action(action_space, config),
+        time=time if agent.remembers else None,
     )
 
 
@@ -142,15 +150,17 @@ def collect_with_snapshots(
     """
     times = pick_times(key, state.env_index, num_steps, num_snapshots)
 
-    def keep(kept: Snapshots, t: jax.Array, *current: PyTree) -> Snapshots:
+    def keep(kept: Snapshots, t: jax.Array, current: TrainState) -> Snapshots:
         stretch = t * num_snapshots // num_steps
         before = jax.tree.map(lambda leaf: leaf[stretch], kept)
-        after = where_rows(times[stretch] == t, Snapshots(*current), before)
+        time = jnp.full_like(current.env_index, t)
+        now = Snapshots(current.env_state, current.observation, current.memory, time)
+        after = where_rows(times[stretch] == t, now, before)
         return jax.tree.map(lambda x, row: x.at[stretch].set(row), kept, after)
 
     nothing_yet = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (num_snapshots, *leaf.shape)),
-        Snapshots(state.env_state, state.observation),
+        Snapshots(state.env_state, state.observation, state.memory, state.env_index),
     )
     return follow_policy(
         state,

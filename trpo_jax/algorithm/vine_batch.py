@@ -9,8 +9,15 @@ from typing import Any
 import jax
 from flax import struct
 
-from trpo_jax.agent.normalization import Normalizer, normalize_observation
-from trpo_jax.algorithm.batch import Batch, flatten_rows
+from trpo_jax.agent.normalization import Normalizer
+from trpo_jax.algorithm.batch import (
+    Batch,
+    by_environment,
+    draw_rows,
+    flatten_rows,
+    normalized,
+    sequences_of,
+)
 from trpo_jax.algorithm.vine_surrogate import vine_action_weights, vine_surrogate
 from trpo_jax.config import Config
 
@@ -29,6 +36,8 @@ class VineBatch(struct.PyTreeNode):
         weight: `[M, B]` ≥ 0, how much a state counts; rows of weight 0 are ignored.
         critic_batch: the batch that the critic is fitted to: the trunk, `[T, B]`.
         every_action: static; the K actions are all that there are.
+        time: `[M, B]` int32, the states' rows in the trunk, from which their
+            distributions follow for agents with a memory; None for others.
     """
 
     observation: PyTree
@@ -38,16 +47,24 @@ class VineBatch(struct.PyTreeNode):
     weight: jax.Array
     critic_batch: Batch
     every_action: bool = struct.field(pytree_node=False, default=False)
+    time: jax.Array | None = None
 
     def flatten(self) -> "VineBatch":
         """Return the batch with one leading axis `[N]`, zeros in rows of weight 0."""
-        states = flatten_rows(self.replace(critic_batch=None), self.weight)
-        return states.replace(critic_batch=self.critic_batch.flatten())
+        states, trunk = self.replace(critic_batch=None, time=None), self.critic_batch
+        if self.time is None:
+            states = flatten_rows(states, self.weight)
+        else:
+            sequences = sequences_of(trunk, self.time.T)
+            states = jax.tree.map(by_environment, states.replace(observation=None))
+            states = flatten_rows(states, self.weight.T)
+            states = states.replace(observation=sequences)
+        return states.replace(critic_batch=trunk.flatten())
 
     def normalize(self, normalizer: Normalizer) -> "VineBatch":
         """Return the batch with normalised observations."""
         return self.replace(
-            observation=normalize_observation(normalizer, self.observation),
+            observation=normalized(normalizer, self.observation),
             critic_batch=self.critic_batch.normalize(normalizer),
         )
 
@@ -59,6 +76,10 @@ class VineBatch(struct.PyTreeNode):
         """
         visited, branching = self.critic_batch.weight.size, self.weight.size
         return min(1.0, config.fraction_in_products(visited) * visited / branching)
+
+    def draw(self, key: jax.Array, fraction: float) -> "VineBatch":
+        """Return a fraction of the states, without the trunk, see `draw_rows`."""
+        return draw_rows(key, self.replace(critic_batch=None), fraction)
 
     def log_prob(self, policy: Distribution) -> jax.Array:
         """Return log π(aₖ|s) of the actions, `[..., K]`."""

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from trpo_jax.agent.distributions import sample_rows
-from trpo_jax.agent.networks import Agent, act, predict_value
+from trpo_jax.agent.acting import act_and_remember, predict_value
+from trpo_jax.agent.memory import Memory
+from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import scale_reward
 from trpo_jax.algorithm.masking import where_rows
 from trpo_jax.algorithm.state import TrainState
@@ -29,10 +31,14 @@ class Snapshots(struct.PyTreeNode):
     Attributes:
         env_state: pytree of `[M, B, ...]`.
         observation: pytree of `[M, B, ...]`, of those states; not normalised.
+        memory: `Memory` `[M, B, ...]` of policy and critic before that observation.
+        time: `[M, B]` int32, the steps of the rollout before those states.
     """
 
     env_state: PyTree
     observation: PyTree
+    memory: Memory = Memory()
+    time: jax.Array | None = None
 
 
 class Branches(struct.PyTreeNode):
@@ -44,6 +50,7 @@ class Branches(struct.PyTreeNode):
         terminated: `[M, B, K]` bool, whether the episode terminated.
         truncated: `[M, B, K]` bool, whether it was truncated.
         observation: pytree of `[M, B, K, ...]`, the last one; not normalised.
+        memory: the critic's memory `[M, B, K, ...]` before that observation.
     """
 
     reward: jax.Array
@@ -51,6 +58,7 @@ class Branches(struct.PyTreeNode):
     terminated: jax.Array
     truncated: jax.Array
     observation: PyTree
+    memory: PyTree = ()
 
 
 def follow_branches(
@@ -74,8 +82,8 @@ def follow_branches(
         flat = leaf.reshape(num_states, *leaf.shape[2:])
         return jnp.repeat(flat, num_actions, axis=0)
 
-    env_state, observation = jax.tree.map(
-        repeat, (snapshots.env_state, snapshots.observation)
+    env_state, observation, memory = jax.tree.map(
+        repeat, (snapshots.env_state, snapshots.observation, snapshots.memory)
     )
     first = jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[3:]), action)
     shared = config.vine_common_random_numbers
@@ -83,12 +91,15 @@ def follow_branches(
     keys = env_keys(key, state.env_index, (config.vine_steps, 2, states[0], own))
     keys = jnp.repeat(jnp.swapaxes(keys, 3, 4), num_actions // own, axis=4)
     keys = keys.reshape(config.vine_steps, 2, rows)
-    policy_of = functools.partial(act, agent, state.policy_params, state.normalizer)
+    agents = agent, state.policy_params, state.critic_params, state.normalizer
 
     def step(carry: Any, now: Any) -> tuple[Any, jax.Array]:
-        (t, keys), (env_state, observation, length, terminated, truncated) = now, carry
+        t, keys = now
+        env_state, observation, memory, length, terminated, truncated = carry
         playing = ~(terminated | truncated)
-        sample = sample_rows(policy_of(observation), keys[0])
+        policy, after_it = act_and_remember(*agents, observation, memory)
+        memory = where_rows(playing, after_it, memory)
+        sample = sample_rows(policy, keys[0])
         chosen = jax.tree.map(lambda a, b: jnp.where(t == 0, a, b), first, sample)
         step_all = jax.vmap(functools.partial(take_step, environment))
         after = step_all(keys[1], env_state, chosen)
@@ -96,6 +107,7 @@ def follow_branches(
         carry = (
             after.env_state,
             observation,
+            memory,
             length + playing.astype(jnp.int32),
             terminated | (playing & after.terminated),
             truncated | (playing & after.truncated),
@@ -103,13 +115,14 @@ def follow_branches(
         return carry, jnp.where(playing, after.reward, 0)
 
     never = jnp.zeros(rows, bool)
-    start = env_state, observation, jnp.zeros(rows, jnp.int32), never, never
+    nothing = jnp.zeros(rows, jnp.int32), never, never
+    start = env_state, observation, memory, *nothing
     carry, reward = jax.lax.scan(step, start, (jnp.arange(config.vine_steps), keys))
-    _, observation, length, terminated, truncated = jax.tree.map(
+    _, observation, memory, length, terminated, truncated = jax.tree.map(
         lambda leaf: leaf.reshape(*states, num_actions, *leaf.shape[1:]), carry
     )
     reward = reward.reshape(-1, *states, num_actions)
-    return Branches(reward, length, terminated, truncated, observation)
+    return Branches(reward, length, terminated, truncated, observation, memory.critic)
 
 
 def branch_values(
@@ -126,8 +139,12 @@ def branch_values(
     total = jnp.tensordot(weights, reward, axes=1)
     if not config.vine_bootstrap:
         return total
-    value = predict_value(
-        agent, state.critic_params, state.normalizer, branches.observation
+    value, _ = predict_value(
+        agent,
+        state.critic_params,
+        state.normalizer,
+        branches.observation,
+        branches.memory,
     )
     over = branches.terminated
     if not config.bootstrap_truncated:

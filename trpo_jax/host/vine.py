@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.agent.networks import Agent, act
+from trpo_jax.agent.acting import act
+from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.vine import pick_times, propose_actions
@@ -23,9 +24,9 @@ from trpo_jax.host.actor import Actor, step_keys
 from trpo_jax.host.rollout import collect_on_host, env_slices
 
 PyTree = Any
-Proposals = tuple[np.ndarray, jax.Array, jax.Array]
-"""Observations `[M, B, ...]`, actions `[M, B, K, ...]`, log-probabilities `[M, B, K]`,
-as `vine_batch` takes them."""
+Proposals = tuple[np.ndarray, np.ndarray, jax.Array, jax.Array]
+"""Observations `[M, B, ...]`, times `[M, B]`, actions `[M, B, K, ...]`, and
+log-probabilities `[M, B, K]`, as `vine_batch` takes them."""
 
 
 class VineActor(NamedTuple):
@@ -104,7 +105,7 @@ def collect_vine_on_host(
     )  # fmt: skip
     for (environment, i), snapshot in zip(places, trunk_ends, strict=True):
         environment.restore(i, snapshot)
-    proposals = observation, action, log_prob
+    proposals = observation, times, action, log_prob
     return after, rollout, proposals, vine.value(state, branches)
 
 
@@ -202,4 +203,5 @@ def empty_vine(state: TrainState, actor: VineActor, config: Config) -> tuple[Any
     action, log_prob = jax.eval_shape(
         actor.propose, jax.random.key(0), state, observation
     )
-    return (observation, action, log_prob), log_prob
+    times = jax.ShapeDtypeStruct(log_prob.shape[:2], np.int32)
+    return (observation, times, action, log_prob), log_prob

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.agent.networks import Agent, act
+from trpo_jax.agent.acting import act
+from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.environments.base import observation_shapes, shapes_in
 from trpo_jax.environments.description import EnvironmentDescription
