@@ -81,7 +81,8 @@ def collected(environments, config, seed=0):
     after, rollout, proposals, values = collect_vine_on_host(
         state, environments, actor, vine, config
     )
-    found = Found(*proposals[:2], values)
+    observation, _, action, _ = proposals
+    found = Found(observation, action, values)
     return agent, state, after, rollout, found
 
 

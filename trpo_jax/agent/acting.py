@@ -115,8 +115,6 @@ def policy_along(
     The observations are `[T, B, ...]`; memory and `first` are those of a `Rollout`.
     """
     observation = normalize_observation(normalizer, observation)
-    if agent.policy.initial_memory is None:
-        return widen(agent.policy.apply(policy_params, observation))
     replayed = replay(agent.policy, policy_params, observation, memory.policy, first)
     return widen(replayed[0])
 
@@ -134,8 +132,6 @@ def values_along(
     Both are `[T, B]`; the memory is empty for critics without one. See `policy_along`.
     """
     observation = normalize_observation(normalizer, observation)
-    if agent.critic.initial_memory is None:
-        return widen(agent.critic.apply(critic_params, observation)), ()
     value, after = replay(
         agent.critic, critic_params, observation, memory.critic, first
     )

@@ -122,11 +122,16 @@ def replay(
 ) -> tuple[Any, PyTree]:
     """Return outputs and memories `[T, B, ...]` for observations `[T, B, ...]`.
 
+    A network without a memory is applied as it is, and its memory stays empty.
+
     The memory `[B, ...]` is the one before the first row, and `first` `[T, B]` is True
     where an episode begins. Numbers that are not finite are seen as 0 here, when acting
     and when learning, since a memory would keep them for the rest of the episode. The
     rows in which they came are left out when learning.
     """
+
+    if network.initial_memory is None:
+        return network.apply(params, observation), memory
 
     def finite(leaf: jax.Array) -> jax.Array:
         is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
