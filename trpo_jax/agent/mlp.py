@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.initializers import orthogonal
-from trpo_jax.environments.spaces import Discrete, Space
+from trpo_jax.environments.spaces import Box, Discrete, Space
 
 
 class MLP(nn.Module):
@@ -103,6 +103,40 @@ class Critic(nn.Module):
         x = _flatten(self.observation_space, observation)
         mlp = MLP(self.hidden_sizes, 1, self.activation, 1.0, self.orthogonal)
         return mlp(x)[..., 0]
+
+
+class PolicyAndCritic(nn.Module):
+    """A policy and a critic that are linear functions of the same hidden layers.
+
+    Attributes:
+        alone: the policy that has these hidden layers to itself.
+    """
+
+    alone: Policy
+
+    @nn.compact
+    def __call__(
+        self, observation: jax.Array
+    ) -> tuple[Categorical | DiagonalGaussian, jax.Array]:
+        """Return distributions and values `[...]` for observations `[..., *shape]`."""
+        shape, x = self.alone, _flatten(self.alone.observation_space, observation)
+        if shape.hidden_sizes:
+            *widths, last = shape.hidden_sizes
+            trunk = MLP(
+                widths,
+                last,
+                shape.activation,
+                math.sqrt(2),
+                shape.orthogonal,
+                name="trunk",
+            )
+            x = getattr(nn, shape.activation)(trunk(x))
+        features = Box.uniform(x.shape[-1:])
+        policy = shape.clone(
+            observation_space=features, hidden_sizes=(), parent=self, name="policy"
+        )
+        critic = Critic(features, (), shape.activation, shape.orthogonal, name="critic")
+        return policy(x), critic(x)
 
 
 def _flatten(space: Space, observation: jax.Array) -> jax.Array:

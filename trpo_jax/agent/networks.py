@@ -1,12 +1,12 @@
 """Policies and critics: a network is a pair of pure functions, of any library."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
-from trpo_jax.agent.mlp import Critic, Policy
+from trpo_jax.agent.mlp import Critic, Policy, PolicyAndCritic
 from trpo_jax.agent.normalization import Normalizer, normalize_observation
 from trpo_jax.config.network import ACTIVATION
 from trpo_jax.environments.spaces import Box, Discrete, Space
@@ -37,19 +37,78 @@ class Network(NamedTuple):
     apply: Callable[[PyTree, PyTree], Any]
 
 
+class Heads(NamedTuple):
+    """What one network computes for an observation when policy and value share it.
+
+    Attributes:
+        policy: a distribution of actions.
+        value: `[...]`, one value for each observation.
+        auxiliary: by name, the distribution of anything else that the network is to
+            predict; `Batch.auxiliary` holds what happened instead.
+    """
+
+    policy: Any
+    value: jax.Array
+    auxiliary: Mapping[str, Any] = {}
+
+
 class Agent(NamedTuple):
-    """A policy and a critic, whose parameters are two separate pytrees.
+    """A policy and a critic: two networks with two pytrees of parameters, or one.
+
+    If one network computes both (`heads`, see `shared_agent`), all parameters are those
+    of the policy, and the critic has none of its own.
 
     Attributes:
         policy: observations → a distribution of actions.
         critic: observations → values.
         critic_optimizer: an element-wise optax transformation that returns directions
             of unit step size; `config.critic_learning_rate` scales them.
+        heads: observations → `Heads`, or None if the networks are separate.
+        auxiliary_max_kl: ε > 0 in nats for each auxiliary head, what `critic_max_kl` is
+            for the value.
     """
 
     policy: Network
     critic: Network
     critic_optimizer: optax.GradientTransformation = optax.scale_by_adam()
+    heads: Network | None = None
+    auxiliary_max_kl: Mapping[str, float] = {}
+
+
+def shared_agent(
+    network: Network, *, auxiliary_max_kl: Mapping[str, float] | None = None
+) -> Agent:
+    """Build an agent whose policy and critic are one network.
+
+    It is trained with `critic_method` "joint": one step within one trust region for
+    everything that the network computes.
+
+    Args:
+        network: its `apply` returns `Heads`.
+        auxiliary_max_kl: ε > 0 in nats for each auxiliary head: how far the head may
+            move in an update, if nothing else did.
+
+    Returns:
+        An `Agent`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from trpo_jax import Categorical
+        >>> def apply(params, observation):
+        ...     features = jnp.tanh(observation @ params["trunk"])
+        ...     value = jnp.sum(features, axis=-1)
+        ...     return Heads(Categorical(features @ params["policy"]), value)
+        >>> agent = shared_agent(Network(lambda key, observation: {}, apply))
+        >>> params = {"trunk": jnp.ones((3, 4)), "policy": jnp.ones((4, 2))}
+        >>> agent.critic.apply(params, jnp.zeros((5, 3))).shape
+        (5,)
+    """
+    return Agent(
+        policy=Network(network.init, lambda p, x: network.apply(p, x).policy),
+        critic=Network(lambda key, x: (), lambda p, x: network.apply(p, x).value),
+        heads=network,
+        auxiliary_max_kl=auxiliary_max_kl or {},
+    )
 
 
 def act(
@@ -76,15 +135,16 @@ def act(
     return widen(agent.policy.apply(policy_params, observation))
 
 
-def predict_value(
-    agent: Agent, critic_params: PyTree, normalizer: Normalizer, observation: PyTree
-) -> jax.Array:
+def predict_value(agent: Agent, state: Any, observation: PyTree) -> jax.Array:
     """Return the critic's values of raw observations, in units of the scaled reward.
 
+    The state is a `TrainState`, of which the parameters and the normaliser are used.
     The values have the leading axes of the observations, whatever those are.
     """
-    observation = normalize_observation(normalizer, observation)
-    return widen(agent.critic.apply(critic_params, observation))
+    shared = agent.heads is not None
+    params = state.policy_params if shared else state.critic_params
+    observation = normalize_observation(state.normalizer, observation)
+    return widen(agent.critic.apply(params, observation))
 
 
 def check_one_value_per_row(value: Any, rows: tuple[int, ...]) -> None:
@@ -106,8 +166,9 @@ def mlp_agent(
     log_std_init: float = 0.0,
     orthogonal_init: bool = True,
     state_dependent_std: bool = False,
+    shared_trunk: bool = False,
 ) -> Agent:
-    """Build the standard agent: two separate multi-layer perceptrons.
+    """Build the standard agent: multi-layer perceptrons, two separate ones or one.
 
     Args:
         observation_space: `Box` (flattened) or `Discrete` (one-hot).
@@ -119,12 +180,15 @@ def mlp_agent(
             reaches the bounds of a bounded action space.
         orthogonal_init: use orthogonal kernels and an almost constant first policy.
         state_dependent_std: let the network compute log σ for each observation.
+        shared_trunk: let policy and critic be linear functions of the last hidden layer
+            of one perceptron, see `shared_agent`.
 
     Returns:
         An `Agent`, whose policy returns distributions and whose critic values `[...]`.
 
     Raises:
-        ValueError: for an unknown activation, or a space of another kind.
+        ValueError: for an unknown activation, a space of another kind, or
+            `critic_hidden_sizes` with a shared trunk.
 
     Example:
         >>> import jax.numpy as jnp
@@ -149,6 +213,14 @@ def mlp_agent(
         state_dependent_std,
         orthogonal_init,
     )
+    if shared_trunk:
+        if critic_hidden_sizes is not None:
+            raise ValueError(
+                "critic_hidden_sizes must be left out with shared_trunk, where "
+                f"hidden_sizes are those of both; got {critic_hidden_sizes}"
+            )
+        both = PolicyAndCritic(policy)
+        return shared_agent(Network(both.init, lambda p, x: Heads(*both.apply(p, x))))
     critic = Critic(
         observation_space,
         tuple(hidden_sizes if critic_hidden_sizes is None else critic_hidden_sizes),

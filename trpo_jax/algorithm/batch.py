@@ -34,6 +34,8 @@ class Batch(struct.PyTreeNode):
         value: `[T, B]`, the critic's values before its fit, or None when not known.
         importance_ratio: `[T, B]`, π_old/β of the action where another policy β chose
             it, or None where π_old itself did.
+        auxiliary: by name, pytrees of `[T, B, ...]`: what auxiliary heads of a shared
+            network are to predict, or None without such heads.
     """
 
     observation: PyTree
@@ -43,6 +45,7 @@ class Batch(struct.PyTreeNode):
     weight: jax.Array
     value: jax.Array | None = None
     importance_ratio: jax.Array | None = None
+    auxiliary: dict[str, PyTree] | None = None
 
     def flatten(self) -> "Batch":
         """Return the batch with one leading axis `[N]`, zeros in rows of weight 0."""

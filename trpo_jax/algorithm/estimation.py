@@ -114,9 +114,7 @@ def bootstrap_values(
         weight=jnp.where(valid, rollout.weight, 0),
         terminated=rollout.terminated | ~valid,
     )
-    values_of = functools.partial(
-        predict_value, agent, state.critic_params, state.normalizer
-    )
+    values_of = functools.partial(predict_value, agent, state)
     value = values_of(rollout.observation)
     check_one_value_per_row(value, rollout.reward.shape)
     value = jnp.where(valid, value, 0)

@@ -126,9 +126,7 @@ def branch_values(
     total = jnp.tensordot(weights, reward, axes=1)
     if not config.vine_bootstrap:
         return total
-    value = predict_value(
-        agent, state.critic_params, state.normalizer, branches.observation
-    )
+    value = predict_value(agent, state, branches.observation)
     over = branches.terminated
     if not config.bootstrap_truncated:
         over = over | branches.truncated
