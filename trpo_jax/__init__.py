@@ -15,10 +15,17 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
     from trpo_jax.agent.agent_check import check_agent
     from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
     from trpo_jax.agent.memory import Memory, recur
-    from trpo_jax.agent.networks import Agent, Network, mlp_agent
+    from trpo_jax.agent.networks import (
+        Agent,
+        Heads,
+        Network,
+        mlp_agent,
+        shared_agent,
+    )
     from trpo_jax.agent.normalization import normalize_observation, scale_reward
     from trpo_jax.algorithm.advantages import advantages, standardize
     from trpo_jax.algorithm.batch import Batch
+    from trpo_jax.algorithm.bounded_turn import bounded_turn
     from trpo_jax.algorithm.critic import fit_critic
     from trpo_jax.algorithm.critic_gauss_newton import fit_critic_gauss_newton
     from trpo_jax.algorithm.estimation import estimate_advantages
@@ -81,13 +88,14 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
 
 __all__ = [
     "Agent", "Batch", "Box", "CGInfo", "Categorical", "CheckpointError", "Config",
-    "DiagonalGaussian", "Discrete", "Environment", "Evaluation", "HostEnvironment",
-    "LineSearchInfo", "LineSearchOutcome", "Memory", "Metrics", "Network", "NetworkConfig",
+    "DiagonalGaussian", "Discrete", "Environment", "Evaluation", "Heads",
+    "HostEnvironment", "LineSearchInfo", "LineSearchOutcome", "Memory", "Metrics",
+    "Network", "NetworkConfig",
     "Plan", "PolicyInfo", "Rollout", "RunConfig", "SavedPolicy", "Sink", "Status",
     "Step", "TrainResult", "TrainState", "TrustRegionInfo", "UpdateInfo", "VineBatch",
-    "act", "advantages", "bootstrap_interval", "cg_solve", "check_agent",
-    "check_environment", "collect", "collect_vine", "concatenate_batches",
-    "empirical_fisher_vector_product", "estimate_advantages",
+    "act", "advantages", "bootstrap_interval", "bounded_turn", "cg_solve",
+    "check_agent", "check_environment", "collect", "collect_vine",
+    "concatenate_batches", "empirical_fisher_vector_product", "estimate_advantages",
     "estimate_off_policy_advantages", "evaluate", "evaluate_policy",
     "explained_variance",
     "fisher_quadratic_form", "fisher_vector_product", "fit_critic",
@@ -95,7 +103,7 @@ __all__ = [
     "line_search", "list_environments", "load_policy", "make_environment",
     "make_host_environment", "mlp_agent", "normalize_observation", "plot_runs",
     "preset_of", "record", "recur", "resume", "save_policy", "scale_reward",
-    "self_check", "shrink_max_kl", "standardize", "train", "train_step",
+    "self_check", "shared_agent", "shrink_max_kl", "standardize", "train", "train_step",
     "trust_region_step", "update", "update_critic", "update_from_batch",
     "update_policy", "update_statistics", "v_trace", "write_video",
 ]
@@ -106,10 +114,11 @@ _NAMES = {  # by the module that defines them
     "agent.agent_check": "check_agent",
     "agent.distributions": "Categorical DiagonalGaussian",
     "agent.memory": "Memory recur",
-    "agent.networks": "Agent Network mlp_agent",
+    "agent.networks": "Agent Heads Network mlp_agent shared_agent",
     "agent.normalization": "normalize_observation scale_reward",
     "algorithm.advantages": "advantages standardize",
     "algorithm.batch": "Batch",
+    "algorithm.bounded_turn": "bounded_turn",
     "algorithm.critic": "fit_critic",
     "algorithm.critic_gauss_newton": "fit_critic_gauss_newton",
     "algorithm.estimation": "estimate_advantages",

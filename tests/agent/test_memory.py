@@ -144,7 +144,7 @@ def test_acting_is_a_loop_by_hand_and_goes_on_in_the_next_rollout(num_steps):
         first = np.r_[True, ended[:-1, b]]
         policy, memory = by_hand(AGENT.policy, before.policy_params, observation, first)
         np.testing.assert_allclose(policy.log_prob(action), log_prob, atol=1e-6)
-        values, critic_memory = by_hand(
+        _, critic_memory = by_hand(
             AGENT.critic, before.critic_params, observation, first
         )
         rest = 0 if ended[-1, b] else 1
@@ -173,7 +173,7 @@ def test_values_and_bootstraps_are_a_loop_by_hand():
     config = settings(num_steps=8, gae_lambda=0.7, stagger_starts=False)
     state, _ = start(config)
     state, _ = collect(state, Recall(), AGENT, num_steps=2)  # the memory is not empty
-    after, rollout = collect(state, Recall(), AGENT, num_steps=8, time_limit=2)
+    _, rollout = collect(state, Recall(), AGENT, num_steps=8, time_limit=2)
     assert bool(rollout.truncated.any())
     batch = estimate_advantages(state, rollout, AGENT, config)
     critic = functools.partial(AGENT.critic.apply, state.critic_params)
@@ -378,9 +378,8 @@ def test_the_values_of_a_critic_without_memory_have_none():
     state, _ = start(agent=agent)
     state, rollout = collect(state, Recall(), agent, num_steps=7)
     _, memory = values_along(
-        agent, state.critic_params, state.normalizer, rollout.observation,
-        rollout.memory, rollout.first,
-    )  # fmt: skip
+        agent, state, rollout.observation, rollout.memory, rollout.first
+    )
     assert memory == () and state.memory.critic == ()
     config = settings(num_steps=7)
     _, info = update(state, rollout, agent, config)

@@ -10,7 +10,8 @@ from helpers import assert_close, assert_identical, linear_agent
 from trpo_jax.agent.agent_check import check_agent
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.initializers import orthogonal
-from trpo_jax.agent.networks import MLP, Network, mlp_agent
+from trpo_jax.agent.mlp import MLP
+from trpo_jax.agent.networks import Network, mlp_agent
 from trpo_jax.config.network import Activation
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.spaces import Box, Discrete

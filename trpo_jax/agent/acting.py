@@ -63,19 +63,73 @@ def act(
 
 
 def predict_value(
-    agent: Agent,
-    critic_params: PyTree,
-    normalizer: Normalizer,
-    observation: PyTree,
-    memory: PyTree = (),
+    agent: Agent, state: Any, observation: PyTree, memory: PyTree = ()
 ) -> tuple[jax.Array, PyTree]:
     """Return the critic's values of raw observations, and its memory after them.
 
     The values, in units of the scaled reward, have the leading axes of the observations
-    and of the critic's memory, whatever those are.
+    and of the critic's memory, whatever those are. The state is a `TrainState`, of
+    which the parameters and the normaliser are used.
     """
-    observation = normalize_observation(normalizer, observation)
-    value, after = step_once(agent.critic, critic_params, observation, memory)
+    observation = normalize_observation(state.normalizer, observation)
+    params = critic_params_of(agent, state)
+    value, after = step_once(agent.critic, params, observation, memory)
+    return widen(value), after
+
+
+def critic_params_of(agent: Agent, state: Any) -> PyTree:
+    """Return the parameters of the critic: the policy's if both are one network."""
+    return state.critic_params if agent.heads is None else state.policy_params
+
+
+def act_and_remember(
+    agent: Agent, state: Any, observation: PyTree, memory: Memory
+) -> tuple[Any, Memory]:
+    """Return the distribution of actions, and the memory of policy and critic after it.
+
+    The critic is only applied if it has a memory of its own. See `predict_value`.
+    """
+    params = state.policy_params, state.normalizer
+    policy, acted = act(agent, *params, observation, memory.policy)
+    if agent.heads is not None:
+        return policy, Memory(acted, acted)
+    valued = memory.critic
+    if agent.critic.initial_memory is not None:
+        _, valued = predict_value(agent, state, observation, memory.critic)
+    return policy, Memory(acted, valued)
+
+
+def policy_along(
+    agent: Agent,
+    state: Any,
+    observation: PyTree,
+    memory: Memory,
+    first: jax.Array | None,
+) -> Any:
+    """Return the distribution of actions `[T, B]` along a rollout.
+
+    The observations are `[T, B, ...]`; memory and `first` are those of a `Rollout`. See
+    `predict_value` on the state.
+    """
+    observation = normalize_observation(state.normalizer, observation)
+    inputs = observation, memory.policy, first
+    return widen(replay(agent.policy, state.policy_params, *inputs)[0])
+
+
+def values_along(
+    agent: Agent,
+    state: Any,
+    observation: PyTree,
+    memory: Memory,
+    first: jax.Array | None,
+) -> tuple[Any, PyTree]:
+    """Return the critic's values along a rollout, and its memory after each row.
+
+    Both are `[T, B]`; the memory is empty for critics without one. See `policy_along`.
+    """
+    observation = normalize_observation(state.normalizer, observation)
+    inputs = observation, memory.critic, first
+    value, after = replay(agent.critic, critic_params_of(agent, state), *inputs)
     return widen(value), after
 
 
@@ -84,11 +138,19 @@ def policy_of_rows(agent: Agent, policy_params: PyTree, observation: PyTree) -> 
 
     The observations are normalised: `[N, ...]`, or `Sequences` of N rows altogether.
     """
+    return _of_rows(agent.policy, policy_params, observation)
+
+
+def heads_of_rows(agent: Agent, params: PyTree, observation: PyTree) -> Any:
+    """Return the `Heads` of all rows `[N, ...]` of an update, see `policy_of_rows`."""
+    return _of_rows(agent.heads, params, observation)
+
+
+def _of_rows(network: Any, params: PyTree, observation: PyTree) -> Any:
     if not isinstance(observation, Sequences):
-        return widen(agent.policy.apply(policy_params, observation))
-    memory = observation.memory.policy
-    policy = observation.through(agent.policy, policy_params, memory)
-    return widen(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), policy))
+        return widen(network.apply(params, observation))
+    output = observation.through(network, params, observation.memory.policy)
+    return widen(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), output))
 
 
 def value_of_rows(agent: Agent, critic_params: PyTree, observation: PyTree) -> Any:
@@ -102,42 +164,6 @@ def value_of_rows(agent: Agent, critic_params: PyTree, observation: PyTree) -> A
     return observation.through(agent.critic, critic_params, memory)
 
 
-def policy_along(
-    agent: Agent,
-    policy_params: PyTree,
-    normalizer: Normalizer,
-    observation: PyTree,
-    memory: Memory,
-    first: jax.Array | None,
-) -> Any:
-    """Return the distribution of actions `[T, B]` along a rollout.
-
-    The observations are `[T, B, ...]`; memory and `first` are those of a `Rollout`.
-    """
-    observation = normalize_observation(normalizer, observation)
-    replayed = replay(agent.policy, policy_params, observation, memory.policy, first)
-    return widen(replayed[0])
-
-
-def values_along(
-    agent: Agent,
-    critic_params: PyTree,
-    normalizer: Normalizer,
-    observation: PyTree,
-    memory: Memory,
-    first: jax.Array | None,
-) -> tuple[Any, PyTree]:
-    """Return the critic's values along a rollout, and its memory after each row.
-
-    Both are `[T, B]`; the memory is empty for critics without one. See `policy_along`.
-    """
-    observation = normalize_observation(normalizer, observation)
-    value, after = replay(
-        agent.critic, critic_params, observation, memory.critic, first
-    )
-    return widen(value), after
-
-
 def begin_episodes(agent: Agent, batch: int) -> Memory:
     """Return the memory `[B, ...]` of an agent whose episodes all begin."""
     return Memory(*(first_memory(each, batch) for each in (agent.policy, agent.critic)))
@@ -147,24 +173,3 @@ def begin_where(agent: Agent, memory: Memory, ended: jax.Array) -> Memory:
     """Return the memory `[B, ...]`, that of a new episode where one has ended."""
     networks = agent.policy, agent.critic
     return Memory(*(restart(*each, ended) for each in zip(networks, memory)))
-
-
-def act_and_remember(
-    agent: Agent,
-    policy_params: PyTree,
-    critic_params: PyTree,
-    normalizer: Normalizer,
-    observation: PyTree,
-    memory: Memory,
-) -> tuple[Any, Memory]:
-    """Return the distribution of actions, and the memory of policy and critic after it.
-
-    The critic is only applied if it has a memory.
-    """
-    policy, acted = act(agent, policy_params, normalizer, observation, memory.policy)
-    valued = memory.critic
-    if agent.critic.initial_memory is not None:
-        _, valued = predict_value(
-            agent, critic_params, normalizer, observation, memory.critic
-        )
-    return policy, Memory(acted, valued)

@@ -42,6 +42,8 @@ def check_agent(agent: Agent, environment: Environment | HostEnvironment) -> Non
     if not isinstance(agent, Agent):
         raise ValueError(f"agent must be a trpo_jax.Agent; got {agent!r}")
     observation = observation_shapes(environment)
+    if agent.heads is not None:  # whose parameters are the critic's, too
+        agent = agent._replace(critic=agent.critic._replace(init=agent.heads.init))
     for role, network in (("policy", agent.policy), ("critic", agent.critic)):
         _require_floats(role, network, observation)
     check_one_value_per_row(_outcome(agent.critic, observation), (_ROWS,))

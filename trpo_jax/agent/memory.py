@@ -129,7 +129,6 @@ def replay(
     and when learning, since a memory would keep them for the rest of the episode. The
     rows in which they came are left out when learning.
     """
-
     if network.initial_memory is None:
         return network.apply(params, observation), memory
 

@@ -1,16 +1,12 @@
 """Policies and critics: a network is a pair of pure functions, of any library."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import optax
 
-from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
-from trpo_jax.agent.initializers import orthogonal
+from trpo_jax.agent.mlp import Critic, Policy, PolicyAndCritic
 from trpo_jax.config.network import ACTIVATION
 from trpo_jax.environments.spaces import Box, Discrete, Space
 from trpo_jax.validation import check
@@ -47,24 +43,94 @@ class Network(NamedTuple):
     initial_memory: Callable[[], PyTree] | None = None
 
 
+class Heads(NamedTuple):
+    """What one network computes for an observation when policy and value share it.
+
+    Attributes:
+        policy: a distribution of actions.
+        value: `[...]`, one value for each observation.
+        auxiliary: by name, the distribution of anything else that the network is to
+            predict; `Batch.auxiliary` holds what happened instead.
+    """
+
+    policy: Any
+    value: jax.Array
+    auxiliary: Mapping[str, Any] = {}
+
+
 class Agent(NamedTuple):
-    """A policy and a critic, whose parameters are two separate pytrees.
+    """A policy and a critic: two networks with two pytrees of parameters, or one.
+
+    If one network computes both (`heads`, see `shared_agent`), all parameters are those
+    of the policy, and the critic has none of its own.
 
     Attributes:
         policy: observations → a distribution of actions.
         critic: observations → values.
         critic_optimizer: an element-wise optax transformation that returns directions
             of unit step size; `config.critic_learning_rate` scales them.
+        heads: observations → `Heads`, or None if the networks are separate.
+        auxiliary_max_kl: ε > 0 in nats for each auxiliary head, what `critic_max_kl` is
+            for the value.
     """
 
     policy: Network
     critic: Network
     critic_optimizer: optax.GradientTransformation = optax.scale_by_adam()
+    heads: Network | None = None
+    auxiliary_max_kl: Mapping[str, float] = {}
 
     @property
     def remembers(self) -> bool:
         """Whether the policy or the critic has a memory."""
         return any(each.initial_memory for each in (self.policy, self.critic))
+
+
+def shared_agent(
+    network: Network, *, auxiliary_max_kl: Mapping[str, float] | None = None
+) -> Agent:
+    """Build an agent whose policy and critic are one network.
+
+    It is trained with `critic_method` "joint": one step within one trust region for
+    everything that the network computes.
+
+    Args:
+        network: its `apply` returns `Heads`.
+        auxiliary_max_kl: ε > 0 in nats for each auxiliary head: how far the head may
+            move in an update, if nothing else did.
+
+    Returns:
+        An `Agent`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from trpo_jax import Categorical
+        >>> def apply(params, observation):
+        ...     features = jnp.tanh(observation @ params["trunk"])
+        ...     value = jnp.sum(features, axis=-1)
+        ...     return Heads(Categorical(features @ params["policy"]), value)
+        >>> agent = shared_agent(Network(lambda key, observation: {}, apply))
+        >>> params = {"trunk": jnp.ones((3, 4)), "policy": jnp.ones((4, 2))}
+        >>> agent.critic.apply(params, jnp.zeros((5, 3))).shape
+        (5,)
+    """
+
+    def head(name: str) -> Callable[..., Any]:
+        def apply(params: PyTree, *inputs: PyTree) -> Any:
+            if network.initial_memory is None:
+                return getattr(network.apply(params, *inputs), name)
+            heads, memory = network.apply(params, *inputs)
+            return getattr(heads, name), memory
+
+        return apply
+
+    memory = network.initial_memory
+    return Agent(
+        policy=Network(network.init, head("policy"), memory),
+        critic=Network(lambda key, x: (), head("value"), memory),
+        heads=network,
+        auxiliary_max_kl=auxiliary_max_kl or {},
+    )
 
 
 def check_one_value_per_row(value: Any, rows: tuple[int, ...]) -> None:
@@ -74,107 +140,6 @@ def check_one_value_per_row(value: Any, rows: tuple[int, ...]) -> None:
         raise ValueError(
             f"the critic must return one value for each row, shape {rows}; got {shape}"
         )
-
-
-class MLP(nn.Module):
-    """A multi-layer perceptron with zero biases.
-
-    Attributes:
-        hidden_sizes: widths of the hidden layers; none gives a linear map.
-        out_size: width of the output.
-        activation: the name of an activation function of flax.
-        out_scale: gain of the last layer; hidden layers have √2.
-        orthogonal: use orthogonal kernels, not Gaussian ones of variance 1/fan-in.
-    """
-
-    hidden_sizes: Sequence[int]
-    out_size: int
-    activation: str
-    out_scale: float
-    orthogonal: bool = True
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map `[..., D]` to `[..., out_size]`."""
-
-        def kernel(gain: float) -> Callable[..., jax.Array]:
-            return (
-                orthogonal(gain) if self.orthogonal else nn.initializers.lecun_normal()
-            )
-
-        for width in self.hidden_sizes:
-            x = nn.Dense(width, kernel_init=kernel(math.sqrt(2)))(x)
-            x = getattr(nn, self.activation)(x)
-        return nn.Dense(self.out_size, kernel_init=kernel(self.out_scale))(x)
-
-
-class Policy(nn.Module):
-    """An MLP that returns a `Categorical` or a `DiagonalGaussian`.
-
-    The last layer starts at gain 0.01, so that the first policy hardly depends on the
-    observation (Engstrom et al. 2020; Andrychowicz et al. 2021, §3.2).
-    """
-
-    observation_space: Space
-    action_space: Space
-    hidden_sizes: Sequence[int]
-    activation: str
-    log_std_init: float
-    state_dependent_std: bool
-    orthogonal: bool = True
-
-    @nn.compact
-    def __call__(self, observation: jax.Array) -> Categorical | DiagonalGaussian:
-        """Return the distribution of actions for observations `[..., *shape]`."""
-        x = _flatten(self.observation_space, observation)
-
-        def mlp(size: int, name: str) -> jax.Array:
-            return MLP(
-                self.hidden_sizes,
-                size,
-                self.activation,
-                0.01,
-                self.orthogonal,
-                name=name,
-            )(x)
-
-        if isinstance(self.action_space, Discrete):
-            return Categorical(mlp(self.action_space.n, "logits"))
-        size = math.prod(self.action_space.shape)
-        if self.state_dependent_std:
-            mean, log_std = jnp.split(mlp(2 * size, "mean_and_log_std"), 2, axis=-1)
-            return DiagonalGaussian(mean, log_std + self.log_std_init)
-        mean = mlp(size, "mean")
-        log_std = self.param(
-            "log_std",
-            nn.initializers.constant(self.log_std_init, jnp.float32),
-            (size,),
-        )
-        return DiagonalGaussian(mean, jnp.broadcast_to(log_std, mean.shape))
-
-
-class Critic(nn.Module):
-    """An MLP that returns one value for each observation."""
-
-    observation_space: Space
-    hidden_sizes: Sequence[int]
-    activation: str
-    orthogonal: bool = True
-
-    @nn.compact
-    def __call__(self, observation: jax.Array) -> jax.Array:
-        """Return values `[...]` for observations `[..., *shape]`."""
-        x = _flatten(self.observation_space, observation)
-        mlp = MLP(self.hidden_sizes, 1, self.activation, 1.0, self.orthogonal)
-        return mlp(x)[..., 0]
-
-
-def _flatten(space: Space, observation: jax.Array) -> jax.Array:
-    """Return `[..., D]` floats: integers one-hot, boxes flattened."""
-    if isinstance(space, Discrete):
-        return jax.nn.one_hot(observation, space.n)
-    leading = observation.shape[: observation.ndim - len(space.shape)]
-    return observation.reshape(*leading, -1).astype(jnp.float32)
 
 
 def mlp_agent(
@@ -187,8 +152,9 @@ def mlp_agent(
     log_std_init: float = 0.0,
     orthogonal_init: bool = True,
     state_dependent_std: bool = False,
+    shared_trunk: bool = False,
 ) -> Agent:
-    """Build the standard agent: two separate multi-layer perceptrons.
+    """Build the standard agent: multi-layer perceptrons, two separate ones or one.
 
     Args:
         observation_space: `Box` (flattened) or `Discrete` (one-hot).
@@ -200,14 +166,18 @@ def mlp_agent(
             reaches the bounds of a bounded action space.
         orthogonal_init: use orthogonal kernels and an almost constant first policy.
         state_dependent_std: let the network compute log σ for each observation.
+        shared_trunk: let policy and critic be linear functions of the last hidden layer
+            of one perceptron, see `shared_agent`.
 
     Returns:
         An `Agent`, whose policy returns distributions and whose critic values `[...]`.
 
     Raises:
-        ValueError: for an unknown activation, or a space of another kind.
+        ValueError: for an unknown activation, a space of another kind, or
+            `critic_hidden_sizes` with a shared trunk.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> agent = mlp_agent(Box.uniform((3,)), Discrete(2))
         >>> params = agent.policy.init(jax.random.key(0), jnp.zeros(3))
         >>> agent.policy.apply(params, jnp.zeros((5, 3))).logits.shape
@@ -229,6 +199,14 @@ def mlp_agent(
         state_dependent_std,
         orthogonal_init,
     )
+    if shared_trunk:
+        if critic_hidden_sizes is not None:
+            raise ValueError(
+                "critic_hidden_sizes must be left out with shared_trunk, where "
+                f"hidden_sizes are those of both; got {critic_hidden_sizes}"
+            )
+        both = PolicyAndCritic(policy)
+        return shared_agent(Network(both.init, lambda p, x: Heads(*both.apply(p, x))))
     critic = Critic(
         observation_space,
         tuple(hidden_sizes if critic_hidden_sizes is None else critic_hidden_sizes),

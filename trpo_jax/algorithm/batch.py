@@ -39,6 +39,8 @@ class Batch(struct.PyTreeNode):
         memory: `Memory` `[B, ...]` of policy and critic before the first row.
         first: `[T, B]` bool, whether an episode begins with this row; None for agents
             without a memory. With one, the batch is learnt from in whole sequences.
+        auxiliary: by name, pytrees of `[T, B, ...]`: what auxiliary heads of a shared
+            network are to predict, or None without such heads.
     """
 
     observation: PyTree
@@ -50,6 +52,7 @@ class Batch(struct.PyTreeNode):
     importance_ratio: jax.Array | None = None
     memory: Memory = Memory()
     first: jax.Array | None = None
+    auxiliary: dict[str, PyTree] | None = None
 
     def flatten(self) -> "Batch":
         """Return the batch with one leading axis `[N]`, zeros in rows of weight 0.
@@ -78,7 +81,9 @@ class Batch(struct.PyTreeNode):
 
     def draw(self, key: jax.Array, fraction: float) -> "Batch":
         """Return a fraction of the rows, once flattened, see `draw_rows`."""
-        return draw_rows(key, self, fraction)
+        rest = self.replace(observation=None)
+        observation, rest = draw_rows(key, self.observation, rest, fraction)
+        return rest.replace(observation=observation)
 
     def log_prob(self, policy: Distribution) -> jax.Array:
         """Return log π(a|s) of the actions, in the shape of `weight`."""
@@ -122,22 +127,40 @@ def normalized(normalizer: Normalizer, observation: PyTree) -> PyTree:
     return observation.replace(observation=inner)
 
 
-def draw_rows(key: jax.Array, batch: PyTree, fraction: float) -> PyTree:
-    """Draw a fraction of a flattened batch, see `subsample_rows`.
+def draw_rows(
+    key: jax.Array, observation: PyTree, rest: PyTree, fraction: float
+) -> tuple[PyTree, PyTree]:
+    """Draw a fraction of the rows: of normalised observations and what belongs to them.
 
-    Of `Sequences`, whole ones are drawn, at least four if there are so many.
+    See `subsample_rows`. Of `Sequences`, whole ones are drawn, at least four if there
+    are so many.
     """
-    sequences = batch.observation
-    if not isinstance(sequences, Sequences):
-        return subsample_rows(key, batch, fraction)
-    number = len(sequences.first)
+    if not isinstance(observation, Sequences):
+        return subsample_rows(key, (observation, rest), fraction)
+    number = len(observation.first)
     fraction = max(fraction, min(1.0, 4 / number))
-    rest = jax.tree.map(
-        lambda x: x.reshape(number, -1, *x.shape[1:]), batch.replace(observation=None)
+    return take_rows(
+        subsample_rows(key, jnp.arange(number), fraction), observation, rest
     )
-    observation, rest = subsample_rows(key, (sequences, rest), fraction)
-    rest = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rest)
-    return rest.replace(observation=observation)
+
+
+def take_rows(
+    index: jax.Array, observation: PyTree, rest: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Return some rows, or with `Sequences` some whole sequences; see `draw_rows`."""
+
+    def take(leaf: jax.Array) -> jax.Array:
+        return leaf[index]
+
+    if not isinstance(observation, Sequences):
+        return jax.tree.map(take, (observation, rest))
+    number = len(observation.first)
+
+    def take_all_of(leaf: jax.Array) -> jax.Array:
+        chosen = take(leaf.reshape(number, -1, *leaf.shape[1:]))
+        return chosen.reshape(-1, *leaf.shape[1:])
+
+    return jax.tree.map(take, observation), jax.tree.map(take_all_of, rest)
 
 
 def flatten_rows(batch: PyTree, weight: jax.Array) -> PyTree:

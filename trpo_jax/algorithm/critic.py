@@ -107,7 +107,7 @@ def fit_critic(
     check_shapes(before, target, weight)
     flat, unflatten = ravel(params)
     before, target, weight = as_floats(before, target, weight)
-    starts, stride_path = _minibatches(key, number, size, epochs)
+    starts, stride_path = minibatches(key, number, size, epochs)
 
     def loss_of(params: PyTree, rows: jax.Array, mass: jax.Array) -> jax.Array:
         x, y, w = jax.tree.map(lambda leaf: leaf[rows], (observation, target, weight))
@@ -148,7 +148,7 @@ def fit_critic(
     return unflatten(flat), optimizer_state, info
 
 
-def _minibatches(
+def minibatches(
     key: jax.Array, number: int, size: int, epochs: int
 ) -> tuple[jax.Array, np.ndarray]:
     """Return the first row of every minibatch, and how its rows go on from there.

@@ -118,9 +118,8 @@ def bootstrap_values(
         weight=jnp.where(valid, rollout.weight, 0),
         terminated=rollout.terminated | ~valid,
     )
-    critic = agent, state.critic_params, state.normalizer
     value, memory = values_along(
-        *critic, rollout.observation, rollout.memory, rollout.first
+        agent, state, rollout.observation, rollout.memory, rollout.first
     )
     check_one_value_per_row(value, rollout.reward.shape)
     value = jnp.where(valid, value, 0)
@@ -134,7 +133,7 @@ def bootstrap_values(
     missing = ~(terminated | jnp.pad(known, ((0, 1), (0, 0))))
     next_value = compute_where(
         missing.reshape(-1),
-        lambda inputs: predict_value(*critic, *inputs)[0],
+        lambda inputs: predict_value(agent, state, *inputs)[0],
         jax.tree.map(
             lambda x: x.reshape(-1, *x.shape[2:]), (rollout.next_observation, memory)
         ),

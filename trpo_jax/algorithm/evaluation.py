@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.acting import act
+from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.memory import first_memory
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import Normalizer

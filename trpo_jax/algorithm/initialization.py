@@ -76,8 +76,10 @@ def first_state(
     state = TrainState(
         policy_params=agent.policy.init(policy_key, one),
         critic_params=critic_params,
-        critic_optimizer_state=optax.flatten(agent.critic_optimizer).init(
-            widen(critic_params)
+        critic_optimizer_state=(
+            optax.flatten(agent.critic_optimizer).init(widen(critic_params))
+            if jax.tree.leaves(critic_params)
+            else ()
         ),
         normalizer=init_normalizer(
             observation,

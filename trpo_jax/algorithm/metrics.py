@@ -35,7 +35,10 @@ class Metrics(NamedTuple):
             there were none.
         episode_length: their mean length in actions; NaN when none ended.
         status: a `Status`.
-        kl: KL of the step taken, in nats; 0 when none was.
+        kl: KL(π_old ‖ π) of the policy that the update led to, in nats; 0 when it did
+            not change.
+        joint_kl: what `max_kl` bounded, in nats. If policy and critic are one network,
+            the KL of the policy and the weighted one of everything else; otherwise kl.
         improvement: the surrogate's gain by the step taken; 0 when none was.
         backtracks: number of candidates rejected before the last one tried.
         step_fraction: the fraction αʲ of the full step taken; 0 when none was.
@@ -59,6 +62,7 @@ class Metrics(NamedTuple):
     episode_length: jax.Array
     status: jax.Array
     kl: jax.Array
+    joint_kl: jax.Array
     improvement: jax.Array
     backtracks: jax.Array
     step_fraction: jax.Array
@@ -99,6 +103,7 @@ def summarize(rollout: Rollout, info: UpdateInfo) -> Metrics:
         episode_length=mean_at_end(rollout.episode_length),
         status=status,
         kl=info.policy.kl,
+        joint_kl=info.policy.search.divergence,
         improvement=info.policy.search.improvement,
         backtracks=info.policy.search.backtracks,
         step_fraction=info.policy.search.step_fraction,

@@ -156,12 +156,7 @@ def estimate_off_policy_advantages(
     """
     rollout, transitions = bootstrap_values(state, rollout, agent, config)
     policy = policy_along(
-        agent,
-        state.policy_params,
-        state.normalizer,
-        rollout.observation,
-        rollout.memory,
-        rollout.first,
+        agent, state, rollout.observation, rollout.memory, rollout.first
     )
     new, old = as_floats(policy.log_prob(rollout.action), rollout.log_prob)
     log_ratio = new - old

@@ -3,6 +3,7 @@
 Symbols: θ policy parameters, π policy, δ `max_kl`, F Fisher matrix.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -10,16 +11,15 @@ import jax
 from trpo_jax.agent.acting import policy_of_rows
 from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.batch import Batch
+from trpo_jax.algorithm.fisher_matrix import batch_fisher_product
+from trpo_jax.algorithm.joint_batch import join
+from trpo_jax.algorithm.joint_update import limit_critic_share, take_extra_epochs
 from trpo_jax.algorithm.masking import RowStatistics
 from trpo_jax.algorithm.vine_batch import VineBatch
 from trpo_jax.config import Config
 from trpo_jax.config.algorithm import KL_CONSTRAINTS
 from trpo_jax.solver.conjugate_gradient import CGInfo
-from trpo_jax.solver.fisher import (
-    empirical_fisher_vector_product,
-    fisher_quadratic_form,
-    fisher_vector_product,
-)
+from trpo_jax.solver.fisher import fisher_quadratic_form
 from trpo_jax.solver.flat import ravel_if_small
 from trpo_jax.solver.line_search import LineSearchInfo
 from trpo_jax.solver.trust_region import trust_region_step
@@ -32,8 +32,9 @@ class PolicyInfo(NamedTuple):
 
     Attributes:
         status: int32 scalar, a `Status`.
-        kl: scalar, KL(π_old ‖ π) of the step taken in nats, as it was bounded (mean or
-            maximum over the states); 0 when none was taken.
+        kl: scalar, KL(π_old ‖ π) in nats, as it was bounded (mean or maximum over the
+            states); 0 when no step was taken. In a joint step it is the policy's own
+            part of what was bounded, which is in `search`.
         gradient_norm: scalar, the norm of the surrogate's gradient at θ_old.
         cg: the `CGInfo` of the solve.
         search: the `LineSearchInfo` of the line search.
@@ -56,6 +57,9 @@ def update_policy(
     config: Config,
 ) -> tuple[PyTree, PolicyInfo]:
     """Take one step on the surrogate of a batch, by `config.step_rule`.
+
+    If policy and critic are one network, the step is a joint one: value and auxiliary
+    heads are further parts of objective and constraint, see `join`.
 
     Maximise L(π_θ), eq. 14 or 15 f., subject to KL(π_old ‖ π_θ) ≤ δ on average over the
     states of the batch (Schulman et al. 2015, eq. 12) or in each of them (eq. 11).
@@ -85,14 +89,17 @@ def update_policy(
         >>> int(info.status), bool(info.kl <= config.max_kl)
         (0, True)
     """
+    rows: Any = batch
+    apply, shared = functools.partial(policy_of_rows, agent), agent.heads is not None
+    if shared or config.critic_method == "joint":
+        rows, apply = join(batch, policy_params, agent, config)
     flat, unflatten = ravel_if_small(policy_params)
 
-    def policy(flat: PyTree, observation: PyTree = batch.observation) -> Any:
-        return policy_of_rows(agent, unflatten(flat), observation)
+    def policy(flat: PyTree, observation: PyTree = rows.observation) -> Any:
+        return apply(unflatten(flat), observation)
 
     old = policy(flat)
-    objective = batch.surrogate(old, standardize=config.standardize_advantage)
-    states = RowStatistics(batch.weight)
+    states = RowStatistics(rows.weight)
 
     def constrained(kl: jax.Array) -> jax.Array:
         return KL_CONSTRAINTS[config.kl_constraint](kl, states)
@@ -100,23 +107,10 @@ def update_policy(
     def curvature(direction: PyTree) -> jax.Array:
         return constrained(fisher_quadratic_form(policy, flat, direction))
 
-    drawn = batch.draw(key, batch.fisher_fraction(config))
-
-    def drawn_policy(flat: PyTree) -> Any:
-        return policy(flat, drawn.observation)
-
-    if config.fisher == "empirical":
-        product = empirical_fisher_vector_product(
-            lambda flat: drawn.log_prob(drawn_policy(flat)),
-            flat,
-            action_weight=drawn.action_weight(drawn_policy(flat)),
-            damping=config.cg_damping,
-            weight=drawn.weight,
-        )
-    else:
-        product = fisher_vector_product(
-            drawn_policy, flat, damping=config.cg_damping, weight=drawn.weight
-        )
+    product = batch_fisher_product(key, policy, flat, rows, config)
+    if shared:
+        rows = limit_critic_share(policy, flat, rows, product, config)
+    objective = rows.surrogate(old, standardize=config.standardize_advantage)
     flat, info = trust_region_step(
         lambda flat: objective(policy(flat)),
         lambda flat: constrained(old.kl(policy(flat))),
@@ -128,9 +122,13 @@ def update_policy(
         curvature=None if config.kl_constraint == "mean" else curvature,
         **config.solver_options,
     )
-    return unflatten(flat), PolicyInfo(
+    params, kl = unflatten(flat), info.search.divergence
+    if shared:
+        params = take_extra_epochs(key, params, policy_params, batch, agent, config)
+        kl = constrained(old.policy.kl(policy(ravel_if_small(params)[0]).policy))
+    return params, PolicyInfo(
         status=info.status,
-        kl=info.search.divergence,
+        kl=kl,
         gradient_norm=info.gradient_norm,
         cg=info.cg,
         search=info.search,

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.acting import act_and_remember, begin_where, policy_along
+from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.memory import Memory
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import first_statistics
@@ -165,13 +165,7 @@ def follow_policy(
         step, (start, carry), (jnp.arange(num_steps), keys)
     )
     memory = state.memory, first_rows(transitions) if agent.remembers else None
-    policy = policy_along(
-        agent,
-        state.policy_params,
-        state.normalizer,
-        transitions["observation"],
-        *memory,
-    )
+    policy = policy_along(agent, state, transitions["observation"], *memory)
     rollout = Rollout(
         **transitions,
         log_prob=policy.log_prob(transitions["action"]),
@@ -196,14 +190,7 @@ def _step(
     truncate: jax.Array | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the state's new `_EPISODES` and the transition; the keys are `[3, B]`."""
-    policy, memory = act_and_remember(
-        agent,
-        state.policy_params,
-        state.critic_params,
-        state.normalizer,
-        state.observation,
-        state.memory,
-    )
+    policy, memory = act_and_remember(agent, state, state.observation, state.memory)
     action = sample_rows(policy, keys[0])
     env_state, observation, step = step_and_reset(
         environment, keys[1], keys[2], state.env_state, action, truncate

@@ -16,7 +16,8 @@ class TrainState(struct.PyTreeNode):
 
     Attributes:
         policy_params: parameters of the policy.
-        critic_params: parameters of the critic.
+        critic_params: parameters of the critic; none of its own if it shares its
+            network with the policy.
         critic_optimizer_state: state of the critic's optimiser.
         normalizer: running statistics of observations and returns.
         env_state: pytree of `[B, ...]`; empty when a simulator on the host holds it.

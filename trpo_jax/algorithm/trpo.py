@@ -20,6 +20,7 @@ from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.critic import CriticInfo, fit_critic
 from trpo_jax.algorithm.critic_gauss_newton import fit_critic_gauss_newton
 from trpo_jax.algorithm.estimation import estimate_advantages
+from trpo_jax.algorithm.joint_update import describe_fit
 from trpo_jax.algorithm.metrics import Metrics, UpdateInfo, summarize
 from trpo_jax.algorithm.policy_update import update_policy
 from trpo_jax.algorithm.rollout import Rollout, collect
@@ -131,12 +132,11 @@ def update_from_batch(
     policy_params, policy_info = update_policy(
         policy_key, state.policy_params, batch, agent, config
     )
+    state = state.replace(key=key, policy_params=policy_params)
     critic, critic_info = update_critic(
         critic_key, state, batch.critic_batch, agent, config
     )
-    state = state.replace(
-        key=key, policy_params=policy_params, **critic, iteration=state.iteration + 1
-    )
+    state = state.replace(**critic, iteration=state.iteration + 1)
     return state, UpdateInfo(policy_info, critic_info)
 
 
@@ -160,14 +160,16 @@ def update_critic(
 
     Args:
         key: consumed.
-        state: its critic and optimiser state are used.
+        state: its critic and optimiser state are used; with a network that policy and
+            critic share, its policy has already been updated.
         batch: the batch's `critic_batch`, flattened and normalised, `[N, ...]`.
         agent: its critic is fitted, with its optimiser.
         config: the hyper-parameters of this iteration.
 
     Returns:
         The new values of `critic_params` and `critic_optimizer_state` of the state
-        (unchanged when the fit failed), and a `CriticInfo`.
+        (unchanged when the fit failed; none where the critic has no parameters of its
+        own), and a `CriticInfo`.
 
     Example:
         ::
@@ -175,6 +177,8 @@ def update_critic(
             critic, info = update_critic(key, state, batch, agent, config)
             state = state.replace(**critic)
     """
+    if agent.heads is not None:  # fitted in the step of the policy
+        return {}, describe_fit(state, batch, agent)
     apply = functools.partial(value_of_rows, agent)
     value, *rows = batch.value, batch.value_target, batch.weight
     minibatch_size = config.minibatch_of(batch.weight.size)
@@ -190,7 +194,7 @@ def update_critic(
             apply,
             state.critic_params,
             *rows,
-            max_kl=config.critic_max_kl,
+            max_kl=config.critic_radius,
             steps=config.critic_steps,
             damping=config.cg_damping,
             fraction=config.fraction_in_products(batch.weight.size),

@@ -79,7 +79,9 @@ class VineBatch(struct.PyTreeNode):
 
     def draw(self, key: jax.Array, fraction: float) -> "VineBatch":
         """Return a fraction of the states, without the trunk, see `draw_rows`."""
-        return draw_rows(key, self.replace(critic_batch=None), fraction)
+        rest = self.replace(observation=None, critic_batch=None)
+        observation, rest = draw_rows(key, self.observation, rest, fraction)
+        return rest.replace(observation=observation)
 
     def log_prob(self, policy: Distribution) -> jax.Array:
         """Return log π(aₖ|s) of the actions, `[..., K]`."""

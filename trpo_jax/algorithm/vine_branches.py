@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.acting import act_and_remember, predict_value
+from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.memory import Memory
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import scale_reward
@@ -91,13 +91,12 @@ def follow_branches(
     keys = env_keys(key, state.env_index, (config.vine_steps, 2, states[0], own))
     keys = jnp.repeat(jnp.swapaxes(keys, 3, 4), num_actions // own, axis=4)
     keys = keys.reshape(config.vine_steps, 2, rows)
-    agents = agent, state.policy_params, state.critic_params, state.normalizer
 
     def step(carry: Any, now: Any) -> tuple[Any, jax.Array]:
         t, keys = now
         env_state, observation, memory, length, terminated, truncated = carry
         playing = ~(terminated | truncated)
-        policy, after_it = act_and_remember(*agents, observation, memory)
+        policy, after_it = act_and_remember(agent, state, observation, memory)
         memory = where_rows(playing, after_it, memory)
         sample = sample_rows(policy, keys[0])
         chosen = jax.tree.map(lambda a, b: jnp.where(t == 0, a, b), first, sample)
@@ -139,13 +138,7 @@ def branch_values(
     total = jnp.tensordot(weights, reward, axes=1)
     if not config.vine_bootstrap:
         return total
-    value, _ = predict_value(
-        agent,
-        state.critic_params,
-        state.normalizer,
-        branches.observation,
-        branches.memory,
-    )
+    value, _ = predict_value(agent, state, branches.observation, branches.memory)
     over = branches.terminated
     if not config.bootstrap_truncated:
         over = over | branches.truncated

@@ -33,11 +33,14 @@ states. It is 0 where every KL is 0, and scales with them: c(a·kl) = a·c(kl)."
 
 Fisher = Literal["analytic", "empirical"]
 Proposal = Literal["policy", "uniform"]
-CriticMethod = Literal["adam", "gauss_newton"]
+CriticMethod = Literal["adam", "gauss_newton", "joint"]
 
 _VINE = ("sampling", ("vine",))
 _ADAM = ("critic_method", ("adam",))
+_ANY_ADAM = ("critic_method", ("adam", "joint"))
 _GAUSS_NEWTON = ("critic_method", ("gauss_newton",))
+_JOINT = ("critic_method", ("joint",))
+_REGION = ("critic_method", ("gauss_newton", "joint"))
 _NO_SEARCH = ("step_rule", ("natural_gradient", "policy_gradient"))
 
 
@@ -114,18 +117,29 @@ class Config(Checked):
     critic_method: CriticMethod = structure(
         "adam", one_of(CriticMethod), group=Group.CRITIC
     )
-    """How the critic is fitted: in minibatches (adam), or by a few Gauss-Newton steps
-    on all rows, each in a trust region of its own, with the solver values of the policy
-    (Schulman et al. 2016, §5)."""
-    critic_learning_rate: float = number(1e-3, POSITIVE, used_by=_ADAM)
+    """How the critic is fitted: in minibatches (adam), by a few Gauss-Newton steps on
+    all rows, each in a trust region of its own, with the solver values of the policy
+    (Schulman et al. 2016, §5), or, if it shares its network with the policy, by the
+    step of the policy itself (joint), docs/shared_networks.md."""
+    critic_learning_rate: float = number(1e-3, POSITIVE, used_by=_ANY_ADAM)
     """Adam step size of the critic."""
     critic_epochs: int = structure(10, COUNT_OR_ZERO, used_by=_ADAM)
     """Passes of Adam over the batch in every iteration."""
-    critic_minibatch_size: int | None = structure(None, optional(COUNT), used_by=_ADAM)
+    critic_minibatch_size: int | None = structure(
+        None, optional(COUNT), used_by=_ANY_ADAM
+    )
     """Transitions in a minibatch of Adam. With None: 256 or a 64th of the batch,
     whichever is more, since an accelerator waits for many small steps in a row."""
-    critic_max_kl: float = number(0.1, POSITIVE, used_by=_GAUSS_NEWTON)
-    """ε > 0, the radius of the critic's trust region in nats."""
+    critic_max_kl: float | None = number(None, optional(POSITIVE), used_by=_REGION)
+    """ε > 0, the radius of the critic's trust region in nats: that of each Gauss-Newton
+    step, or, in a joint step, how far the value may move if the policy does not. With
+    None: 0.1, or 0.5 in a joint step."""
+    critic_share: float = structure(0.5, FRACTION, used_by=_JOINT)
+    """Fraction of max_kl, in (0, 1], that the value may take of a joint step; the
+    policy gets what is left. With 1 nothing is kept for the policy."""
+    critic_extra_epochs: int = structure(0, COUNT_OR_ZERO, used_by=_JOINT)
+    """Passes of Adam over the batch after the joint step, for the value. The way they
+    led is walked back until the policy is within max_kl of the one that acted."""
     critic_steps: int = structure(4, COUNT, used_by=_GAUSS_NEWTON)
     """Gauss-Newton steps of the critic in every iteration."""
     final_max_kl: float | None = number(
@@ -134,7 +148,7 @@ class Config(Checked):
     """δ at the end of the schedule, reached in a straight line (Engstrom et al. 2020,
     §3, item 4); None keeps it constant."""
     final_critic_learning_rate: float | None = number(
-        None, optional(POSITIVE), used_by=_ADAM, end_of="critic_learning_rate"
+        None, optional(POSITIVE), used_by=_ANY_ADAM, end_of="critic_learning_rate"
     )
     """The critic's step size at the end of the schedule, reached in a straight line
     (Engstrom et al. 2020, §3, item 4); None keeps it constant."""
@@ -188,6 +202,17 @@ class Config(Checked):
         if self.critic_minibatch_size is not None:
             return self.critic_minibatch_size
         return max(256, rows // 64)
+
+    @property
+    def critic_radius(self) -> float:
+        """The radius ε of the critic's trust region in nats.
+
+        >>> Config(critic_method="gauss_newton").critic_radius
+        0.1
+        """
+        if self.critic_max_kl is not None:
+            return self.critic_max_kl
+        return 0.5 if self.critic_method == "joint" else 0.1
 
     @property
     def rollout_options(self) -> dict[str, Any]:
@@ -247,7 +272,9 @@ class AlgorithmOptions(TypedDict, total=False):
     critic_learning_rate: float
     critic_epochs: int
     critic_minibatch_size: int | None
-    critic_max_kl: float
+    critic_max_kl: float | None
+    critic_share: float
+    critic_extra_epochs: int
     critic_steps: int
     final_max_kl: float | None
     final_critic_learning_rate: float | None

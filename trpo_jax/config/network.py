@@ -30,6 +30,8 @@ class NetworkConfig(Checked):
     state_dependent_std: bool = structure(False, FLAG)
     """Let the policy network compute the log standard deviation for each
     observation."""
+    shared_trunk: bool = structure(False, FLAG)
+    """Let policy and critic share the hidden layers, and learn in one joint step."""
 
 
 class NetworkOptions(TypedDict, total=False):
@@ -41,3 +43,4 @@ class NetworkOptions(TypedDict, total=False):
     log_std_init: float
     orthogonal_init: bool
     state_dependent_std: bool
+    shared_trunk: bool

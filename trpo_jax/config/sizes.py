@@ -24,6 +24,11 @@ def check_sizes(config: Any) -> None:
         )
     if config.sampling != "vine":
         return
+    if config.critic_method == "joint":
+        raise ValueError(
+            "sampling must be single_path with critic_method joint, since a vine's "
+            "critic learns from other states than its policy; got vine"
+        )
     if config.vine_states > config.num_steps:
         raise ValueError(
             "vine_states must be <= num_steps; got "

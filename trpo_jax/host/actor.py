@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.acting import act
+from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.state import TrainState
 

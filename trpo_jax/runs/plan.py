@@ -113,9 +113,11 @@ def make_plan(
         preset = preset_of(environment)
     given, algorithm, network = split_options(options)
     sweep = ": for a sweep, jax.vmap over Config, see examples/sweep.py"
+    network_config = replace_options(preset.network, **network)
+    if network_config.shared_trunk:
+        algorithm = {"critic_method": "joint"} | algorithm
     config = replace_options(preset.config, **_single_values(algorithm, sweep))
     config = _with_sizes(config)
-    network_config = replace_options(preset.network, **network)
     run = RunConfig(**_single_values(given))
     total_steps = run.total_steps or preset.total_steps
     run = dataclasses.replace(run, total_steps=total_steps)
@@ -156,6 +158,10 @@ def _check_together(plan: Plan) -> None:
         raise ValueError(
             f"action_repeat must be 1 for a simulator on the host; got "
             f"{config.action_repeat}: use the frame_skip of the simulator"
+        )
+    if plan.network.shared_trunk and config.critic_method != "joint":
+        raise ValueError(
+            f"critic_method must be joint with shared_trunk; got {config.critic_method}"
         )
     if run.simulator_timeout and not plan.on_host:
         raise ValueError(

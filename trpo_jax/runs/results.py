@@ -121,6 +121,7 @@ def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
     """Return one row for each iteration and seed of a log `[i, K, M]` of `Metrics`.
 
     Before the log there were `first` iterations. A value that is not finite is None.
+    Steps that are not joint have no `joint_kl`.
     """
 
     def convert(name: str, x: float) -> float | int | None:
@@ -128,13 +129,17 @@ def rows_of(plan: Plan, first: int, log: np.ndarray) -> list[logging.Row]:
             return None
         return int(x) if name in INTEGER_COLUMNS else float(x)
 
-    names = Metrics._fields
+    joint = plan.config.critic_method == "joint"
     return [
         {
             "seed": plan.run.seed + k,
             "iteration": first + i + 1,
             "environment_steps": (first + i + 1) * plan.config.steps_per_iteration,
-            **dict(zip(names, map(convert, names, log[i, k].tolist()))),
+            **{
+                name: convert(name, x)
+                for name, x in zip(Metrics._fields, log[i, k].tolist())
+                if joint or name != "joint_kl"
+            },
         }
         for i in range(len(log))
         for k in range(plan.run.seeds)
