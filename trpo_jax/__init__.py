@@ -50,7 +50,14 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
     )
     from trpo_jax.environments.base import Environment, Step, check_environment
     from trpo_jax.environments.host import HostEnvironment
-    from trpo_jax.environments.spaces import Box, Discrete
+    from trpo_jax.environments.spaces import (
+        Box,
+        Dict,
+        Discrete,
+        MultiBinary,
+        MultiDiscrete,
+        Tuple,
+    )
     from trpo_jax.rendering.record import record
     from trpo_jax.rendering.video import write_video
     from trpo_jax.runs.api import resume, train
@@ -79,10 +86,11 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
 
 __all__ = [
     "Agent", "Batch", "Box", "CGInfo", "Categorical", "CheckpointError", "Config",
-    "DiagonalGaussian", "Discrete", "Environment", "Evaluation", "HostEnvironment",
-    "LineSearchInfo", "LineSearchOutcome", "Metrics", "Network", "NetworkConfig",
+    "DiagonalGaussian", "Dict", "Discrete", "Environment", "Evaluation", "HostEnvironment",
+    "LineSearchInfo", "LineSearchOutcome", "Metrics", "MultiBinary",
+    "MultiDiscrete", "Network", "NetworkConfig",
     "Plan", "PolicyInfo", "Rollout", "RunConfig", "SavedPolicy", "Sink", "Status",
-    "Step", "TrainResult", "TrainState", "TrustRegionInfo", "UpdateInfo", "VineBatch",
+    "Step", "TrainResult", "TrainState", "TrustRegionInfo", "Tuple", "UpdateInfo", "VineBatch",
     "act", "advantages", "bootstrap_interval", "cg_solve", "check_agent",
     "check_environment", "collect", "collect_vine", "concatenate_batches",
     "empirical_fisher_vector_product", "estimate_advantages",
@@ -128,7 +136,7 @@ _NAMES = {  # by the module that defines them
     "environments": "list_environments make_environment make_host_environment",
     "environments.base": "Environment Step check_environment",
     "environments.host": "HostEnvironment",
-    "environments.spaces": "Box Discrete",
+    "environments.spaces": "Box Dict Discrete MultiBinary MultiDiscrete Tuple",
     "rendering.record": "record",
     "rendering.video": "write_video",
     "runs.api": "resume train",

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
+from trpo_jax.agent.features import flatten_observation, width_of
+from trpo_jax.agent.heads import distribution_of, log_std_size
 from trpo_jax.agent.initializers import orthogonal
 from trpo_jax.agent.normalization import Normalizer, normalize_observation
 from trpo_jax.config.network import ACTIVATION
-from trpo_jax.environments.spaces import Box, Discrete, Space
+from trpo_jax.environments.spaces import Space
 from trpo_jax.solver.precision import widen
 from trpo_jax.validation import check
 
@@ -133,7 +134,7 @@ class MLP(nn.Module):
 
 
 class Policy(nn.Module):
-    """An MLP that returns a `Categorical` or a `DiagonalGaussian`.
+    """An MLP that returns a distribution of actions, see `distribution_of`.
 
     The last layer starts at gain 0.01, so that the first policy hardly depends on the
     observation (Engstrom et al. 2020; Andrychowicz et al. 2021, §3.2).
@@ -148,9 +149,9 @@ class Policy(nn.Module):
     orthogonal: bool = True
 
     @nn.compact
-    def __call__(self, observation: jax.Array) -> Categorical | DiagonalGaussian:
+    def __call__(self, observation: PyTree) -> Any:
         """Return the distribution of actions for observations `[..., *shape]`."""
-        x = _flatten(self.observation_space, observation)
+        x = flatten_observation(self.observation_space, observation)
 
         def mlp(size: int, name: str) -> jax.Array:
             return MLP(
@@ -162,19 +163,20 @@ class Policy(nn.Module):
                 name=name,
             )(x)
 
-        if isinstance(self.action_space, Discrete):
-            return Categorical(mlp(self.action_space.n, "logits"))
-        size = math.prod(self.action_space.shape)
-        if self.state_dependent_std:
-            mean, log_std = jnp.split(mlp(2 * size, "mean_and_log_std"), 2, axis=-1)
-            return DiagonalGaussian(mean, log_std + self.log_std_init)
-        mean = mlp(size, "mean")
-        log_std = self.param(
-            "log_std",
-            nn.initializers.constant(self.log_std_init, jnp.float32),
-            (size,),
-        )
-        return DiagonalGaussian(mean, jnp.broadcast_to(log_std, mean.shape))
+        space = self.action_space
+        size, scales = width_of(space), log_std_size(space)
+        name = "mean" if scales == size else "parts" if scales else "logits"
+        if scales and self.state_dependent_std:
+            outputs = mlp(size + scales, f"{name}_and_log_std")
+            outputs, log_std = jnp.split(outputs, [size], axis=-1)
+            return distribution_of(space, outputs, log_std + self.log_std_init)
+        outputs = mlp(size, name)
+        log_std = jnp.zeros(0)
+        if scales:
+            init = nn.initializers.constant(self.log_std_init, jnp.float32)
+            log_std = self.param("log_std", init, (scales,))
+        log_std = jnp.broadcast_to(log_std, (*outputs.shape[:-1], scales))
+        return distribution_of(space, outputs, log_std)
 
 
 class Critic(nn.Module):
@@ -186,19 +188,11 @@ class Critic(nn.Module):
     orthogonal: bool = True
 
     @nn.compact
-    def __call__(self, observation: jax.Array) -> jax.Array:
+    def __call__(self, observation: PyTree) -> jax.Array:
         """Return values `[...]` for observations `[..., *shape]`."""
-        x = _flatten(self.observation_space, observation)
+        x = flatten_observation(self.observation_space, observation)
         mlp = MLP(self.hidden_sizes, 1, self.activation, 1.0, self.orthogonal)
         return mlp(x)[..., 0]
-
-
-def _flatten(space: Space, observation: jax.Array) -> jax.Array:
-    """Return `[..., D]` floats: integers one-hot, boxes flattened."""
-    if isinstance(space, Discrete):
-        return jax.nn.one_hot(observation, space.n)
-    leading = observation.shape[: observation.ndim - len(space.shape)]
-    return observation.reshape(*leading, -1).astype(jnp.float32)
 
 
 def mlp_agent(
@@ -215,8 +209,10 @@ def mlp_agent(
     """Build the standard agent: two separate multi-layer perceptrons.
 
     Args:
-        observation_space: `Box` (flattened) or `Discrete` (one-hot).
-        action_space: `Discrete` gives a `Categorical`, `Box` a `DiagonalGaussian`.
+        observation_space: any space; see `flatten_observation` in `agent.features` for
+            what the networks see of it.
+        action_space: any space; the policy's last layer has the outputs of all its
+            parts, and `distribution_of` in `agent.heads` makes distributions of them.
         hidden_sizes: widths of the policy's hidden layers; `()` is a linear policy.
         critic_hidden_sizes: widths of the critic's; those of the policy when None.
         activation: "tanh", "relu", "elu", "silu" or "gelu".
@@ -232,6 +228,7 @@ def mlp_agent(
         ValueError: for an unknown activation, or a space of another kind.
 
     Example:
+        >>> from trpo_jax import Box, Discrete
         >>> agent = mlp_agent(Box.uniform((3,)), Discrete(2))
         >>> params = agent.policy.init(jax.random.key(0), jnp.zeros(3))
         >>> agent.policy.apply(params, jnp.zeros((5, 3))).logits.shape
@@ -239,10 +236,11 @@ def mlp_agent(
     """
     check("activation", activation, ACTIVATION)
     for role, space in (("observation", observation_space), ("action", action_space)):
-        if not isinstance(space, Box | Discrete):
+        if not isinstance(space, Space):
             raise ValueError(
-                f"{role} space must be a Box or a Discrete; got {space!r}; bring your "
-                "own Agent for other spaces"
+                f"{role} space must be a Box, Discrete, MultiDiscrete, MultiBinary, "
+                f"Tuple or Dict of trpo_jax; got {space!r}; bring your own Agent for "
+                "other spaces"
             )
     policy = Policy(
         observation_space,
