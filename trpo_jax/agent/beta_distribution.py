@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from trpo_jax.agent.bounds import largest_inside, to_bounds
 from trpo_jax.agent.stirling import log_gap, stirling_error
 from trpo_jax.solver.precision import as_floats
 
 
-class Beta(struct.PyTreeNode):
+class Beta(NamedTuple):
     """a = 2x − 1, with independent beta-distributed x, one for each action dimension.
 
     The density of x is x^(α−1) (1 − x)^(β−1) / B(α, β). The parameters are logarithms,
@@ -106,9 +105,9 @@ class Beta(struct.PyTreeNode):
         return jnp.sum(
             q.alpha * log_gap(p.rest * up, p.log_mean - q.log_mean)
             + q.beta * log_gap(p.mean * down, p.log_rest - q.log_rest)
-            + _remainder(p.alpha, jnp.expm1(d_alpha), d_alpha)
-            + _remainder(p.beta, jnp.expm1(d_beta), d_beta)
-            - _remainder(p.n, r_n, q.log_n - p.log_n),
+            + _remainder(p.alpha, q.alpha, jnp.expm1(d_alpha), d_alpha)
+            + _remainder(p.beta, q.beta, jnp.expm1(d_beta), d_beta)
+            - _remainder(p.n, q.n, r_n, q.log_n - p.log_n),
             axis=-1,
         )
 
@@ -165,10 +164,12 @@ class _Terms(NamedTuple):
         return 0.5 * half - error + stirling_error(self.n)
 
 
-def _remainder(z: jax.Array, r: jax.Array, log1p_r: jax.Array) -> jax.Array:
-    """Return ½ g(r) + δ(z + z r) − δ(z) − δ'(z) z r, where log(1 + r) is given."""
-    error, slope = jax.jvp(stirling_error, (z,), (jnp.ones_like(z),))
-    return 0.5 * log_gap(r, log1p_r) + stirling_error(z + z * r) - error - slope * z * r
+def _remainder(
+    z: jax.Array, new_z: jax.Array, r: jax.Array, log1p_r: jax.Array
+) -> jax.Array:
+    """Return ½ g(r) + δ(z′) − δ(z) − δ'(z) (z′ − z), where r = z′/z − 1."""
+    gained = stirling_error(new_z) - stirling_error(z)
+    return 0.5 * log_gap(r, log1p_r) + gained - _stirling_slope(z) * z * r
 
 
 def _stirling_slope(z: jax.Array) -> jax.Array:

@@ -4,15 +4,16 @@ Shapes: `...` are any leading axes (rows, time, environments), `K` is the number
 choices, `n` the number of actions of each, `A` the number of bits.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from trpo_jax.agent.distributions import Categorical
 from trpo_jax.solver.precision import as_floats
 
 
-class MultiCategorical(struct.PyTreeNode):
+class MultiCategorical(NamedTuple):
     """K independent choices, each among up to n actions.
 
     Where a choice has fewer than n actions, the logits of those that are missing are
@@ -58,7 +59,7 @@ class MultiCategorical(struct.PyTreeNode):
         return Categorical(self.logits)
 
 
-class Bernoulli(struct.PyTreeNode):
+class Bernoulli(NamedTuple):
     """A independent bits, each 1 with probability σ(logit) = 1 / (1 + e^−logit).
 
     A bit is a choice between 0 and 1 with logits 0 and ℓ. Bits are int32, as the

@@ -5,15 +5,15 @@ action dimensions.
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from trpo_jax.solver.precision import as_floats, widen
 
 
-class MultivariateGaussian(struct.PyTreeNode):
+class MultivariateGaussian(NamedTuple):
     """A normal distribution with covariance L Lᵀ, L lower triangular.
 
     L has the strict lower triangle of `factor`, and its diagonal is the exponential of

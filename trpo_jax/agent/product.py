@@ -2,18 +2,17 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from trpo_jax.solver.precision import as_floats
 
 PyTree = Any
 
 
-class Product(struct.PyTreeNode):
+class Product(NamedTuple):
     """Independent distributions in a pytree, for actions in a pytree of that structure.
 
     p(a) = Πᵢ pᵢ(aᵢ): log-probability, entropy and KL are sums over the parts. As the
@@ -42,9 +41,8 @@ class Product(struct.PyTreeNode):
         """
         parts, structure = jax.tree.flatten(self.parts, is_leaf=_is_distribution)
         keys = jax.random.split(key, len(parts))
-        return structure.unflatten(
-            [part.sample(key) for part, key in zip(parts, keys, strict=True)]
-        )
+        drawn = [part.sample(key) for part, key in zip(parts, keys, strict=True)]
+        return jax.tree.unflatten(structure, drawn)
 
     def log_prob(self, action: PyTree) -> jax.Array:
         """Return the sum of the parts' log-probabilities of their actions, `[...]`."""

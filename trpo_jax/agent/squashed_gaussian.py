@@ -6,18 +6,18 @@ action dimensions.
 
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from trpo_jax.agent.bounds import largest_inside, to_bounds
 from trpo_jax.agent.distributions import DiagonalGaussian
 from trpo_jax.solver.precision import as_floats
 
 
-class SquashedGaussian(struct.PyTreeNode):
+class SquashedGaussian(NamedTuple):
     """a = tanh(u), with independent normal u, one for each action dimension.
 
     tanh is one-to-one, so KL and Fisher matrix are those of u.
