@@ -13,16 +13,19 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the table
     from trpo_jax.agent.acting import act
     from trpo_jax.agent.agent_check import check_agent
+    from trpo_jax.agent.beta_distribution import Beta
+    from trpo_jax.agent.discrete_distributions import (
+        Bernoulli,
+        MultiCategorical,
+        mask_logits,
+    )
     from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
     from trpo_jax.agent.memory import Memory, recur
-    from trpo_jax.agent.networks import (
-        Agent,
-        Heads,
-        Network,
-        mlp_agent,
-        shared_agent,
-    )
+    from trpo_jax.agent.multivariate_gaussian import MultivariateGaussian
+    from trpo_jax.agent.networks import Agent, Heads, Network, mlp_agent, shared_agent
     from trpo_jax.agent.normalization import normalize_observation, scale_reward
+    from trpo_jax.agent.product import Product
+    from trpo_jax.agent.squashed_gaussian import SquashedGaussian
     from trpo_jax.algorithm.advantages import advantages, standardize
     from trpo_jax.algorithm.batch import Batch
     from trpo_jax.algorithm.bounded_turn import bounded_turn
@@ -59,7 +62,14 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
     )
     from trpo_jax.environments.base import Environment, Step, check_environment
     from trpo_jax.environments.host import HostEnvironment
-    from trpo_jax.environments.spaces import Box, Discrete
+    from trpo_jax.environments.spaces import (
+        Box,
+        Dict,
+        Discrete,
+        MultiBinary,
+        MultiDiscrete,
+        Tuple,
+    )
     from trpo_jax.rendering.record import record
     from trpo_jax.rendering.video import write_video
     from trpo_jax.runs.api import resume, train
@@ -87,35 +97,42 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
     from trpo_jax.storage.checkpoint import CheckpointError
 
 __all__ = [
-    "Agent", "Batch", "Box", "CGInfo", "Categorical", "CheckpointError", "Config",
-    "DiagonalGaussian", "Discrete", "Environment", "Evaluation", "Heads",
-    "HostEnvironment", "LineSearchInfo", "LineSearchOutcome", "Memory", "Metrics",
-    "Network", "NetworkConfig",
-    "Plan", "PolicyInfo", "Rollout", "RunConfig", "SavedPolicy", "Sink", "Status",
-    "Step", "TrainResult", "TrainState", "TrustRegionInfo", "UpdateInfo", "VineBatch",
-    "act", "advantages", "bootstrap_interval", "bounded_turn", "cg_solve",
-    "check_agent", "check_environment", "collect", "collect_vine",
-    "concatenate_batches", "empirical_fisher_vector_product", "estimate_advantages",
+    "Agent", "Batch", "Bernoulli", "Beta", "Box", "CGInfo", "Categorical",
+    "CheckpointError", "Config", "DiagonalGaussian", "Dict", "Discrete",
+    "Environment", "Evaluation", "Heads", "HostEnvironment", "LineSearchInfo",
+    "LineSearchOutcome", "Memory", "Metrics", "MultiBinary", "MultiCategorical",
+    "MultiDiscrete", "MultivariateGaussian", "Network", "NetworkConfig", "Plan",
+    "PolicyInfo", "Product", "Rollout", "RunConfig", "SavedPolicy", "Sink",
+    "SquashedGaussian", "Status", "Step", "TrainResult", "TrainState",
+    "TrustRegionInfo", "Tuple", "UpdateInfo", "VineBatch", "act", "advantages",
+    "bootstrap_interval", "bounded_turn", "cg_solve", "check_agent",
+    "check_environment", "collect", "collect_vine", "concatenate_batches",
+    "empirical_fisher_vector_product", "estimate_advantages",
     "estimate_off_policy_advantages", "evaluate", "evaluate_policy",
-    "explained_variance",
-    "fisher_quadratic_form", "fisher_vector_product", "fit_critic",
-    "fit_critic_gauss_newton", "init", "interquartile_mean",
+    "explained_variance", "fisher_quadratic_form", "fisher_vector_product",
+    "fit_critic", "fit_critic_gauss_newton", "init", "interquartile_mean",
     "line_search", "list_environments", "load_policy", "make_environment",
-    "make_host_environment", "mlp_agent", "normalize_observation", "plot_runs",
-    "preset_of", "record", "recur", "resume", "save_policy", "scale_reward",
-    "self_check", "shared_agent", "shrink_max_kl", "standardize", "train", "train_step",
-    "trust_region_step", "update", "update_critic", "update_from_batch",
-    "update_policy", "update_statistics", "v_trace", "write_video",
+    "make_host_environment", "mask_logits", "mlp_agent", "normalize_observation",
+    "plot_runs", "preset_of", "record", "recur", "resume", "save_policy",
+    "scale_reward", "self_check", "shared_agent", "shrink_max_kl", "standardize",
+    "train", "train_step", "trust_region_step", "update", "update_critic",
+    "update_from_batch", "update_policy", "update_statistics", "v_trace",
+    "write_video",
 ]
 # fmt: on
 
 _NAMES = {  # by the module that defines them
     "agent.acting": "act",
     "agent.agent_check": "check_agent",
+    "agent.beta_distribution": "Beta",
+    "agent.discrete_distributions": "Bernoulli MultiCategorical mask_logits",
     "agent.distributions": "Categorical DiagonalGaussian",
     "agent.memory": "Memory recur",
+    "agent.multivariate_gaussian": "MultivariateGaussian",
     "agent.networks": "Agent Heads Network mlp_agent shared_agent",
     "agent.normalization": "normalize_observation scale_reward",
+    "agent.product": "Product",
+    "agent.squashed_gaussian": "SquashedGaussian",
     "algorithm.advantages": "advantages standardize",
     "algorithm.batch": "Batch",
     "algorithm.bounded_turn": "bounded_turn",
@@ -141,7 +158,7 @@ _NAMES = {  # by the module that defines them
     "environments": "list_environments make_environment make_host_environment",
     "environments.base": "Environment Step check_environment",
     "environments.host": "HostEnvironment",
-    "environments.spaces": "Box Discrete",
+    "environments.spaces": "Box Dict Discrete MultiBinary MultiDiscrete Tuple",
     "rendering.record": "record",
     "rendering.video": "write_video",
     "runs.api": "resume train",

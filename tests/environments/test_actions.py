@@ -13,8 +13,9 @@ import pytest
 from trpo_jax import train
 from trpo_jax.environments.base import shaped
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
-from trpo_jax.environments.host import convert_action, describe_observations
-from trpo_jax.environments.spaces import Box, Discrete, convert_space, rescale_action
+from trpo_jax.environments.actions import convert_action, rescale_action
+from trpo_jax.environments.conversion import convert_space
+from trpo_jax.environments.spaces import Box, Dict, Discrete
 
 INF = math.inf
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -169,13 +170,14 @@ def test_a_compiled_environment_gets_the_shape_of_its_box():
     assert shaped(Two(), jnp.zeros(2)).shape == (2, 1)
 
 
-def test_observations_are_described_in_plain_python():
+def test_spaces_become_plain_python():
     inner = gymnasium.spaces.Dict(b=gymnasium.spaces.Discrete(3))
     box = gymnasium.spaces.Box(0, 1, (2,), np.float64)
-    parts = describe_observations("x", gymnasium.spaces.Dict(z=box, a=inner))
-    assert parts == {"a": {"b": Discrete(3)}, "z": Box.uniform((2,), 0, 1)}
-    assert list(parts) == ["a", "z"]
-    assert describe_observations("x", parts) == parts
-    two = gymnasium.spaces.Dict(b=gymnasium.spaces.MultiBinary(3))
-    with pytest.raises(ValueError, match=r"x\['c'\]\['b'\]: observation space Multi"):
-        describe_observations("x", gymnasium.spaces.Dict(c=two))
+    converted = convert_space("x", "action", gymnasium.spaces.Dict(z=box, a=inner))
+    expected = Dict({"a": Dict({"b": Discrete(3)}), "z": Box.uniform((2,), 0, 1)})
+    assert converted == expected
+    assert list(converted.spaces) == ["a", "z"]
+    assert convert_space("x", "action", converted) == converted
+    two = gymnasium.spaces.Dict(b=gymnasium.spaces.Text(3))
+    with pytest.raises(ValueError, match=r"x\['c'\]\['b'\]: action space Text is not"):
+        convert_space("x", "action", gymnasium.spaces.Dict(c=two))

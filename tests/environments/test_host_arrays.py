@@ -5,20 +5,21 @@ import functools
 from typing import Any
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from trpo_jax.environments import make_host_environment
+from trpo_jax.environments.conversion import convert_observations, convert_space
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.host import (
     HostStep,
     SimulatorError,
-    convert_observations,
     copy_exactly,
 )
 from trpo_jax.environments.host_arrays import first_observation, receive_step
-from trpo_jax.environments.spaces import Box, Discrete, convert_space
+from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.runs.api import train
 
 
@@ -222,7 +223,8 @@ def final_observations(environment, steps=6):
     for _ in range(steps):
         environment.send(np.zeros(environment.num_envs, int))
         step = environment.receive()
-        finals += step.next_observation[step.truncated & step.valid].tolist()
+        (final,) = jax.tree.leaves(step.next_observation)
+        finals += final[step.truncated & step.valid].tolist()
     environment.close()
     return finals
 

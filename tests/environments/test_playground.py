@@ -149,14 +149,17 @@ def test_the_contract_is_held(environment):
 
 
 @pytest.mark.parametrize("entry", ["state", "other"])
-def test_a_dictionary_becomes_the_vector_that_the_policy_sees(entry):
+def test_a_dictionary_is_what_the_policy_sees_without_what_it_must_not(entry):
     environment = PlaygroundEnvironment("Robot", entry=entry)
-    read = ObservationReader(describe_environment(environment, own=False).observations)
-    env_state, vector = environment.reset(KEY)
+    described = describe_environment(environment, own=False)
+    env_state, shown = environment.reset(KEY)
     seen = env_state.simulator.obs
     assert set(seen) == {"privileged_state", entry}
-    np.testing.assert_array_equal(read(seen), vector)
-    np.testing.assert_array_equal(read(vector), vector)
+    assert set(shown) == (set(seen) if entry == "other" else {"state"})
+    read, _ = ObservationReader(described.observation_space)(seen)
+    for name, array in shown.items():
+        np.testing.assert_array_equal(read[name], array)
+        np.testing.assert_array_equal(array, seen[name])
 
 
 def test_spaces_and_limit():

@@ -17,22 +17,22 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from helpers import assert_close, softmax_agent
 
+from trpo_jax.agent.features import flatten_observation
 from trpo_jax.agent.networks import Network, mlp_agent
 from trpo_jax.agent.normalization import init_normalizer, normalize_observation
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.initialization import first_state
 from trpo_jax.algorithm.trpo import update
 from trpo_jax.config import Config
+from trpo_jax.environments.actions import convert_action
+from trpo_jax.environments.conversion import convert_observations, convert_space
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.host import (
     HostStep,
     SimulatorError,
     check_host_environment,
-    convert_action,
-    convert_observations,
-    convert_space,
 )
-from trpo_jax.environments.spaces import Box, Discrete
+from trpo_jax.environments.spaces import Box, Dict, Discrete
 from trpo_jax.host.actor import make_actor
 from trpo_jax.host.evaluation import evaluate_on_host
 from trpo_jax.host.rollout import collect_on_host
@@ -556,7 +556,7 @@ def test_spaces_come_over(space, expected):
 
 @pytest.mark.parametrize(
     "space",
-    [gymnasium.spaces.Discrete(3, start=1), gymnasium.spaces.MultiDiscrete([2, 2])],
+    [gymnasium.spaces.Text(3), gymnasium.spaces.Sequence(gymnasium.spaces.Discrete(2))],
 )
 def test_other_spaces_are_refused(space):
     with pytest.raises(ValueError, match=r"x: action space .* is not supported"):
@@ -572,7 +572,7 @@ def test_actions_are_in_units_of_the_box():
     np.testing.assert_array_equal(convert_action(free, action), action)
 
 
-def test_dictionaries_of_arrays_become_one_vector():
+def test_dictionaries_stay_dictionaries_and_the_network_makes_a_vector():
     box = gymnasium.spaces.Box
     space = gymnasium.spaces.Dict(
         {
@@ -581,24 +581,26 @@ def test_dictionaries_of_arrays_become_one_vector():
             "c": gymnasium.spaces.Discrete(3),
         }
     )
-    flat, convert = convert_observations("x", space)
-    assert flat == Box(
-        (7,), (0.0, 0.0, -1.0, -1.0, 0.0, 0.0, 0.0), (9.0, 9.0) + 5 * (1.0,)
-    )
+    converted, convert = convert_observations("x", space)
+    inner = Box((1, 2), (0.0, 0.0), (9.0, 9.0), "int32")
+    parts = {"a": Dict({"inner": inner}), "b": Box.uniform((2,), -1, 1)}
+    assert converted == Dict({**parts, "c": Discrete(3)})
     batch = {
         "b": np.array([[0.5, -0.5], [1.0, 0.0]]),
         "a": {"inner": np.array([[[1, 2]], [[3, 4]]])},
         "c": np.array([2, 0]),
     }
     result = convert(batch)
-    assert result.dtype == np.float32
+    types = jax.tree.map(lambda leaf: leaf.dtype.name, result)
+    assert types == {"a": {"inner": "int32"}, "b": "float32", "c": "int32"}
+    vector = flatten_observation(converted, jax.tree.map(jnp.asarray, result))
     expected = [[1, 2, 0.5, -0.5, 0, 0, 1], [3, 4, 1.0, 0.0, 1, 0, 0]]
-    np.testing.assert_array_equal(result, expected)
+    np.testing.assert_array_equal(vector, expected)
 
 
 def test_a_dictionary_of_anything_else_is_refused():
-    space = gymnasium.spaces.Dict({"n": gymnasium.spaces.MultiBinary(3)})
-    with pytest.raises(ValueError, match=r"x\['n'\]: observation space MultiBinary"):
+    space = gymnasium.spaces.Dict({"n": gymnasium.spaces.Text(3)})
+    with pytest.raises(ValueError, match=r"x\['n'\]: observation space Text"):
         convert_observations("x", space)
 
 

@@ -248,14 +248,26 @@ BOX = {"shape": [4], "low": None, "high": None, "dtype": "float32"}
         ({"action_dtype": "O"}, "numbers"),
         ({"action_dtype": "i4,f4"}, "numbers"),
         ({"action_dtype": "str"}, "numbers"),
+        ({"action_dtype": 3}, "text"),
+        ({"action_dtype": {"a": "int64"}}, "text"),
+        ({"action_dtype": {"a": "int64"}, "action_space": {"dict": {"b": {"n": 2}}}},
+         "'b' is missing"),
         ({"action_space": {"n": 0}}, "not described"),
         ({"action_space": {"n": 10**12}}, "not described"),
         ({"action_space": {"n": 3}}, "shape"),
-        ({"action_space": {"parts": {"a": {"n": 3}}}}, "dictionary"),
+        ({"action_space": {"parts": {"a": {"n": 3}}}}, "train it again"),
+        ({"action_space": {"nvec": [2], "start": [0], "shape": [3]}}, "one number per"),
+        ({"action_space": {"nvec": [10**9] * 2, "start": [0, 0], "shape": [2]}}, "not d"),
+        ({"action_space": {"binary": [10**9]}}, "not described"),
+        ({"action_space": {"binary": [0]}}, "integers >= 1"),
+        ({"action_space": {"tuple": []}}, "at least one"),
         ({"observations": None}, "observation space of gymnax:CartPole-v1 is"),
-        ({"observations": {"parts": {}}}, "not described"),
-        ({"observations": {"parts": {"a": None}}}, "not described"),
-        ({"observations": {"n": 4, "start": 1}}, "not described as"),
+        ({"observations": {"dict": {}}}, "at least one"),
+        ({"observations": {"dict": {"a": None}}}, "not described"),
+        ({"observations": {"dict": {"b": {"n": 1}, "a": {"n": 1}}}}, ""),
+        ({"observations": {"n": 4, "start": 0}}, "not described as"),
+        ({"observations": {"n": 4, "start": "1"}}, "start must be"),
+        ({"observations": {"n": 4, "first": 1}}, ""),
         ({"observations": BOX | {"shape": [10**6, 10**6]}}, "not described"),
         ({"observations": BOX | {"shape": [2.0, 2]}}, "not described"),
         ({"observations": BOX | {"shape": [5]}}, "shape"),
@@ -275,7 +287,7 @@ def test_an_environment_that_does_not_fit_is_refused(changes, needle, saved, tmp
 def test_a_description_nested_without_end_is_refused(saved, tmp_path):
     space = {"n": 3}
     for _ in range(200):
-        space = {"parts": {"a": space}}
+        space = {"dict": {"a": space}}
     refused(forged(saved[2], tmp_path, {}, {"observations": space}))
     header, data = parsed(saved[2].read_bytes())
     header["__metadata__"]["trpo_jax"] = "[" * 100_000

@@ -11,7 +11,8 @@ from trpo_jax.agent.distributions import Categorical
 from trpo_jax.agent.networks import Agent, Network, check_one_value_per_row
 from trpo_jax.environments.base import Environment, observation_shapes
 from trpo_jax.environments.host import HostEnvironment
-from trpo_jax.environments.spaces import Box, Discrete
+from trpo_jax.environments.nested import walk
+from trpo_jax.environments.spaces import Discrete, Space
 
 PyTree = Any
 
@@ -67,17 +68,20 @@ def check_agent(agent: Agent, environment: Environment | HostEnvironment) -> Non
         raise ValueError(
             f"the policy must choose among {space.n} actions; it has {choices} logits"
         )
-    numbers = math.prod(space.shape) if isinstance(space, Box) else 1
     action = _outcome(
         agent.policy, observation, lambda policy: policy.sample(jax.random.key(0))
     )
-    shape = getattr(action, "shape", None)
-    if isinstance(space, Box | Discrete) and (
-        shape is None or math.prod(shape) != _ROWS * numbers
-    ):
+    if isinstance(space, Space):
+        walk(_require_numbers, space, action, "the policy's actions")
+
+
+def _require_numbers(name: str, space: Any, action: Any) -> None:
+    """Refuse actions that do not have as many numbers as their space."""
+    numbers, shape = math.prod(space.shape), getattr(action, "shape", None)
+    if shape is None or math.prod(shape) != _ROWS * numbers:
         raise ValueError(
-            f"the policy's actions must have {numbers} numbers, as the action space; "
-            f"for {_ROWS} observations they have shape {shape}"
+            f"{name} must have {numbers} numbers, as the action space; for {_ROWS} "
+            f"observations they have shape {shape}"
         )
 
 

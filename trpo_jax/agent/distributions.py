@@ -2,19 +2,22 @@
 
 Shapes: `...` are any leading axes (rows, time, environments), `A` is the number of
 actions (categorical) or of action dimensions (Gaussian).
+
+All distributions are NamedTuples. The structures of two dataclasses with arrays of the
+same shapes are equal for jaxlib, whatever the classes, so that a compiled function may
+take one distribution for another.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from trpo_jax.solver.precision import as_floats, widen
 
 
-class Categorical(struct.PyTreeNode):
+class Categorical(NamedTuple):
     """A distribution over {0, …, A−1} given by unnormalised log-probabilities.
 
     Args:
@@ -62,7 +65,7 @@ class Categorical(struct.PyTreeNode):
         return jax.nn.log_softmax(widen(self.logits))
 
 
-class DiagonalGaussian(struct.PyTreeNode):
+class DiagonalGaussian(NamedTuple):
     """Independent normal distributions, one for each action dimension.
 
     Mean and log σ may differ in precision.

@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
+from trpo_jax.agent.features import flatten_observation, width_of
+from trpo_jax.agent.heads import distribution_of, log_std_size
 from trpo_jax.agent.initializers import orthogonal
-from trpo_jax.environments.spaces import Box, Discrete, Space
+from trpo_jax.environments.spaces import Box, Space
+
+PyTree = Any
 
 
 class MLP(nn.Module):
@@ -45,7 +49,7 @@ class MLP(nn.Module):
 
 
 class Policy(nn.Module):
-    """An MLP that returns a `Categorical` or a `DiagonalGaussian`.
+    """An MLP that returns a distribution of actions, see `distribution_of`.
 
     The last layer starts at gain 0.01, so that the first policy hardly depends on the
     observation (Engstrom et al. 2020; Andrychowicz et al. 2021, §3.2).
@@ -60,9 +64,9 @@ class Policy(nn.Module):
     orthogonal: bool = True
 
     @nn.compact
-    def __call__(self, observation: jax.Array) -> Categorical | DiagonalGaussian:
+    def __call__(self, observation: PyTree) -> Any:
         """Return the distribution of actions for observations `[..., *shape]`."""
-        x = _flatten(self.observation_space, observation)
+        x = flatten_observation(self.observation_space, observation)
 
         def mlp(size: int, name: str) -> jax.Array:
             return MLP(
@@ -74,19 +78,20 @@ class Policy(nn.Module):
                 name=name,
             )(x)
 
-        if isinstance(self.action_space, Discrete):
-            return Categorical(mlp(self.action_space.n, "logits"))
-        size = math.prod(self.action_space.shape)
-        if self.state_dependent_std:
-            mean, log_std = jnp.split(mlp(2 * size, "mean_and_log_std"), 2, axis=-1)
-            return DiagonalGaussian(mean, log_std + self.log_std_init)
-        mean = mlp(size, "mean")
-        log_std = self.param(
-            "log_std",
-            nn.initializers.constant(self.log_std_init, jnp.float32),
-            (size,),
-        )
-        return DiagonalGaussian(mean, jnp.broadcast_to(log_std, mean.shape))
+        space = self.action_space
+        size, scales = width_of(space), log_std_size(space)
+        name = "mean" if scales == size else "parts" if scales else "logits"
+        if scales and self.state_dependent_std:
+            outputs = mlp(size + scales, f"{name}_and_log_std")
+            outputs, log_std = jnp.split(outputs, [size], axis=-1)
+            return distribution_of(space, outputs, log_std + self.log_std_init)
+        outputs = mlp(size, name)
+        log_std = jnp.zeros(0)
+        if scales:
+            init = nn.initializers.constant(self.log_std_init, jnp.float32)
+            log_std = self.param("log_std", init, (scales,))
+        log_std = jnp.broadcast_to(log_std, (*outputs.shape[:-1], scales))
+        return distribution_of(space, outputs, log_std)
 
 
 class Critic(nn.Module):
@@ -98,9 +103,9 @@ class Critic(nn.Module):
     orthogonal: bool = True
 
     @nn.compact
-    def __call__(self, observation: jax.Array) -> jax.Array:
+    def __call__(self, observation: PyTree) -> jax.Array:
         """Return values `[...]` for observations `[..., *shape]`."""
-        x = _flatten(self.observation_space, observation)
+        x = flatten_observation(self.observation_space, observation)
         mlp = MLP(self.hidden_sizes, 1, self.activation, 1.0, self.orthogonal)
         return mlp(x)[..., 0]
 
@@ -115,11 +120,12 @@ class PolicyAndCritic(nn.Module):
     alone: Policy
 
     @nn.compact
-    def __call__(
-        self, observation: jax.Array
-    ) -> tuple[Categorical | DiagonalGaussian, jax.Array]:
+    def __call__(self, observation: PyTree) -> tuple[Any, jax.Array]:
         """Return distributions and values `[...]` for observations `[..., *shape]`."""
-        shape, x = self.alone, _flatten(self.alone.observation_space, observation)
+        shape, x = (
+            self.alone,
+            flatten_observation(self.alone.observation_space, observation),
+        )
         if shape.hidden_sizes:
             *widths, last = shape.hidden_sizes
             trunk = MLP(
@@ -137,11 +143,3 @@ class PolicyAndCritic(nn.Module):
         )
         critic = Critic(features, (), shape.activation, shape.orthogonal, name="critic")
         return policy(x), critic(x)
-
-
-def _flatten(space: Space, observation: jax.Array) -> jax.Array:
-    """Return `[..., D]` floats: integers one-hot, boxes flattened."""
-    if isinstance(space, Discrete):
-        return jax.nn.one_hot(observation, space.n)
-    leading = observation.shape[: observation.ndim - len(space.shape)]
-    return observation.reshape(*leading, -1).astype(jnp.float32)

@@ -8,7 +8,7 @@ import optax
 
 from trpo_jax.agent.mlp import Critic, Policy, PolicyAndCritic
 from trpo_jax.config.network import ACTIVATION
-from trpo_jax.environments.spaces import Box, Discrete, Space
+from trpo_jax.environments.spaces import Space
 from trpo_jax.validation import check
 
 PyTree = Any
@@ -157,8 +157,10 @@ def mlp_agent(
     """Build the standard agent: multi-layer perceptrons, two separate ones or one.
 
     Args:
-        observation_space: `Box` (flattened) or `Discrete` (one-hot).
-        action_space: `Discrete` gives a `Categorical`, `Box` a `DiagonalGaussian`.
+        observation_space: any space; see `flatten_observation` in `agent.features` for
+            what the networks see of it.
+        action_space: any space; the policy's last layer has the outputs of all its
+            parts, and `distribution_of` in `agent.heads` makes distributions of them.
         hidden_sizes: widths of the policy's hidden layers; `()` is a linear policy.
         critic_hidden_sizes: widths of the critic's; those of the policy when None.
         activation: "tanh", "relu", "elu", "silu" or "gelu".
@@ -178,6 +180,7 @@ def mlp_agent(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from trpo_jax import Box, Discrete
         >>> agent = mlp_agent(Box.uniform((3,)), Discrete(2))
         >>> params = agent.policy.init(jax.random.key(0), jnp.zeros(3))
         >>> agent.policy.apply(params, jnp.zeros((5, 3))).logits.shape
@@ -185,10 +188,11 @@ def mlp_agent(
     """
     check("activation", activation, ACTIVATION)
     for role, space in (("observation", observation_space), ("action", action_space)):
-        if not isinstance(space, Box | Discrete):
+        if not isinstance(space, Space):
             raise ValueError(
-                f"{role} space must be a Box or a Discrete; got {space!r}; bring your "
-                "own Agent for other spaces"
+                f"{role} space must be a Box, Discrete, MultiDiscrete, MultiBinary, "
+                f"Tuple or Dict of trpo_jax; got {space!r}; bring your own Agent for "
+                "other spaces"
             )
     policy = Policy(
         observation_space,

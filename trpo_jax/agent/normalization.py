@@ -17,16 +17,34 @@ from trpo_jax.agent.moments import (
     normalize,
     update_moments,
 )
+from trpo_jax.environments.spaces import Box, space_tree
 
 PyTree = Any
+
+
+def normalized_leaves(space: Any) -> PyTree:
+    """Return which leaves of a space are normalised: a pytree of bool.
+
+    Those are the boxes, of floats or of integers, except pictures (`Box.is_image`),
+    whose unit is known. Integers of discrete spaces have no mean: the networks see them
+    one-hot. Of a space of the user's own nothing is known, and nothing normalised.
+
+    Example:
+        >>> from trpo_jax import Box, Dict, Discrete
+        >>> normalized_leaves(Dict({"place": Box.uniform((2,)), "room": Discrete(3)}))
+        {'place': True, 'room': False}
+    """
+    return jax.tree.map(
+        lambda leaf: isinstance(leaf, Box) and not leaf.is_image, space_tree(space)
+    )
 
 
 class Normalizer(struct.PyTreeNode):
     """The running statistics that scale what the networks see.
 
     Attributes:
-        observation: pytree of `Moments`, one for each leaf of the observation, or None
-            when observations are not normalised.
+        observation: pytree of `Moments`, one for each leaf of the observation that is
+            normalised, with None in the place of the others; None alone if no leaf is.
         discounted_return: `Moments` of Gₜ below, or None when rewards are not scaled.
         return_so_far: `[B]`, Gₜ = rₜ + γ Gₜ₋₁ of the episode under way, or None.
         discount: γ, or None.
@@ -41,11 +59,14 @@ class Normalizer(struct.PyTreeNode):
 def init_normalizer(
     observation: PyTree,
     *,
-    with_observation: bool,
+    with_observation: PyTree,
     with_reward: bool,
     discount: float | jax.Array = 0.99,
 ) -> Normalizer:
     """Return a normaliser that changes nothing yet, for observations `[B, ...]`.
+
+    `with_observation` says which leaves of the observation are normalised, see
+    `normalized_leaves`; one bool stands for all leaves below it.
 
     Example:
         >>> normalizer = init_normalizer(
@@ -54,9 +75,15 @@ def init_normalizer(
         ((3,), None)
     """
     batch = jax.tree.leaves(observation)[0].shape[0]
+
+    def moments(wanted: bool, leaves: PyTree) -> PyTree:
+        if not wanted:
+            return None
+        return jax.tree.map(lambda leaf: init_moments(leaf.shape[1:]), leaves)
+
     return Normalizer(
-        observation=jax.tree.map(lambda leaf: init_moments(leaf.shape[1:]), observation)
-        if with_observation
+        observation=jax.tree.map(moments, with_observation, observation)
+        if any(jax.tree.leaves(with_observation))
         else None,
         discounted_return=init_moments() if with_reward else None,
         return_so_far=jnp.zeros(batch, jnp.float32) if with_reward else None,
@@ -84,7 +111,7 @@ def normalize_observation(normalizer: Normalizer, observation: PyTree) -> PyTree
     if normalizer.observation is None:
         return observation
     return jax.tree.map(
-        lambda leaf, moments: normalize(moments, leaf),
+        lambda leaf, moments: leaf if moments is None else normalize(moments, leaf),
         observation,
         normalizer.observation,
     )
@@ -141,12 +168,12 @@ def update_normalizer(
         [1.0, 1.0]
     """
     if normalizer.observation is not None:
+
+        def update(leaf: jax.Array, moments: Moments | None) -> Moments | None:
+            return None if moments is None else update_moments(moments, leaf, weight)
+
         normalizer = normalizer.replace(
-            observation=jax.tree.map(
-                lambda leaf, moments: update_moments(moments, leaf, weight),
-                observation,
-                normalizer.observation,
-            )
+            observation=jax.tree.map(update, observation, normalizer.observation)
         )
     moments = normalizer.discounted_return
     if moments is not None:

@@ -9,13 +9,13 @@ import optax
 
 from trpo_jax.agent.acting import begin_episodes
 from trpo_jax.agent.networks import Agent
-from trpo_jax.agent.normalization import init_normalizer
+from trpo_jax.agent.normalization import init_normalizer, normalized_leaves
 from trpo_jax.algorithm.keys import typed_key
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.stepping import env_keys
 from trpo_jax.config import Config
 from trpo_jax.environments.base import Environment, strong
-from trpo_jax.environments.spaces import Box, Space
+from trpo_jax.environments.spaces import Space
 from trpo_jax.solver.precision import widen
 
 PyTree = Any
@@ -68,7 +68,7 @@ def first_state(
 
     The three keys are for the policy, for the critic, and for everything that follows.
     `env_state` and `observation` are pytrees of `[B, ...]`; `env_state` is empty when
-    the simulator keeps its state. Only observations in a `Box` are normalised.
+    the simulator keeps its state. `normalized_leaves` says what is normalised.
     """
     policy_key, critic_key, key = keys
     one = jax.tree.map(lambda leaf: leaf[0], observation)
@@ -84,7 +84,7 @@ def first_state(
         normalizer=init_normalizer(
             observation,
             with_observation=config.normalize_observation
-            and isinstance(observation_space, Box),
+            and normalized_leaves(observation_space),
             with_reward=config.scale_reward,
             discount=config.discount,
         ),

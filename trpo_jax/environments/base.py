@@ -5,12 +5,13 @@ itself: `collect` batches it with `vmap` and starts a new episode when one ends.
 whole state is the `env_state`, a pytree, so every `env_state` is a snapshot.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.environments.spaces import Box, Discrete, Space
+from trpo_jax.environments.spaces import Box, Leaf, Space, space_tree
 from trpo_jax.validation import COUNT, check, optional
 
 PyTree = Any
@@ -47,17 +48,19 @@ class Environment(Protocol):
 
     Attributes:
         name: the name with the simulator, such as `gymnax:CartPole-v1`.
-        observation_space: the space of one observation.
-        action_space: the space of one action. If it is a `Box`, `step` takes the
-            numbers of a policy and turns them into actions as
-            `trpo_jax.environments.spaces.rescale_action` does: where an element has two
-            bounds, ±1 is at the bounds, and what lies beyond is clipped.
+        observation_space: the space of one observation. In a `Dict` or a `Tuple`,
+            observations are dictionaries or tuples of arrays.
+        action_space: the space of one action. `step` takes the numbers of a policy and
+            turns them into actions as `trpo_jax.environments.actions.convert_action`
+            does: where an element of a `Box` has two bounds, ±1 is at the bounds, and
+            what lies beyond is clipped; integers count from 0, whatever the `start`.
         max_episode_steps: the length of the longest episode, or None without a limit.
 
     With the attribute `expensive_reset = True`, `reset` is only called where an episode
     has ended, instead of in every environment at every step. The numbers are the same.
 
     Example:
+        >>> from trpo_jax import Discrete
         >>> class Countdown:
         ...     name, max_episode_steps = "countdown", 3
         ...     observation_space, action_space = Discrete(4), Discrete(2)
@@ -84,14 +87,23 @@ class Environment(Protocol):
 
 
 def shaped(environment: Environment, action: PyTree) -> PyTree:
-    """Return an action in the shape of the environment's box, as float32, or as int32.
+    """Return an action in the shapes of the environment's action space.
 
-    A policy gives `[A]` numbers for a `Box` with A elements, whatever its shape.
+    A policy gives `[A]` numbers for a `Box` with A elements, whatever its shape, and
+    likewise for the other spaces. Numbers in a `Box` become float32, all others int32.
     """
-    space = environment.action_space
-    if isinstance(space, Box):
-        return jnp.reshape(action, space.shape).astype(jnp.float32)
-    return jnp.asarray(action, jnp.int32) if isinstance(space, Discrete) else action
+
+    def shape(space: Any, action: PyTree) -> PyTree:
+        if not isinstance(space, Leaf):
+            return action  # of a space of the user's own
+        return jnp.reshape(jnp.asarray(action), space.shape).astype(_numbers(space))
+
+    return jax.tree.map(shape, space_tree(environment.action_space), action)
+
+
+def _numbers(space: Leaf) -> Any:
+    """Return the type of the numbers that a policy gives for a space."""
+    return jnp.float32 if isinstance(space, Box) else jnp.int32
 
 
 def take_step(
@@ -137,11 +149,19 @@ def observation_shapes(environment: Any) -> PyTree:
     return shapes_in(environment.observation_space)
 
 
-def shapes_in(space: Any) -> jax.ShapeDtypeStruct:
-    """Return the shape and type of one element of a space."""
-    if isinstance(space, Discrete):
-        return jax.ShapeDtypeStruct((), jnp.int32)
-    return jax.ShapeDtypeStruct(space.shape, space.dtype)
+def shapes_in(space: Any) -> PyTree:
+    """Return the shape and type of one element of a space, a pytree if that is one.
+
+    Example:
+        >>> from trpo_jax.environments.spaces import Dict, Discrete
+        >>> shapes_in(Dict({"room": Discrete(3)}))
+        {'room': ShapeDtypeStruct(shape=(), dtype=int32)}
+    """
+
+    def describe(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+    return jax.tree.map(describe, space_tree(space))
 
 
 def check_environment(environment: Environment) -> None:
@@ -165,20 +185,20 @@ def check_environment(environment: Environment) -> None:
     check("max_episode_steps", environment.max_episode_steps, optional(COUNT))
     env_state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
     space = environment.observation_space
-    expected = space.shape if isinstance(space, Box) else ()
-    shape = getattr(observation, "shape", None)
-    if isinstance(space, Box | Discrete) and shape != expected:
-        raise ValueError(
-            f"reset must return observations of observation_space, shape {expected}; "
-            f"got {_describe(observation)}"
-        )
-    space = environment.action_space
-    if isinstance(space, Box):
-        action = jax.ShapeDtypeStruct(space.shape, jnp.float32)
-    elif isinstance(space, Discrete):
-        action = jax.ShapeDtypeStruct((), jnp.int32)
-    else:
+    if isinstance(space, Space):
+        expected = shapes_in(space)
+        if _types(observation, of=_shape) != _types(expected, of=_shape):
+            of = expected.shape if isinstance(space, Leaf) else _describe(expected)
+            raise ValueError(
+                f"reset must return observations of observation_space, shape {of}; "
+                f"got {_describe(observation)}"
+            )
+    if not isinstance(environment.action_space, Space):
         return  # with a space of the user's own, nothing is known about its actions
+    action = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, _numbers(leaf)),
+        space_tree(environment.action_space),
+    )
     step = jax.eval_shape(environment.step, jax.random.key(0), env_state, action)
     if not isinstance(step, Step):
         raise ValueError(f"step must return a trpo_jax.Step; got {_describe(step)}")
@@ -211,10 +231,16 @@ def _require_parts(environment: Any) -> None:
             )
 
 
-def _types(tree: PyTree) -> tuple:
+def _types(
+    tree: PyTree, of: Callable[[Any], Any] = lambda leaf: (leaf.shape, leaf.dtype)
+) -> tuple:
     """Return the structure, shapes and types of a pytree for a comparison."""
     leaves, structure = jax.tree.flatten(tree)
-    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
+    return structure, list(map(of, leaves))
+
+
+def _shape(leaf: Any) -> Any:
+    return getattr(leaf, "shape", None)
 
 
 def _describe(tree: PyTree) -> str:

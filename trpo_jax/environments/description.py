@@ -1,17 +1,19 @@
 """What a policy has to know of the environment that it was trained in, as JSON."""
 
-import math
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from trpo_jax.environments.action_repeat import ActionRepeat
-from trpo_jax.environments.host import Parts, convert_observations
-from trpo_jax.environments.spaces import Box, Discrete, Space
+from trpo_jax.environments.nested import map_nested, walk
+from trpo_jax.environments.space_json import (
+    space_as_json,
+    space_from_json,
+    type_from_json,
+)
+from trpo_jax.environments.spaces import Box, Dict, Space, Tuple, space_tree
 from trpo_jax.validation import COUNT, FLAG, check
-
-LARGEST_SPACE = 2**24  # numbers in one observation or action that a file may describe
-
 
 class EnvironmentDescription(NamedTuple):
     """An environment, without its simulator.
@@ -20,10 +22,10 @@ class EnvironmentDescription(NamedTuple):
         name: the name with the simulator.
         own: whether it is the user's own, which no name can make.
         on_host: whether Python steps its simulator.
-        observations: the observations of the simulator, see `describe_observations`;
-            None if their space is the user's own.
+        observation_space: the space of one observation; None if it is the user's own.
         action_space: the space of one action; None if it is the user's own.
-        action_dtype: the name of the type of the simulator's actions.
+        action_dtype: the name of the type of the simulator's actions; dictionaries and
+            tuples of names where the actions are nested.
         action_repeat: the simulator steps for which each action is held.
         num_envs: the number of environments in training.
     """
@@ -31,27 +33,20 @@ class EnvironmentDescription(NamedTuple):
     name: str
     own: bool
     on_host: bool
-    observations: Parts | None
+    observation_space: Space | None
     action_space: Space | None
-    action_dtype: str
+    action_dtype: Any
     action_repeat: int
     num_envs: int
 
-    @property
-    def observation_space(self) -> Space | None:
-        """The space of what the policy sees, in which a dictionary is one vector."""
-        if self.observations is None:
-            return None
-        return convert_observations(self.name, self.observations)[0]
-
 
 def describe_environment(
-    environment: Any, *, own: bool, num_envs: int = 1, observation_dtype: Any = None
+    environment: Any, *, own: bool, num_envs: int = 1, observation: Any = None
 ) -> EnvironmentDescription:
     """Return the description of an `Environment` or a `HostEnvironment`.
 
-    Observations in a `Box` have the type `observation_dtype`; with None, that of the
-    space.
+    Observations in a `Box` have the type that `observation` has there, a pytree of
+    arrays; with None, that of the space.
 
     Example:
         >>> from trpo_jax import make_environment
@@ -62,21 +57,40 @@ def describe_environment(
     repeat, one = 1, environment
     if isinstance(environment, ActionRepeat):
         repeat, one = environment.repeat, environment.environment
+    seen: Any = one.observation_space
+    if observation is not None and isinstance(seen, Space):
+        seen = _with_types(seen, observation)
     actions: Any = one.action_space
-    seen = getattr(one, "observation_parts", None) or one.observation_space
-    if isinstance(seen, Box) and observation_dtype is not None:
-        seen = Box(seen.shape, seen.low, seen.high, np.dtype(observation_dtype).name)
-    usual = np.dtype(actions.dtype).name if isinstance(actions, Box) else "int64"
+    usual: Any = "int64"
+    if isinstance(actions, Space):
+        usual = map_nested(_usual_type, space_tree(actions))
     return EnvironmentDescription(
         name=one.name,
         own=own,
         on_host=not hasattr(one, "step"),
-        observations=seen if isinstance(seen, Box | Discrete | dict) else None,
-        action_space=actions if isinstance(actions, Box | Discrete) else None,
+        observation_space=seen if isinstance(seen, Space) else None,
+        action_space=actions if isinstance(actions, Space) else None,
         action_dtype=getattr(one, "action_dtype", usual),
         action_repeat=int(repeat),
         num_envs=num_envs,
     )
+
+
+def _usual_type(space: Any) -> str:
+    return np.dtype(space.dtype).name if isinstance(space, Box) else "int64"
+
+
+def _with_types(space: Space, observation: Any) -> Space:
+    """Return a space whose boxes have the types of an observation."""
+    if isinstance(space, Dict):
+        parts = space.spaces.items()
+        return Dict({key: _with_types(part, observation[key]) for key, part in parts})
+    if isinstance(space, Tuple):
+        pairs = zip(space.spaces, observation, strict=True)
+        return Tuple(tuple(_with_types(part, seen) for part, seen in pairs))
+    if isinstance(space, Box):
+        return dataclasses.replace(space, dtype=np.dtype(observation.dtype).name)
+    return space
 
 
 def require_same_spaces(description: EnvironmentDescription, environment: Any) -> None:
@@ -84,8 +98,8 @@ def require_same_spaces(description: EnvironmentDescription, environment: Any) -
     other = describe_environment(environment, own=description.own)
     pairs = {
         "observations": (
-            _shapes(description.observations),
-            _shapes(other.observations),
+            _shapes(description.observation_space),
+            _shapes(other.observation_space),
         ),
         "actions": (description.action_space, other.action_space),
     }
@@ -97,17 +111,18 @@ def require_same_spaces(description: EnvironmentDescription, environment: Any) -
             )
 
 
-def _shapes(parts: Parts | None) -> Any:
-    if isinstance(parts, dict):
-        return {key: _shapes(part) for key, part in parts.items()}
-    return parts.shape if isinstance(parts, Box) else parts
+def _shapes(space: Space | None) -> Any:
+    """Return the leaves of a space, with the shape alone of each box."""
+    shape = lambda leaf: leaf.shape if isinstance(leaf, Box) else leaf  # noqa: E731
+    return map_nested(shape, space_tree(space))
 
 
 def as_json(description: EnvironmentDescription) -> dict[str, Any]:
     """Return a description as JSON can hold it."""
     content = description._asdict()
-    for name in ("observations", "action_space"):
-        content[name] = _space_as_json(content[name])
+    content["observations"] = space_as_json(content.pop("observation_space"))
+    content["action_space"] = space_as_json(description.action_space)
+    content["action_dtype"] = _lists(description.action_dtype)
     return content
 
 
@@ -118,75 +133,38 @@ def from_json(content: Any) -> EnvironmentDescription:
     """
     if not isinstance(content, dict):
         raise ValueError(f"the environment must be described; got {content!r}")
-    names = set(EnvironmentDescription._fields)
+    names = {"observations", *EnvironmentDescription._fields} - {"observation_space"}
     if wrong := names ^ content.keys():
         raise ValueError(f"{min(wrong)!r} is missing or unknown in the environment")
-    for name in ("name", "action_dtype"):
-        if not isinstance(content[name], str):
-            raise ValueError(f"{name} must be a text; got {content[name]!r}")
+    if not isinstance(content["name"], str):
+        raise ValueError(f"name must be a text; got {content['name']!r}")
     for name in ("own", "on_host"):
         check(name, content[name], FLAG)
     for name in ("action_repeat", "num_envs"):
         check(name, content[name], COUNT)
-    action_space = _space_from_json(content["action_space"])
-    if isinstance(action_space, dict):
-        raise ValueError("the action space must not be a dictionary")
-    _numbers(content["action_dtype"])
-    seen = _space_from_json(content["observations"])
-    changes = {"observations": seen, "action_space": action_space}
-    description = EnvironmentDescription(**content | changes)
+    values = dict(content)
+    values["observation_space"] = space_from_json(values.pop("observations"))
+    values["action_space"] = space_from_json(content["action_space"])
+    values["action_dtype"] = type_from_json(content["action_dtype"])
+    description = EnvironmentDescription(**values)
     if as_json(description) != content:
         raise ValueError("a space is not described as trpo_jax does")
+    _require_a_type_each(description.action_space, description.action_dtype)
     return description
 
 
-def _numbers(dtype: str) -> np.dtype:
-    kind = np.dtype(dtype)
-    if kind.kind not in "biuf" and kind.name != "bfloat16":
-        raise ValueError(f"a type must be one of numbers; got {dtype!r}")
-    return kind
+def _lists(types: Any) -> Any:
+    """Return the names of types in dictionaries and lists."""
+    if isinstance(types, dict):
+        return {key: _lists(part) for key, part in types.items()}
+    return list(map(_lists, types)) if isinstance(types, tuple) else str(types)
 
 
-def _space_as_json(space: Parts | None) -> Any:
-    if space is None:
-        return None
-    if isinstance(space, Discrete):
-        return {"n": int(space.n)}
-    if isinstance(space, dict):
-        return {"parts": {key: _space_as_json(part) for key, part in space.items()}}
-    low, high = map(_bound_as_json, (space.low, space.high))
-    shape, dtype = list(map(int, space.shape)), np.dtype(space.dtype).name
-    return {"shape": shape, "low": low, "high": high, "dtype": dtype}
+def _require_a_type_each(space: Space | None, types: Any) -> None:
+    """Refuse types of actions that do not have the structure of their space."""
 
+    def text(name: str, leaf: Any, kind: Any) -> None:
+        if not isinstance(kind, str):
+            raise ValueError(f"{name} must be a text; got {kind!r}")
 
-def _bound_as_json(bound: tuple[float, ...]) -> Any:
-    """Return one number if all are equal; None stands for a bound that is not there."""
-    finite = [float(x) if math.isfinite(x) else None for x in bound]
-    return finite[0] if len(set(finite)) == 1 else finite
-
-
-def _space_from_json(content: Any) -> Any:
-    return None if content is None else _part_from_json(content)
-
-
-def _part_from_json(content: Any) -> Parts:
-    match content:
-        case {"n": int(n)} if 1 <= n <= LARGEST_SPACE:
-            return Discrete(n)
-        case {"parts": dict(parts)} if parts:
-            return {key: _part_from_json(part) for key, part in sorted(parts.items())}
-        case {"shape": list(shape), "low": low, "high": high, "dtype": str(dtype)}:
-            whole = all(isinstance(length, int) and length >= 0 for length in shape)
-            size = math.prod(shape) if whole else LARGEST_SPACE + 1
-            if size <= LARGEST_SPACE:
-                low, high = _bound(low, size, -math.inf), _bound(high, size, math.inf)
-                return Box(tuple(shape), low, high, _numbers(dtype).name)
-    raise ValueError(f"a space is not described: {str(content)[:100]}")
-
-
-def _bound(bound: Any, size: int, absent: float) -> tuple[float, ...]:
-    numbers = bound if isinstance(bound, list) else [bound] * size
-    result = tuple(absent if x is None else float(x) for x in numbers)
-    if any(map(math.isnan, result)):
-        raise ValueError("a bound must be a number; got NaN")
-    return result
+    walk(text, space, types, "action_dtype")

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from trpo_jax.environments.host import (
-    HostStep,
-    convert_action,
+from trpo_jax.environments.actions import convert_action
+from trpo_jax.environments.conversion import (
     convert_observations,
-    describe_observations,
+    convert_space,
+    types_of,
 )
+from trpo_jax.environments.host import HostStep
 from trpo_jax.environments.lookup import unknown
-from trpo_jax.environments.spaces import convert_space
+from trpo_jax.environments.nested import Nested
 
 
 def _all_see_opengl() -> bool:
@@ -69,24 +70,23 @@ class EnvpoolEnvironment:
         except (ImportError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"envpool:{name} cannot be made: {error}") from error
         self._ids = np.arange(num_envs, dtype=np.int32)
-        self.observation_parts = describe_observations(self.name, observed)
         self.observation_space, self._convert = convert_observations(
-            self.name, self.observation_parts
+            self.name, observed
         )
         self.action_space = convert_space(self.name, "action", acted)
-        self.action_dtype = np.dtype(acted.dtype).name
+        self.action_dtype = types_of(acted)
         self.max_episode_steps = int(self._pool.config["max_episode_steps"])
         self.frames_per_second = _frames_per_second(self._pool.config)
         self._resetting = np.zeros(num_envs, bool)
 
-    def reset(self) -> np.ndarray:
+    def reset(self) -> Nested:
         """Start an episode in every environment, see `HostEnvironment.reset`."""
         self._pool.async_reset()
         observation, *_ = self._pool.recv()
         self._resetting[:] = False
         return self._convert(observation)
 
-    def send(self, action: np.ndarray) -> None:
+    def send(self, action: Nested) -> None:
         """Start a step, see `HostEnvironment.send`."""
         action = convert_action(self.action_space, action, self.action_dtype)
         self._pool.send(action, self._ids)
@@ -107,7 +107,7 @@ class EnvpoolEnvironment:
             valid=valid,
         )
 
-    def restart(self, mask: np.ndarray) -> np.ndarray:
+    def restart(self, mask: np.ndarray) -> Nested:
         """Start an episode in some environments, see `HostEnvironment.restart`."""
         observation, _ = self._pool.reset(self._ids[mask])
         self._resetting[mask] = False

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from trpo_jax.environments.actions import convert_action
+from trpo_jax.environments.conversion import convert_observations, convert_space, types_of
 from trpo_jax.environments.gymnasium_make import CopiedObservation, make_vector, names
 from trpo_jax.environments.gymnasium_snapshots import (
     Snapshot,
@@ -21,14 +23,9 @@ from trpo_jax.environments.gymnasium_snapshots import (
     take_snapshot,
     to_bytes,
 )
-from trpo_jax.environments.host import (
-    HostStep,
-    SimulatorError,
-    convert_action,
-    convert_observations,
-    describe_observations,
-)
-from trpo_jax.environments.spaces import convert_space
+from trpo_jax.environments.host import HostStep, SimulatorError
+from trpo_jax.environments.nested import Nested, map_nested, rows_of, write_rows
+from trpo_jax.environments.spaces import Discrete
 
 __all__ = ["GymnasiumEnvironment", "names"]
 
@@ -97,21 +94,20 @@ class GymnasiumEnvironment:
         observed = environment.single_observation_space
         acted = environment.single_action_space
         try:
-            self.observation_parts = describe_observations(self.name, observed)
+            self.observation_space, self._convert = convert_observations(
+                self.name, observed
+            )
             self.action_space = convert_space(self.name, "action", acted)
         except ValueError:
             self.close()
             raise
-        self.observation_space, self._convert = convert_observations(
-            self.name, self.observation_parts
-        )
-        self.action_dtype = np.dtype(acted.dtype).name
+        self.action_dtype = types_of(acted)
         self._mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._resetting = np.zeros(self.num_envs, bool)
         self._last = np.full(self.num_envs, None)  # the actions of the last step
         self._result: tuple | None = None
 
-    def reset(self) -> np.ndarray:
+    def reset(self) -> Nested:
         """Start an episode in every environment, see `HostEnvironment.reset`."""
         observation, _ = self._reset(seed=self._seed)
         self._seed = None  # a second reset must not repeat the same episodes
@@ -119,13 +115,13 @@ class GymnasiumEnvironment:
         self._last[:] = None
         return self._convert(observation)
 
-    def send(self, action: np.ndarray) -> None:
+    def send(self, action: Nested) -> None:
         """Start a step, see `HostEnvironment.send`; finish it if there are no workers.
 
         A `SimulatorError` of an environment may therefore be raised here already.
         """
         action = convert_action(self.action_space, action, self.action_dtype)
-        if action.ndim == 1:
+        if isinstance(self.action_space, Discrete):
             self._last = action.astype(object)
         if isinstance(self._vector, AsyncVectorEnv):
             self._call(self._vector.step_async, action)
@@ -151,12 +147,13 @@ class GymnasiumEnvironment:
             valid = ~self._resetting
             self._resetting = ended
         elif ended.any() and self._mode == AutoresetMode.SAME_STEP:
-            observation = following.copy()
+            observation = map_nested(np.copy, following)
             for i in np.flatnonzero(ended):
-                observation[i] = self._convert(_batch_of_one(info["final_obs"][i]))[0]
+                final = self._convert(_batch_of_one(info["final_obs"][i]))
+                write_rows(observation, slice(i, i + 1), final)
         elif ended.any():
-            following = observation.copy()
-            following[ended] = self.restart(ended)
+            following = map_nested(np.copy, observation)
+            write_rows(following, ended, self.restart(ended))
         return HostStep(
             observation=following,
             next_observation=observation,
@@ -166,12 +163,12 @@ class GymnasiumEnvironment:
             valid=valid,
         )
 
-    def restart(self, mask: np.ndarray) -> np.ndarray:
+    def restart(self, mask: np.ndarray) -> Nested:
         """Start an episode in some environments, see `HostEnvironment.restart`."""
         observation, _ = self._reset(options={"reset_mask": mask})
         self._resetting[mask] = False
         self._last[mask] = None
-        return self._convert(observation)[mask]
+        return rows_of(self._convert(observation), mask)
 
     @property
     def can_branch(self) -> bool:
@@ -279,7 +276,5 @@ class GymnasiumEnvironment:
                 ) from error
 
 
-def _batch_of_one(observation: Any) -> Any:
-    if isinstance(observation, dict):
-        return {key: _batch_of_one(part) for key, part in observation.items()}
-    return np.asarray(observation)[None]
+def _batch_of_one(observation: Any) -> Nested:
+    return map_nested(lambda leaf: np.asarray(leaf)[None], observation)

@@ -11,9 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trpo_jax.environments.actions import convert_action
 from trpo_jax.environments.base import PyTree, Step, check_environment
+from trpo_jax.environments.conversion import convert_space, types_of
 from trpo_jax.environments.lookup import unknown
-from trpo_jax.environments.spaces import Box, convert_space, rescale_action
+from trpo_jax.environments.nested import map_nested
+from trpo_jax.environments.spaces import space_tree
 
 
 class _OnDemand(types.ModuleType):
@@ -57,9 +60,9 @@ class GymnaxEnvironment:
     """A gymnax environment as an `Environment`.
 
     It calls `step_env`, which neither resets nor hides the final observation. With None
-    the parameters are gymnax's defaults. An unknown name, a space that is neither `Box`
-    nor `Discrete`, or an environment that gymnax cannot step in double precision, is a
-    `ValueError`.
+    the parameters are gymnax's defaults. An unknown name, a space of another kind than
+    `convert_space` takes, or an environment that gymnax cannot step in double
+    precision, is a `ValueError`.
     """
 
     def __init__(self, name: str, params: Any = None) -> None:
@@ -73,7 +76,9 @@ class GymnaxEnvironment:
         )
         acted = self.simulator.action_space(self._params)
         self.action_space = convert_space(name, "action", acted)
-        self.action_dtype = np.dtype(acted.dtype).name
+        self.action_dtype = types_of(acted)
+        tree = space_tree(self.action_space)
+        self._action_types = map_nested(lambda leaf: leaf.dtype, tree)
         limit: int | None = int(self._params.max_steps_in_episode)
         self.max_episode_steps = limit
         if jnp.result_type(float) == jnp.float64:
@@ -93,8 +98,7 @@ class GymnaxEnvironment:
 
     def step(self, key: jax.Array, env_state: PyTree, action: jax.Array) -> Step:
         """Take one action, see `Environment.step`."""
-        if isinstance(self.action_space, Box):
-            action = rescale_action(self.action_space, action)
+        action = convert_action(self.action_space, action, self._action_types, ())
         observation, after, reward, terminated, _ = self.simulator.step_env(
             key, env_state, action, self._params
         )

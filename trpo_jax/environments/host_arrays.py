@@ -10,10 +10,10 @@ from trpo_jax.environments.host import (
     SimulatorError,
     copy_exactly,
 )
-from trpo_jax.environments.spaces import Discrete
+from trpo_jax.environments.nested import Nested, walk
 
 
-def first_observation(environment: HostEnvironment) -> np.ndarray:
+def first_observation(environment: HostEnvironment) -> Nested:
     """Start an episode in every environment; return a copy of the observations.
 
     See `receive_step`, also for the errors.
@@ -51,13 +51,18 @@ def receive_step(environment: HostEnvironment) -> HostStep:
     )
 
 
-def _observations(environment: HostEnvironment, observation: Any) -> np.ndarray:
-    space: Any = environment.observation_space
-    discrete = isinstance(space, Discrete)
-    shape, dtype = ((), "int32") if discrete else (space.shape, space.dtype)
-    array = copy_exactly(environment.name, observation, dtype)
-    shape = (environment.num_envs, *shape)
-    return _require_shape(environment, "observation", array, shape)
+def _observations(environment: HostEnvironment, observation: Any) -> Nested:
+    name = environment.name
+
+    def read(what: str, space: Any, observation: Any) -> np.ndarray:
+        array = copy_exactly(name, observation, space.dtype)
+        shape = (environment.num_envs, *space.shape)
+        return _require_shape(environment, what, array, shape)
+
+    try:
+        return walk(read, environment.observation_space, observation)
+    except ValueError as error:
+        raise SimulatorError(f"{name}: {error}") from error
 
 
 def _require_shape(

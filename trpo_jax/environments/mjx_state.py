@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from trpo_jax.environments.actions import rescale_action
 from trpo_jax.environments.base import PyTree, Step
-from trpo_jax.environments.host import Parts
-from trpo_jax.environments.spaces import Box, rescale_action
+from trpo_jax.environments.spaces import Box, Dict, Space
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints that Warp is missing
     import mujoco
@@ -48,21 +48,18 @@ def made_quietly(name: str) -> Iterator[None]:
         mujoco.set_mju_user_warning(listener)
 
 
-def flatten(observation: PyTree) -> jax.Array:
-    """Return all arrays of an observation as one float32 vector, sorted by their keys.
-
-    >>> flatten({"b": jnp.zeros((2, 1)), "a": jnp.ones(1)}).tolist()
-    [1.0, 0.0, 0.0]
-    """
-    leaves = jax.tree.leaves(observation)
-    return jnp.concatenate([jnp.asarray(x, jnp.float32).ravel() for x in leaves])
-
-
-def _parts_of(observation: PyTree) -> Parts:
-    """Return the description of an observation, an array or a dictionary of arrays."""
+def _space_of(observation: PyTree) -> Space:
+    """Return the space of an observation, an array or a dictionary of arrays."""
     if isinstance(observation, Mapping):
-        return {key: _parts_of(part) for key, part in sorted(observation.items())}
+        return Dict({key: _space_of(part) for key, part in observation.items()})
     return Box.uniform(observation.shape)
+
+
+def _as_floats(observation: PyTree) -> PyTree:
+    """Return dictionaries, whatever mappings they were, of float32 arrays."""
+    if isinstance(observation, Mapping):
+        return {key: _as_floats(part) for key, part in observation.items()}
+    return jnp.asarray(observation, jnp.float32)
 
 
 class MjxEnvironment:
@@ -81,17 +78,16 @@ class MjxEnvironment:
         """Return the part of an observation that the policy sees."""
         return observation
 
-    def _observe(self, observation: PyTree) -> jax.Array:
-        return flatten(self._select(observation))
+    def _observe(self, observation: PyTree) -> PyTree:
+        return _as_floats(self._select(observation))
 
     def _wrap(self, simulator: Any) -> None:
         self.simulator = simulator
         self.action_space = Box.uniform((simulator.action_size,), -1.0, 1.0)
-        env_state, observation = jax.eval_shape(self.reset, jax.random.key(0))
-        self.observation_space = Box.uniform(observation.shape)
-        self.observation_parts = _parts_of(self._select(env_state.simulator.obs))
+        _, observation = jax.eval_shape(self.reset, jax.random.key(0))
+        self.observation_space = _space_of(observation)
 
-    def reset(self, key: jax.Array) -> tuple[SimulatorState, jax.Array]:
+    def reset(self, key: jax.Array) -> tuple[SimulatorState, PyTree]:
         """Start an episode, see `Environment.reset`; nothing is weakly typed."""
         state = self.simulator.reset(key)
         state = jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state)

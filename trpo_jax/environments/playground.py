@@ -23,9 +23,9 @@ class PlaygroundEnvironment(MjxEnvironment):
     `done` terminates it. In the control suite `done` always means that the simulation
     has diverged: the final observation and reward then are not finite.
 
-    Observations are vectors. Of a dictionary with an entry `"state"` only this entry is
-    used, because the others, such as `"privileged_state"`, contain what a policy must
-    not see. Any other dictionary becomes one vector, with its entries sorted by name.
+    Of a dictionary of observations with an entry `"state"` only this entry is left,
+    because the others, such as `"privileged_state"`, contain what a policy must not
+    see.
 
     Locomotion and manipulation need the robot models of MuJoCo Menagerie in the
     directory where Playground looks for them. They are never downloaded.

@@ -1,36 +1,56 @@
 """Spaces of actions and observations, in plain Python, without device arrays."""
 
 import dataclasses
-import functools
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Union
 
 import numpy as np
 
 from trpo_jax.validation import plain
 
+_SMALLEST_IMAGE = 32  # pixels
+
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
-    """The integers 0 … n−1.
+    """The integers start … start+n−1. A policy counts its actions from 0 all the same.
 
     Args:
         n: the number of integers.
+        start: the first one.
 
     Raises:
-        ValueError: if n is below 1.
+        ValueError: if n is below 1, or the integers do not fit 32 bits.
 
     Example:
-        >>> Discrete(2)
-        Discrete(n=2)
+        >>> Discrete(2), Discrete(3, start=-1)
+        (Discrete(n=2), Discrete(n=3, start=-1))
     """
 
     n: int
+    start: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n", plain(self.n))
+        for name in ("n", "start"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         if not isinstance(self.n, int) or self.n < 1:
             raise ValueError(f"n must be an integer >= 1; got {self.n!r}")
+        _require_start("start", self.start, self.n)
+
+    def __repr__(self) -> str:
+        start = f", start={self.start}" if self.start else ""
+        return f"Discrete(n={self.n}{start})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one element: that of a number."""
+        return ()
+
+    @property
+    def dtype(self) -> str:
+        """The name of the type of an element."""
+        return "int32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +107,164 @@ class Box:
         return cls(shape, (float(low),) * size, (float(high),) * size)
 
     @property
+    def is_image(self) -> bool:
+        """Whether an array is a picture: uint8, three axes, 32 pixels high and wide.
+
+        Smaller ones, such as the 7×7×3 codes of MiniGrid, hold symbols.
+        """
+        large = sum(length >= _SMALLEST_IMAGE for length in self.shape)
+        return self.dtype == "uint8" and len(self.shape) == 3 and large >= 2
+
+    @property
     def bounded(self) -> bool:
         """Whether every element has two finite bounds."""
         return all(map(math.isfinite, self.low + self.high))
 
 
-Space = Discrete | Box
+@dataclasses.dataclass(frozen=True)
+class MultiDiscrete:
+    """Arrays of integers, each with a `Discrete` space of its own.
+
+    Args:
+        nvec: the number of integers for each element; an array gives `shape` as well.
+        start: the first integer for each element, or one for all.
+        shape: the shape of one array; that of `nvec` when None.
+
+    Raises:
+        ValueError: if a number is below 1, or does not fit the shape or 32 bits.
+
+    Example:
+        >>> MultiDiscrete([[3, 2]], start=1)
+        MultiDiscrete(nvec=(3, 2), start=(1, 1), shape=(1, 2))
+    """
+
+    nvec: tuple[int, ...]
+    start: tuple[int, ...] = 0  # type: ignore[assignment]
+    shape: tuple[int, ...] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.nvec) if self.shape is None else tuple(self.shape)
+        nvec = tuple(np.ravel(np.asarray(self.nvec, object)).tolist())
+        start = np.ravel(np.asarray(self.start, object)).tolist()
+        start = tuple(start * len(nvec) if np.ndim(self.start) == 0 else start)
+        for name, value in (("nvec", nvec), ("start", start), ("shape", shape)):
+            object.__setattr__(self, name, tuple(map(plain, value)))
+        sizes = {math.prod(self.shape), len(self.nvec), len(self.start)}
+        if len(sizes) > 1 or not nvec:
+            raise ValueError(
+                f"nvec and start must have one number per element of shape, at least "
+                f"one; got {self.nvec!r}, {self.start!r} and {self.shape!r}"
+            )
+        if any(not isinstance(n, int) or n < 1 for n in self.nvec):
+            raise ValueError(f"nvec must be integers >= 1; got {self.nvec!r}")
+        for first, n in zip(self.start, self.nvec, strict=True):
+            _require_start("start", first, n)
+
+    @property
+    def dtype(self) -> str:
+        """The name of the type of the elements."""
+        return "int32"
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiBinary:
+    """Arrays of zeros and ones.
+
+    Args:
+        shape: the shape of one array, or its length.
+
+    Raises:
+        ValueError: if there is no element.
+
+    Example:
+        >>> MultiBinary(3)
+        MultiBinary(shape=(3,))
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        shape = (self.shape,) if np.ndim(self.shape) == 0 else self.shape
+        object.__setattr__(self, "shape", tuple(map(plain, shape)))
+        if any(not isinstance(length, int) or length < 1 for length in self.shape):
+            raise ValueError(f"shape must be integers >= 1; got {self.shape!r}")
+
+    @property
+    def dtype(self) -> str:
+        """The name of the type of the elements."""
+        return "int8"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuple:
+    """Tuples, with a space for each entry.
+
+    Args:
+        spaces: the spaces.
+
+    Raises:
+        ValueError: if there is none, or something else among them.
+
+    Example:
+        >>> Tuple((Discrete(2), MultiBinary(3)))
+        Tuple(spaces=(Discrete(n=2), MultiBinary(shape=(3,))))
+    """
+
+    spaces: "tuple[Space, ...]"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spaces", tuple(self.spaces))
+        _require_spaces("Tuple", self.spaces)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dict:
+    """Dictionaries, with a space for each key.
+
+    Args:
+        spaces: the spaces by name, which are sorted by name, as JAX sorts dictionaries.
+
+    Raises:
+        ValueError: if there is none, something else among them, or a key is no text.
+
+    Example:
+        >>> Dict({"b": Discrete(2), "a": MultiBinary(3)})
+        Dict(spaces={'a': MultiBinary(shape=(3,)), 'b': Discrete(n=2)})
+    """
+
+    spaces: "Mapping[str, Space]"
+
+    def __post_init__(self) -> None:
+        _require_spaces("Dict", tuple(self.spaces.values()))
+        if wrong := [key for key in self.spaces if not isinstance(key, str)]:
+            raise ValueError(f"the keys of a Dict must be texts; got {wrong[0]!r}")
+        object.__setattr__(self, "spaces", dict(sorted(self.spaces.items())))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.spaces.items()))
+
+
+Leaf = Discrete | Box | MultiDiscrete | MultiBinary
+Space = Union[Leaf, Tuple, Dict]  # noqa: UP007, as the classes refer to it by name
+
+
+def _require_start(name: str, start: Any, n: int) -> None:
+    whole = isinstance(start, int) and not isinstance(start, bool)
+    if not whole or not -(2**31) <= start <= 2**31 - n:
+        raise ValueError(
+            f"{name} must be an integer, and {n} from there on must fit 32 bits; got "
+            f"{start!r}"
+        )
+
+
+def _require_spaces(kind: str, spaces: tuple) -> None:
+    if not spaces:
+        raise ValueError(f"a {kind} must have at least one space; got none")
+    if wrong := [space for space in spaces if not isinstance(space, Space)]:
+        raise ValueError(
+            f"a {kind} must have spaces of trpo_jax.environments.spaces; got "
+            f"{wrong[0]!r}"
+        )
 
 
 def _in_32_bits(dtype: Any, low: tuple[float, ...], high: tuple[float, ...]) -> str:
@@ -104,92 +276,23 @@ def _in_32_bits(dtype: Any, low: tuple[float, ...], high: tuple[float, ...]) -> 
     return "float32" if name in ("float64", np.dtype(np.longdouble).name) else name
 
 
-def convert_space(name: str, role: str, space: Any) -> Space:
-    """Convert a space of Gymnasium or gymnax; see `Box` on types of 64 bits.
+def leaves_of(space: Space) -> list[Leaf]:
+    """Return the leaves of a space in order."""
+    if isinstance(space, Dict | Tuple):
+        spaces = space.spaces
+        parts = spaces.values() if isinstance(space, Dict) else spaces
+        return [leaf for part in parts for leaf in leaves_of(part)]
+    return [space]
 
-    In a box of actions, a bound of ±3.4e38 or more, the largest number of float32,
-    stands for none, as it does in many environments. A space that is neither a `Box`
-    nor a `Discrete` that starts at 0 is a `ValueError`, which names the environment and
-    the role of the space, `observation` or `action`.
+
+def space_tree(space: Any) -> Any:
+    """Return the leaves of a space in the structure of its elements, a pytree.
+
+    >>> space_tree(Dict({"a": Discrete(2), "b": Tuple((Discrete(3),))}))
+    {'a': Discrete(n=2), 'b': (Discrete(n=3),)}
     """
-    kind = type(space).__name__
-    if kind == "Discrete" and int(getattr(space, "start", 0)) == 0:
-        return Discrete(int(space.n))
-    if kind == "Box":
-        shape, dtype = tuple(space.shape), np.dtype(space.dtype).name
-        low, high = (
-            tuple(np.broadcast_to(np.asarray(bound, float), shape).ravel().tolist())
-            for bound in (space.low, space.high)
-        )
-        if role == "action" and np.dtype(dtype).kind == "f":
-            low, high = (tuple(map(_or_none, bound)) for bound in (low, high))
-        return Box(shape, low, high, dtype)
-    raise ValueError(
-        f"{name}: {role} space {kind} is not supported; it must be a Box or a "
-        "Discrete that starts at 0" + ", or a Dict of those" * (role == "observation")
-    )
-
-
-def _or_none(bound: float) -> float:
-    none = abs(bound) >= float(np.finfo(np.float32).max)
-    return math.copysign(math.inf, bound) if none else bound
-
-
-def rescale_action(space: Box, action: Any, dtype: Any = None) -> Any:
-    """Turn the numbers of a policy into those that a box holds.
-
-    Where an element has two bounds, the policy counts in units of the bounds: −1 is the
-    lower one, 1 is the upper one, and what lies beyond is clipped. Where it has one
-    bound or none, the policy counts in the units of the environment, and is clipped at
-    the bound that there is. Integers are rounded to the nearest.
-
-    The actions `[..., *space.shape]` are a floating-point array of numpy or JAX, and so
-    is the result, whose type is that of the box unless `dtype` names another one.
-
-    >>> rescale_action(Box.uniform((1,), -3.0, 3.0), np.array([[0.5], [2.0]])).tolist()
-    [[1.5], [3.0]]
-    >>> rescale_action(Box.uniform((1,), 0.0), np.array([-0.5])).tolist()
-    [0.0]
-    """
-    dtype = np.dtype(space.dtype if dtype is None else dtype)
-    leading = action.ndim - len(space.shape)
-    scaling = _scaling(space, dtype, np.dtype(action.dtype), leading)
-    least, most, centre, half, low, high = scaling
-    action = centre + half * action.clip(least, most)
-    if dtype.kind in "biu":
-        action = action.round()
-    return action.clip(low, high).astype(dtype)
-
-
-@functools.lru_cache
-def _scaling(
-    space: Box, dtype: np.dtype, computed: np.dtype, leading: int
-) -> tuple[np.ndarray, ...]:
-    """Return the limits of a policy's numbers, centre, half size, and the bounds.
-
-    They have the type `computed` and as many leading axes as the actions.
-    """
-    low, high = (
-        np.reshape(np.asarray(bound, np.float64), (1,) * leading + space.shape)
-        for bound in (space.low, space.high)
-    )
-    limited = np.isfinite(low) & np.isfinite(high)
-    one = np.ones(low.shape)
-    # The halves are taken first, since the sum and the difference can overflow.
-    centre = np.where(limited, low, 0) / 2 + np.where(limited, high, 0) / 2
-    half = np.where(limited, high, 2) / 2 - np.where(limited, low, 0) / 2
-    most = np.where(limited, one, np.inf)
-    results = [x.astype(computed) for x in (-most, most, centre, half, low, high)]
-    if dtype.kind in "iu":  # floats do not hold the largest integers
-        limits = np.iinfo(dtype)
-        results[-2] = np.maximum(results[-2], _within(limits.min, computed, +1))
-        results[-1] = np.minimum(results[-1], _within(limits.max, computed, -1))
-    return tuple(results)
-
-
-def _within(limit: int, dtype: np.dtype, direction: int) -> np.ndarray:
-    """Return the float nearest to an integer that does not lie beyond it."""
-    number = np.asarray(limit, dtype)
-    if (int(number) - limit) * direction < 0:
-        number = np.nextafter(number, np.asarray(direction * np.inf, dtype))
-    return number
+    if isinstance(space, Dict):
+        return {key: space_tree(part) for key, part in space.spaces.items()}
+    if isinstance(space, Tuple):
+        return tuple(map(space_tree, space.spaces))
+    return space

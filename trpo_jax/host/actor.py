@@ -14,7 +14,7 @@ from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.state import TrainState
 
 PyTree = Any
-Actor = Callable[..., tuple[jax.Array, jax.Array]]
+Actor = Callable[..., tuple[PyTree, jax.Array]]
 
 _BLOCK = 128  # steps whose keys are made at once
 
@@ -22,8 +22,8 @@ _BLOCK = 128  # steps whose keys are made at once
 def make_actor(agent: Agent) -> Actor:
     """Compile the policy that a host loop calls at every step.
 
-    `actor(policy_params, normalizer, keys, greedy, observation)` returns actions
-    `[B, ...]` and their log-probabilities `[B]`; the keys are from `step_keys`.
+    `actor(policy_params, normalizer, keys, greedy, observation)` returns a pytree of
+    actions `[B, ...]` and their log-probabilities `[B]`; the keys are from `step_keys`.
     """
 
     @jax.jit
@@ -32,14 +32,16 @@ def make_actor(agent: Agent) -> Actor:
         normalizer: PyTree,
         keys: jax.Array,
         greedy: jax.Array,
-        observation: jax.Array,
-    ) -> tuple[jax.Array, jax.Array]:
+        observation: PyTree,
+    ) -> tuple[PyTree, jax.Array]:
         policy = act(agent, policy_params, normalizer, observation)
         # Without the barrier XLA on CPU fuses the last layer into everything that
         # follows and computes it each time, which takes three times as long.
         policy = jax.lax.optimization_barrier(policy)
         sample = sample_rows(policy, jax.random.wrap_key_data(keys))
-        action = jnp.where(greedy, policy.mode(), sample)
+        action = jax.tree.map(
+            lambda mode, sample: jnp.where(greedy, mode, sample), policy.mode(), sample
+        )
         return action, policy.log_prob(action)
 
     return actor
@@ -75,11 +77,12 @@ def make_keys(key: jax.Array, num_envs: int) -> Callable[[int], np.ndarray]:
     return lambda t: block(t // _BLOCK)[t % _BLOCK]
 
 
-def act_once(state: TrainState, actor: Actor) -> tuple[jax.Array, jax.Array]:
+def act_once(state: TrainState, actor: Actor) -> tuple[PyTree, jax.Array]:
     """Call the policy as the host loop does, to compile it or to learn its shapes.
 
     It returns actions `[B, ...]` and log-probabilities `[B]`.
     """
-    keys = step_keys(state.key, 0, num_steps=1, num_envs=len(state.observation))[0]
+    num_envs = len(jax.tree.leaves(state.observation)[0])
+    keys = step_keys(state.key, 0, num_steps=1, num_envs=num_envs)[0]
     params, normalizer = state.policy_params, state.normalizer
     return actor(params, normalizer, keys, np.False_, state.observation)

@@ -11,6 +11,7 @@ import numpy as np
 from trpo_jax.algorithm.evaluation import STEP_LIMIT, Evaluation
 from trpo_jax.environments.host import HostEnvironment, MakeHost
 from trpo_jax.environments.host_arrays import first_observation
+from trpo_jax.environments.nested import Nested, map_nested
 from trpo_jax.host.actor import Actor, make_keys
 from trpo_jax.host.rollout import step_in_turn
 
@@ -76,12 +77,13 @@ def _play(
     greedy: bool,
 ) -> Evaluation:
     """Play one whole episode in every environment, with the keys of each time."""
-    observation = np.concatenate(list(map(first_observation, environments)))
-    episodes = len(observation)
+    first = map(first_observation, environments)
+    observation = map_nested(lambda *rows: np.concatenate(rows), *first)
+    episodes = sum(environment.num_envs for environment in environments)
     zeros: Any = [np.zeros(episodes, kind) for kind in (float, np.int32, bool)]
     result: Any = Evaluation(*zeros)
 
-    def act(t: int, envs: slice, observation: np.ndarray) -> tuple:
+    def act(t: int, envs: slice, observation: Nested) -> tuple:
         return actor(
             policy_params, normalizer, keys(t)[envs], np.bool_(greedy), observation
         )

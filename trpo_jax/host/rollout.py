@@ -17,13 +17,14 @@ from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.stepping import due_truncations
 from trpo_jax.environments.host import HostEnvironment, HostStep
 from trpo_jax.environments.host_arrays import receive_step
+from trpo_jax.environments.nested import Nested, map_nested, rows_of, write_rows
 from trpo_jax.host.actor import Actor, act_once, step_keys
 
 PyTree = Any
 
 
 class HostTransition(NamedTuple):
-    """One step of one simulator.
+    """One step of one simulator; observations and actions may be nested.
 
     Attributes:
         t: the time.
@@ -36,8 +37,8 @@ class HostTransition(NamedTuple):
 
     t: int
     envs: slice
-    observation: np.ndarray
-    action: np.ndarray
+    observation: Nested
+    action: Nested
     log_prob: np.ndarray
     step: HostStep
 
@@ -53,8 +54,8 @@ def env_slices(
 
 def step_in_turn(
     environments: Sequence[HostEnvironment],
-    act: Callable[[int, slice, np.ndarray], tuple[jax.Array, jax.Array]],
-    observation: np.ndarray,
+    act: Callable[[int, slice, Nested], tuple[PyTree, jax.Array]],
+    observation: Nested,
     num_steps: int,
     truncate_now: Callable[[int], np.ndarray | None] = lambda t: None,
 ) -> Iterator[HostTransition]:
@@ -66,15 +67,16 @@ def step_in_turn(
     `num_steps` steps, and each step yields a `HostTransition`.
     """
     slices = [envs for _, envs in env_slices(environments)]
-    pending: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]] = []
+    pending: list[tuple[int, int, Nested, Nested, np.ndarray]] = []
 
-    def send(t: int, i: int, observation: np.ndarray) -> None:
-        action, log_prob = map(np.asarray, act(t, slices[i], observation))
+    def send(t: int, i: int, observation: Nested) -> None:
+        acted, log_prob = act(t, slices[i], observation)
+        action = map_nested(np.asarray, acted)
         environments[i].send(action)
-        pending.append((t, i, observation, action, log_prob))
+        pending.append((t, i, observation, action, np.asarray(log_prob)))
 
-    for i in range(len(environments)):
-        send(0, i, observation[slices[i]])
+    for i, envs in enumerate(slices):
+        send(0, i, rows_of(observation, envs))
     while pending:
         t, i, observation, action, log_prob = pending.pop(0)
         step = receive_step(environments[i])
@@ -91,9 +93,9 @@ def _truncate(
 ) -> HostStep:
     """Truncate the episodes `now` `[b]` as well, and start new ones."""
     new = now & ~step.terminated & ~step.truncated
-    observation = step.observation.copy()
+    observation = map_nested(np.copy, step.observation)
     if new.any():
-        observation[new] = environment.restart(new)
+        write_rows(observation, new, environment.restart(new))
     return step._replace(observation=observation, truncated=step.truncated | new)
 
 
@@ -105,7 +107,7 @@ def collect_on_host(
     num_steps: int,
     stagger_starts: bool = False,
     time_limit: int = 0,
-    on_step: Callable[[int, slice, np.ndarray], None] | None = None,
+    on_step: Callable[[int, slice, Nested], None] | None = None,
 ) -> tuple[TrainState, Rollout]:
     """Follow the policy for `num_steps` steps in every environment, as `collect` does.
 
@@ -118,7 +120,7 @@ def collect_on_host(
     num_envs = len(state.episode_return)
     keys = np.asarray(step_keys(act_key, 0, num_steps=num_steps, num_envs=num_envs))
 
-    def act(t: int, envs: slice, observation: np.ndarray) -> tuple:
+    def act(t: int, envs: slice, observation: Nested) -> tuple:
         if on_step is not None:
             on_step(t, envs, observation)
         params, normalizer = state.policy_params, state.normalizer
@@ -133,10 +135,10 @@ def collect_on_host(
         max_episode_steps=environments[0].max_episode_steps,
     )
     buffers = _Buffers(num_steps, num_envs)
-    observation = np.array(state.observation)
+    first, observation = (map_nested(np.array, state.observation) for _ in range(2))
     total, length = np.array(state.episode_return), np.array(state.episode_length)
     for transition in step_in_turn(
-        environments, act, observation.copy(), num_steps, lambda t: rule(t, length)
+        environments, act, first, num_steps, lambda t: rule(t, length)
     ):
         step, envs = transition.step, transition.envs
         total[envs] += np.where(step.valid, step.reward, 0)
@@ -158,7 +160,7 @@ def collect_on_host(
         ended = step.terminated | step.truncated
         total[envs][ended] = 0
         length[envs][ended] = 0
-        observation[envs] = step.observation
+        write_rows(observation, envs, step.observation)
     version: Any = np.asarray(state.iteration)
     rollout = Rollout(**buffers.arrays, policy_version=version)
     normalizer = _first_statistics(state.normalizer, *rollout.statistics_inputs)
@@ -172,18 +174,26 @@ _first_statistics = jax.jit(first_statistics)
 
 
 class _Buffers:
-    """Arrays `[T, B, ...]` by name, made when their first values are written."""
+    """Arrays `[T, B, ...]` by name, made when their first values are written.
+
+    One of them may be a dictionary or a tuple of arrays.
+    """
 
     def __init__(self, num_steps: int, num_envs: int) -> None:
         self._shape = num_steps, num_envs
         self.arrays: dict[str, Any] = {}
 
-    def write(self, t: int, envs: slice, **values: np.ndarray) -> None:
+    def write(self, t: int, envs: slice, **values: Nested) -> None:
+        def zeros(rows: np.ndarray) -> np.ndarray:
+            return np.zeros((*self._shape, *rows.shape[1:]), rows.dtype)
+
         for name, value in values.items():
             if name not in self.arrays:
-                shape = (*self._shape, *value.shape[1:])
-                self.arrays[name] = np.zeros(shape, value.dtype)
-            self.arrays[name][t, envs] = value
+                self.arrays[name] = map_nested(zeros, value)
+            if isinstance(value, np.ndarray):
+                self.arrays[name][t, envs] = value
+            else:
+                write_rows(self.arrays[name], (t, envs), value)
 
 
 def empty_rollout(state: TrainState, actor: Actor, num_steps: int) -> Rollout:
@@ -193,11 +203,11 @@ def empty_rollout(state: TrainState, actor: Actor, num_steps: int) -> Rollout:
     def zeros(leaf: jax.Array, dtype: Any = None) -> jax.Array:
         return jnp.zeros((num_steps, *leaf.shape), dtype or leaf.dtype)
 
-    observation = zeros(state.observation)
+    observation = jax.tree.map(zeros, state.observation)
     flag, number = zeros(log_prob, bool), zeros(log_prob, np.float32)
     return Rollout(
         observation=observation,
-        action=zeros(action),
+        action=jax.tree.map(zeros, action),
         log_prob=zeros(log_prob),
         reward=number,
         next_observation=observation,

@@ -19,12 +19,13 @@ from trpo_jax.algorithm.vine_branches import Branches, branch_values
 from trpo_jax.config import Config
 from trpo_jax.environments.host import HostEnvironment, HostStep
 from trpo_jax.environments.host_arrays import receive_step
+from trpo_jax.environments.nested import Nested, map_nested, rows_of, write_rows
 from trpo_jax.environments.spaces import Space
 from trpo_jax.host.actor import Actor, step_keys
 from trpo_jax.host.rollout import collect_on_host, env_slices
 
 PyTree = Any
-Proposals = tuple[np.ndarray, np.ndarray, jax.Array, jax.Array]
+Proposals = tuple[PyTree, np.ndarray, PyTree, jax.Array]
 """Observations `[M, B, ...]`, times `[M, B]`, actions `[M, B, K, ...]`, and
 log-probabilities `[M, B, K]`, as `vine_batch` takes them."""
 
@@ -40,7 +41,7 @@ class VineActor(NamedTuple):
     """
 
     pick: Callable[[jax.Array, jax.Array], jax.Array]
-    propose: Callable[..., tuple[jax.Array, jax.Array]]
+    propose: Callable[..., tuple[PyTree, jax.Array]]
     value: Callable[[TrainState, Branches], jax.Array]
 
 
@@ -48,8 +49,8 @@ def make_vine_actor(agent: Agent, action_space: Space, config: Config) -> VineAc
     """Return the functions that a vine calls; each is compiled when first called."""
 
     def propose(
-        key: jax.Array, state: TrainState, observation: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+        key: jax.Array, state: TrainState, observation: PyTree
+    ) -> tuple[PyTree, jax.Array]:
         policy = act(agent, state.policy_params, state.normalizer, observation)
         return propose_actions(key, state.env_index, policy, action_space, config)
 
@@ -77,16 +78,16 @@ def collect_vine_on_host(
     key, pick_key, action_key, branch_key = jax.random.split(state.key, 4)
     times = np.asarray(vine.pick(pick_key, state.env_index))
     snapshots = np.empty(times.shape, object)
-    observation = np.zeros(
-        (len(times), *state.observation.shape), state.observation.dtype
+    observation = map_nested(
+        lambda leaf: np.zeros((len(times), *leaf.shape), leaf.dtype), state.observation
     )
     places = _places(environments)
 
-    def take_snapshots(t: int, envs: slice, seen: np.ndarray) -> None:
+    def take_snapshots(t: int, envs: slice, seen: Nested) -> None:
         for m, b in np.argwhere(times[:, envs] == t):
             environment, i = places[envs.start + b]
             snapshots[m, envs.start + b] = environment.snapshot(i)
-            observation[m, envs.start + b] = seen[b]
+            write_rows(observation, (m, envs.start + b), rows_of(seen, b))
 
     after, rollout = collect_on_host(
         state.replace(key=key),
@@ -101,7 +102,7 @@ def collect_vine_on_host(
     action, log_prob = vine.propose(action_key, state, observation)
     branches = _follow_branches(
         branch_key, state, environments, actor, snapshots, observation,
-        np.asarray(action), config,
+        map_nested(np.asarray, action), config,
     )  # fmt: skip
     for (environment, i), snapshot in zip(places, trunk_ends, strict=True):
         environment.restore(i, snapshot)
@@ -120,25 +121,29 @@ def _follow_branches(
     environments: Sequence[HostEnvironment],
     act: Actor,
     snapshots: np.ndarray,
-    observation: np.ndarray,
-    action: np.ndarray,
+    observation: Nested,
+    action: Nested,
     config: Config,
 ) -> Branches:
     """Follow all branches, as many at once as there are environments."""
-    steps, num_actions = config.vine_steps, action.shape[2]
+    steps, num_actions = config.vine_steps, jax.tree.leaves(action)[0].shape[2]
     branches = snapshots.size * num_actions
     shared = config.vine_common_random_numbers
     drawn = snapshots.size if shared else branches
     keys = np.asarray(step_keys(key, 0, num_steps=steps, num_envs=drawn))
-    start = observation.reshape(snapshots.size, *observation.shape[2:])
+
+    def repeated(leaf: np.ndarray) -> np.ndarray:  # [M, B, ...] -> [N K, ...]
+        flat = leaf.reshape(snapshots.size, *leaf.shape[2:])
+        return np.repeat(flat, num_actions, axis=0)
+
     arrays: Any = (
         np.zeros((steps, branches), np.float32),
         np.zeros(branches, np.int32),
         *np.zeros((2, branches), bool),
-        np.repeat(start, num_actions, axis=0),
+        map_nested(repeated, observation),
     )
     result = Branches(*arrays)
-    first = action.reshape(branches, *action.shape[3:])
+    first = map_nested(lambda leaf: leaf.reshape(branches, *leaf.shape[3:]), action)
     states = snapshots.ravel()
     places = _places(environments)
     for begin in range(0, branches, len(places)):
@@ -146,7 +151,8 @@ def _follow_branches(
         for (environment, i), branch in zip(places, group, strict=True):
             environment.restore(i, states[branch // num_actions])
         group_keys = keys[:, group // num_actions if shared else group]
-        _follow_group(state, environments, act, group, first[group], group_keys, result)
+        actions = rows_of(first, group)
+        _follow_group(state, environments, act, group, actions, group_keys, result)
 
     def shaped(x: Any, lead: int = 0) -> jax.Array:
         shape = (*x.shape[:lead], *snapshots.shape, num_actions, *x.shape[lead + 1 :])
@@ -157,7 +163,7 @@ def _follow_branches(
         length=shaped(result.length),
         terminated=shaped(result.terminated),
         truncated=shaped(result.truncated),
-        observation=shaped(result.observation),
+        observation=map_nested(shaped, result.observation),
     )
 
 
@@ -166,29 +172,29 @@ def _follow_group(
     environments: Sequence[HostEnvironment],
     act: Actor,
     group: np.ndarray,
-    first: np.ndarray,
+    first: Nested,
     keys: np.ndarray,
     result: Any,
 ) -> None:
     """Follow one branch in each environment, and write what happens into the result."""
     params, normalizer = state.policy_params, state.normalizer
-    observation = result.observation[group]
+    observation = rows_of(result.observation, group)
     playing = np.ones(len(group), bool)
     for t in range(len(keys)):
         action = first
         if t:
             acted = act(params, normalizer, keys[t], np.False_, observation)
-            action = np.asarray(acted[0])
+            action = map_nested(np.asarray, acted[0])
         for environment, envs in env_slices(environments):
-            environment.send(action[envs])
+            environment.send(rows_of(action, envs))
         results = map(receive_step, environments)
-        step = HostStep(*map(np.concatenate, zip(*results, strict=True)))
+        step = HostStep(*map_nested(lambda *rows: np.concatenate(rows), *results))
         now = group[playing]
         result.reward[t, now] = step.reward[playing]
         result.length[now] = t + 1
         result.terminated[now] = step.terminated[playing]
         result.truncated[now] = step.truncated[playing]
-        result.observation[now] = step.next_observation[playing]
+        write_rows(result.observation, now, rows_of(step.next_observation, playing))
         observation = step.observation
         playing = playing & ~step.terminated & ~step.truncated
         if not playing.any():
@@ -197,8 +203,11 @@ def _follow_group(
 
 def empty_vine(state: TrainState, actor: VineActor, config: Config) -> tuple[Any, Any]:
     """Return `Proposals` and action values as `jax.ShapeDtypeStruct`, for tracing."""
-    observation = jax.ShapeDtypeStruct(
-        (config.vine_states, *state.observation.shape), state.observation.dtype
+    observation = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            (config.vine_states, *leaf.shape), leaf.dtype
+        ),
+        state.observation,
     )
     action, log_prob = jax.eval_shape(
         actor.propose, jax.random.key(0), state, observation

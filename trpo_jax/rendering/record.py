@@ -12,6 +12,7 @@ from trpo_jax.algorithm.evaluation import STEP_LIMIT
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment, Step, take_step
 from trpo_jax.environments.host import MakeHost
+from trpo_jax.environments.nested import rows_of
 from trpo_jax.environments.spaces import Box
 from trpo_jax.host.actor import make_actor, make_keys
 from trpo_jax.rendering import frame_rates, gymnax_sketches
@@ -23,7 +24,7 @@ from trpo_jax.runs.saved_policy import SavedPolicy
 from trpo_jax.validation import COUNT, COUNT_OR_ZERO, POSITIVE, check
 
 PyTree = Any
-Draw = Callable[[PyTree, np.ndarray], np.ndarray]
+Draw = Callable[[PyTree, PyTree], np.ndarray]
 """`draw(env_state, observation)` → uint8 `[H, W, 3]`."""
 
 
@@ -78,8 +79,10 @@ def record(
         frames = [stage.draw()]
         episode_return, length, finished = 0.0, 0, False
         while length < limit and not finished:
-            action, _ = actor(*one, keys(length), np.bool_(greedy), observation[None])
-            observation, reward, finished = stage.step(np.asarray(action)[0])
+            seen = jax.tree.map(lambda x: x[None], observation)
+            action, _ = actor(*one, keys(length), np.bool_(greedy), seen)
+            action = jax.tree.map(lambda x: np.asarray(x)[0], action)
+            observation, reward, finished = stage.step(action)
             episode_return += reward
             length += 1
             if length % every == 0 or finished or length == limit:
@@ -106,27 +109,28 @@ class _CompiledStage:
         self._environment, self._key = environment, key
         self.max_episode_steps = environment.max_episode_steps
         self._state: PyTree = None
-        self._observation = np.zeros(0)
+        self._observation: PyTree = None
         self._compiled: Callable[..., Step] | None = None
 
     def _next_key(self) -> jax.Array:
         self._key, key = jax.random.split(self._key)
         return key
 
-    def reset(self) -> np.ndarray:
+    def reset(self) -> PyTree:
         key = self._next_key()
         self._state, observation = compile_for(ONCE, self._environment.reset, key)(key)
-        self._observation = np.asarray(observation)
+        self._observation = jax.tree.map(np.asarray, observation)
         return self._observation
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
-        def step(key: jax.Array, state: PyTree, action: jax.Array) -> Step:
+    def step(self, action: PyTree) -> tuple[PyTree, float, bool]:
+        def step(key: jax.Array, state: PyTree, action: PyTree) -> Step:
             return take_step(self._environment, key, state, action)
 
         given = self._next_key(), self._state, action
         self._compiled = self._compiled or compile_for(ONCE, step, *given)
         after = self._compiled(*given)
-        self._state, self._observation = after.env_state, np.asarray(after.observation)
+        self._state = after.env_state
+        self._observation = jax.tree.map(np.asarray, after.observation)
         finished = bool(after.terminated | after.truncated)
         return self._observation, float(after.reward), finished
 
@@ -159,14 +163,14 @@ class _HostStage:
             rate = frame_rates.rate_of(task)
         self.frames_per_second = float(rate or frame_rates.OTHER_FRAMES_PER_SECOND)
 
-    def reset(self) -> np.ndarray:
-        return self._environment.reset()[0]
+    def reset(self) -> PyTree:
+        return rows_of(self._environment.reset(), 0)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
-        self._environment.send(action[None])
+    def step(self, action: PyTree) -> tuple[PyTree, float, bool]:
+        self._environment.send(rows_of(action, None))
         step = self._environment.receive()
         finished = bool(step.terminated[0] | step.truncated[0])
-        return step.next_observation[0], float(step.reward[0]), finished
+        return rows_of(step.next_observation, 0), float(step.reward[0]), finished
 
     def draw(self) -> np.ndarray:
         try:

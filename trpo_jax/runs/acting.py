@@ -10,17 +10,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from trpo_jax.agent.acting import act
+from trpo_jax.agent.features import split_vector, width_of
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import Normalizer
-from trpo_jax.environments.base import observation_shapes, shapes_in
+from trpo_jax.environments.actions import convert_action
+from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.description import EnvironmentDescription
-from trpo_jax.environments.host import convert_action
+from trpo_jax.environments.nested import map_nested, walk
 from trpo_jax.environments.observations import (
     ObservationReader,
     leading_axes,
     read_array,
 )
-from trpo_jax.environments.spaces import Box, Discrete, rescale_action
+from trpo_jax.environments.spaces import (
+    Box,
+    Dict,
+    Discrete,
+    Tuple,
+    leaves_of,
+    space_tree,
+)
 
 PyTree = Any
 
@@ -38,8 +47,8 @@ class Acting:
     ) -> None:
         self._agent, self._description = agent, description
         self._environment = environment
-        parts = description.observations
-        self.reader = None if parts is None else ObservationReader(parts)
+        space = description.observation_space
+        self.reader = None if space is None else ObservationReader(space)
 
     def __call__(self, parameters: PyTree, observation: Any, key: Any) -> Any:
         """Return actions for observations, all of NumPy; see `SavedPolicy.act`.
@@ -47,35 +56,38 @@ class Acting:
         `parameters` are those of the policy and the normaliser. Without a key the
         actions are greedy.
         """
-        array, leading = self._read(observation)
-        action = self.compiled(*parameters, array, key)
+        arrays, leading = self._read(observation)
+        action = jax.tree.map(np.asarray, self.compiled(*parameters, arrays, key))
         space, dtype = self._description.action_space, self._description.action_dtype
         if space is None:
-            return jax.tree.map(np.asarray, action)
-        converted = convert_action(space, np.asarray(action), dtype, leading)
-        return converted[()] if isinstance(space, Discrete) else np.asarray(converted)
+            return action
+        converted = convert_action(space, action, dtype, leading)
+        return map_nested(
+            lambda leaf, space: leaf[()] if isinstance(space, Discrete) else leaf,
+            converted,
+            space_tree(space),
+        )
 
     def traced(self, parameters: PyTree, observation: Any, key: Any) -> Any:
         """Do the same under a JAX transformation, with arrays of JAX."""
         params, normalizer = parameters
         leading: tuple[int, ...] = ()
         if self.reader:
-            if isinstance(observation, Mapping):
-                raise ValueError(
-                    "observation must be the vector that the policy sees, under a JAX "
-                    "transformation; got a dictionary"
-                )
-            one = shapes_in(self.reader.space)
-            observation = jnp.asarray(observation).astype(one.dtype)
-            leading = observation.shape[: observation.ndim - len(one.shape)]
+            space: Any = self.reader.space
+            if _is_vector(space, observation):
+                observation = split_vector(space, jnp.asarray(observation))
+            observation = walk(
+                lambda _, leaf, x: jnp.asarray(x).astype(leaf.dtype), space, observation
+            )
+            first = jax.tree.leaves(observation)[0]
+            leading = leading_axes(leaves_of(space)[0], first)
         action = self._choose(params, normalizer, observation, key)
         space = self._description.action_space
         if space is None:
             return action
-        dtype = jax.dtypes.canonicalize_dtype(self._description.action_dtype)
-        if isinstance(space, Discrete):
-            return action.astype(dtype)
-        return rescale_action(space, action.reshape(*leading, *space.shape), dtype)
+        dtype = self._description.action_dtype
+        dtype = map_nested(lambda x: jax.dtypes.canonicalize_dtype(x), dtype)
+        return convert_action(space, action, dtype, leading)
 
     @functools.cached_property
     def compiled(self) -> Callable[..., jax.Array]:
@@ -96,8 +108,12 @@ class Acting:
     def _read(self, observation: Any) -> tuple[PyTree, tuple[int, ...]]:
         """Return arrays for the policy, and the leading axes of the observation."""
         if self.reader:
-            array = self.reader(observation)
-            return array, leading_axes(self.reader.space, array)
+            space: Any = self.reader.space
+            if _is_vector(space, observation):
+                box = Box.uniform((width_of(space),))
+                vector = read_array("observation", box, observation, instead_of=space)
+                observation = map_nested(np.asarray, split_vector(space, vector))
+            return self.reader(observation)
         spaces = self._own_spaces
         read = functools.partial(read_array, "observation")
         try:
@@ -118,6 +134,12 @@ class Acting:
             return dataclasses.replace(Box.uniform(leaf.shape), dtype=leaf.dtype.name)
 
         return jax.tree.map(box, observation_shapes(self._environment))
+
+
+def _is_vector(space: Any, observation: Any) -> bool:
+    """Return whether there is a vector in the place of a dictionary or a tuple."""
+    nested = isinstance(space, Dict | Tuple)
+    return nested and not isinstance(observation, Mapping | tuple | None)
 
 
 def is_traced(observation: Any) -> bool:

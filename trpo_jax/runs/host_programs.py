@@ -4,6 +4,7 @@ They implement `trpo_jax.runs.programs.Programs`, so that one loop serves both k
 runs: the policy and the update are compiled, and Python steps the simulators.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,6 +29,7 @@ from trpo_jax.config import Config
 from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.host import HostEnvironment, MakeHost, check_host_environment
 from trpo_jax.environments.host_arrays import first_observation
+from trpo_jax.environments.nested import Nested, map_nested
 from trpo_jax.host.actor import act_once, make_actor
 from trpo_jax.host.evaluation import evaluate_in_turn
 from trpo_jax.host.iteration import Compiled, load_states, save_states, train_on_host
@@ -66,7 +68,7 @@ class HostPrograms:
             self._compiled.state,
         )
 
-    def _start(self, seed: int) -> np.ndarray:
+    def _start(self, seed: int) -> Nested:
         """Make the simulators of one agent; environment i has the seed `seed` + i."""
         simulators: list[HostEnvironment] = []
         self._simulators.append(simulators)  # now, to close them whatever happens
@@ -74,7 +76,8 @@ class HostPrograms:
             simulators.append(self._make(size, seed))
             check_host_environment(simulators[-1], size)
             seed += size
-        return np.concatenate([first_observation(each) for each in simulators])
+        first = [first_observation(each) for each in simulators]
+        return map_nested(lambda *rows: np.concatenate(rows), *first)
 
     def _close_simulators(self) -> None:
         while self._simulators:
@@ -141,7 +144,7 @@ class HostPrograms:
             observation = self._start(keys.restart_seed(seed, int(state.iteration)))
             if saved is None:
                 state = state.replace(
-                    observation=jnp.asarray(observation),
+                    observation=jax.tree.map(jnp.asarray, observation),
                     episode_return=jnp.zeros_like(state.episode_return),
                     episode_length=jnp.zeros_like(state.episode_length),
                 )
@@ -173,7 +176,7 @@ def divide(num_envs: int, simulators: int) -> list[int]:
 def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Compiled:
     act = make_actor(agent)
 
-    def begin(seed: jax.Array, observation: jax.Array) -> TrainState:
+    def begin(seed: jax.Array, observation: PyTree) -> TrainState:
         key = keys.run_key(seed, keys.KeyPurpose.TRAINING)
         _, *parts = jax.random.split(key, 4)  # as `init` does
         space = environment.observation_space
@@ -208,8 +211,11 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
         metrics = summarize(rollout, UpdateInfo(policy_info, critic_info))
         return critic, jnp.stack(metrics)
 
-    one = observation_shapes(environment)
-    observation = jax.ShapeDtypeStruct((config.num_envs, *one.shape), one.dtype)
+    def batch(rows: int, make: Callable[..., Any]) -> PyTree:
+        shapes = observation_shapes(environment)
+        return jax.tree.map(lambda x: make((rows, *x.shape), x.dtype), shapes)
+
+    observation = batch(config.num_envs, jax.ShapeDtypeStruct)
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
     state = jax.eval_shape(begin, seed, observation)
     rollout = jax.eval_shape(lambda s: empty_rollout(s, act, config.num_steps), state)
@@ -221,9 +227,9 @@ def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Comp
         (FOR_LONG, critic_half, *halfway, rollout),
     )
     require_memory([policy_program, critic_program])
-    first = start(np.uint32(0), np.zeros(observation.shape, observation.dtype))
+    first = start(np.uint32(0), batch(config.num_envs, np.zeros))
     # The policy is compiled here for each number of environments that it will meet.
     for size in set(divide(config.num_envs, SIMULATORS)):
-        acting = first.replace(observation=np.zeros((size, *one.shape), one.dtype))
+        acting = first.replace(observation=batch(size, np.zeros))
         jax.block_until_ready(act_once(acting, act))
     return Compiled(start, act, policy_program, critic_program, vine, state)

@@ -11,7 +11,7 @@ from trpo_jax.config import Config, NetworkConfig, RunConfig
 from trpo_jax.config.fields import replace_options, unused_fields
 from trpo_jax.config.options import split_options
 from trpo_jax.environments import SIMULATORS, check_name
-from trpo_jax.environments.spaces import Discrete
+from trpo_jax.environments.spaces import Box, Discrete, Space, leaves_of
 from trpo_jax.runs.output_paths import free_directory
 from trpo_jax.runs.presets import DEFAULT, preset_of
 from trpo_jax.validation import FLAG, check
@@ -217,10 +217,13 @@ def complete(plan: Plan, environment: Any) -> Plan:
         )
     if config.sampling == "vine" and not discrete and config.vine_proposal == "uniform":
         raise ValueError(
-            "vine_proposal must be policy for continuous actions; got uniform"
+            "vine_proposal must be policy for actions that are not one Discrete; got "
+            "uniform"
         )
     log_std_init = plan.network.log_std_init
-    if discrete and log_std_init != NetworkConfig().log_std_init:
+    own = not isinstance(action_space, Space)
+    continuous = own or any(isinstance(x, Box) for x in leaves_of(action_space))
+    if not continuous and log_std_init != NetworkConfig().log_std_init:
         raise ValueError(
             f"log_std_init must be left out for the discrete actions of "
             f"{environment.name}; got {log_std_init}"

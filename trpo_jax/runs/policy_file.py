@@ -8,14 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trpo_jax import environments
-from trpo_jax.agent.moments import init_moments
 from trpo_jax.agent.networks import Agent, mlp_agent
-from trpo_jax.agent.normalization import Normalizer
+from trpo_jax.agent.normalization import (
+    Normalizer,
+    init_normalizer,
+    normalized_leaves,
+)
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import NetworkConfig
 from trpo_jax.environments.base import Environment, observation_shapes, shapes_in
@@ -27,6 +31,7 @@ from trpo_jax.environments.description import (
     require_same_spaces,
 )
 from trpo_jax.environments.host import HostEnvironment, MakeHost
+from trpo_jax.environments.spaces import Space
 from trpo_jax.runs.saved_policy import SavedPolicy
 from trpo_jax.runs.self_check import require_device
 from trpo_jax.storage.atomic_files import open_file, write_whole
@@ -72,12 +77,11 @@ def save_policy(
     """
     tree = {"policy": state.policy_params, "observation": state.normalizer.observation}
     arrays = {name: numbers_of(leaf) for name, leaf in named(tree).items()}
-    seen = jax.tree.leaves(state.observation)[0]
     described = describe_environment(
         environment,
         own=own_environment,
-        num_envs=seen.shape[1],
-        observation_dtype=seen.dtype,
+        num_envs=state.episode_return.shape[1],
+        observation=state.observation,
     )
     description = {
         "format": FORMAT,
@@ -196,7 +200,11 @@ def _rebuild(
     params = jax.eval_shape(agent.policy.init, jax.random.key(0), observation)
     moments = None
     if any(name.startswith("observation/") for name in arrays):
-        moments = jax.tree.map(lambda leaf: init_moments(leaf.shape), observation)
+        rows = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape)), observation)
+        normalized = normalized_leaves(space) if isinstance(space, Space) else True
+        moments = init_normalizer(
+            rows, with_observation=normalized, with_reward=False
+        ).observation
     tree = _matched({"policy": params, "observation": moments}, arrays)
     agents = len(jax.tree.leaves(tree)[0])
     scores = _scores(metadata["greedy_return"], agents)

@@ -64,8 +64,8 @@ class SavedPolicy(_Content):
 
         Args:
             observation: an observation of the environment, not normalised: an array, a
-                list, or a dictionary as the environment returns it; with any leading
-                axes for a batch.
+                list, or a dictionary or a tuple as the environment returns it; with any
+                leading axes for a batch.
             agent: the index of the agent, counted from 0, or "best": the agent with the
                 highest greedy return after training.
             greedy: whether to return the most likely action instead of a sample.
@@ -74,7 +74,8 @@ class SavedPolicy(_Content):
         Returns:
             A NumPy array of the type and shape of the environment's actions, within
             their bounds, with the leading axes of the observation; for one observation
-            and a `Discrete` space, a NumPy integer.
+            and a `Discrete` space, a NumPy integer; for a `Dict` or a `Tuple`, a
+            dictionary or a tuple of those.
 
         Raises:
             ValueError: for an observation that is not one of the environment, an agent
@@ -191,9 +192,8 @@ class SavedPolicy(_Content):
 
     @property
     def observation_space(self) -> Any:
-        """The space of what the policy sees, in which a dictionary is one vector."""
-        reader = self._acting.reader
-        return reader.space if reader else self.given.observation_space
+        """The space of one observation."""
+        return self.description.observation_space or self.given.observation_space
 
     @property
     def action_space(self) -> Any:

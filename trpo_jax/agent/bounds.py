@@ -1,0 +1,27 @@
+"""Actions at the bounds −1 and 1, in the precision of floating-point numbers.
+
+Next to a bound these numbers are too coarse to tell actions apart. A sample closer than
+4 ε to it (5e-7 in float32) is therefore returned as the bound itself, which stands for
+all actions that are so close. Its log-probability is that of this interval, divided by
+the width: the mean density there. So log-probabilities are finite, also of exactly ±1,
+their ratios are those of the probabilities of what was drawn, and the mean score is 0.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def largest_inside(action: jax.Array) -> float:
+    """Return 1 − 4 ε; from here to 1 an action of this precision counts as 1."""
+    return 1 - 4 * float(jnp.finfo(action.dtype).eps)
+
+
+def to_bounds(action: jax.Array) -> jax.Array:
+    """Return actions with what is too close to a bound moved to it.
+
+    Example:
+        >>> to_bounds(jnp.array([0.5, -0.9999999])).tolist()
+        [0.5, -1.0]
+    """
+    close = jnp.abs(action) >= largest_inside(action)
+    return jnp.where(close, jnp.sign(action), action)
