@@ -6,16 +6,31 @@ arithmetic, and nothing of ours, runs under JAX's usual promotion: `gymnax.make`
 """
 
 import functools
+import importlib.metadata
 import os
 
 # XLA writes a page of features to stderr for every program that comes from its cache.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# Tests spend four fifths of their time in the compiler. XLA reads this variable once,
+# when its first device is made; without it, commands that tests start compile as usual.
+_QUICK = ["--xla_backend_optimization_level=0"]
+if importlib.metadata.version("jaxlib") < "0.11":  # later ones end at unknown flags
+    _QUICK.append("--xla_cpu_use_fusion_emitters=false")
+_FLAGS = os.environ.get("XLA_FLAGS")
+os.environ["XLA_FLAGS"] = " ".join([*_QUICK, _FLAGS or ""])
 
 import gymnax
 import hypothesis
 import jax
 import optax
 import pytest
+
+jax.devices()
+if _FLAGS is None:
+    del os.environ["XLA_FLAGS"]
+else:
+    os.environ["XLA_FLAGS"] = _FLAGS
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
