@@ -593,7 +593,7 @@ def test_dictionaries_stay_dictionaries_and_the_network_makes_a_vector():
     result = convert(batch)
     types = jax.tree.map(lambda leaf: leaf.dtype.name, result)
     assert types == {"a": {"inner": "int32"}, "b": "float32", "c": "int32"}
-    vector = flatten_observation(converted, jax.tree.map(jnp.asarray, result))
+    vector = flatten_observation(converted, jax.tree.map(jax.numpy.asarray, result))
     expected = [[1, 2, 0.5, -0.5, 0, 0, 1], [3, 4, 1.0, 0.0, 1, 0, 0]]
     np.testing.assert_array_equal(vector, expected)
 

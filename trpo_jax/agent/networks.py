@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import optax
 
 from trpo_jax.agent.features import flatten_observation, width_of
-from trpo_jax.agent.heads import distribution_of, log_std_size
+from trpo_jax.agent.heads import distribution_of, forbid, log_std_size, mask_space
 from trpo_jax.agent.initializers import orthogonal
 from trpo_jax.agent.normalization import Normalizer, normalize_observation
 from trpo_jax.config.network import ACTIVATION
-from trpo_jax.environments.spaces import Space
+from trpo_jax.environments.spaces import ACTION_MASK, Dict, Space
 from trpo_jax.solver.precision import widen
 from trpo_jax.validation import check
 
@@ -136,6 +136,7 @@ class MLP(nn.Module):
 class Policy(nn.Module):
     """An MLP that returns a distribution of actions, see `distribution_of`.
 
+    With a mask in the observation, forbidden actions have probability 0, see `forbid`.
     The last layer starts at gain 0.01, so that the first policy hardly depends on the
     observation (Engstrom et al. 2020; Andrychowicz et al. 2021, §3.2).
     """
@@ -147,6 +148,7 @@ class Policy(nn.Module):
     log_std_init: float
     state_dependent_std: bool
     orthogonal: bool = True
+    masked: bool = False
 
     @nn.compact
     def __call__(self, observation: PyTree) -> Any:
@@ -176,7 +178,8 @@ class Policy(nn.Module):
             init = nn.initializers.constant(self.log_std_init, jnp.float32)
             log_std = self.param("log_std", init, (scales,))
         log_std = jnp.broadcast_to(log_std, (*outputs.shape[:-1], scales))
-        return distribution_of(space, outputs, log_std)
+        policy = distribution_of(space, outputs, log_std)
+        return forbid(space, policy, observation[ACTION_MASK]) if self.masked else policy
 
 
 class Critic(nn.Module):
@@ -210,7 +213,8 @@ def mlp_agent(
 
     Args:
         observation_space: any space; see `flatten_observation` in `agent.features` for
-            what the networks see of it.
+            what the networks see of it. An entry `action_mask` of a dictionary is not
+            seen but obeyed, see `mask_space` in `agent.heads`.
         action_space: any space; the policy's last layer has the outputs of all its
             parts, and `distribution_of` in `agent.heads` makes distributions of them.
         hidden_sizes: widths of the policy's hidden layers; `()` is a linear policy.
@@ -242,6 +246,11 @@ def mlp_agent(
                 f"Tuple or Dict of trpo_jax; got {space!r}; bring your own Agent for "
                 "other spaces"
             )
+    masked = mask_space(observation_space, action_space) is not None
+    if masked and isinstance(observation_space, Dict) and len(observation_space.spaces) > 1:
+        seen = dict(observation_space.spaces)
+        del seen[ACTION_MASK]
+        observation_space = Dict(seen)
     policy = Policy(
         observation_space,
         action_space,
@@ -250,6 +259,7 @@ def mlp_agent(
         log_std_init,
         state_dependent_std,
         orthogonal_init,
+        masked,
     )
     critic = Critic(
         observation_space,
