@@ -29,8 +29,9 @@ import tyro
 from jax.flatten_util import ravel_pytree
 
 from benchmarks.runs import Training, curve_of
-from trpo_jax.agent.networks import Agent, mlp_agent
+from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import init_normalizer
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.initialization import init
@@ -145,7 +146,7 @@ def checks() -> dict:
 def problem(rows: int = ROWS) -> tuple[Agent, TrainState, Batch]:
     """Return an agent of 17 inputs and 6 outputs, a state, and rows of random data."""
     space = Box.uniform((17,), -1.0, 1.0)
-    agent = mlp_agent(space, Box.uniform((6,), -1.0, 1.0), hidden_sizes=(64, 64))
+    agent = default_agent(space, Box.uniform((6,), -1.0, 1.0), hidden_sizes=(64, 64))
     keys = jax.random.split(jax.random.key(0), 5)
     observation = jax.random.normal(keys[0], (rows, 1, 17))
     policy_params = agent.policy.init(keys[1], observation[0, 0])
@@ -274,7 +275,7 @@ def inside(count: int) -> dict:
     plan = make_plan("CartPole-v1", num_envs=count, total_steps=64 * count, **WIDE)
     plan = complete(plan, environment)
     config = plan.config
-    agent = mlp_agent(
+    agent = default_agent(
         environment.observation_space,
         environment.action_space,
         **dataclasses.asdict(plan.network),

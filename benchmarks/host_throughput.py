@@ -25,7 +25,7 @@ import venv
 import numpy as np
 import tyro
 
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.environments import make_host_environment
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.runs.host_programs import SIMULATORS, HostPrograms, divide
@@ -61,7 +61,7 @@ class Training:
         one = make_host_environment(self.name)
         plan = make_plan(self.name, total_steps=steps)
         self.plan = complete(plan, one)
-        agent = mlp_agent(
+        agent = default_agent(
             one.observation_space,
             one.action_space,
             **dataclasses.asdict(self.plan.network),

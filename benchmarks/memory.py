@@ -29,7 +29,7 @@ import tyro
 
 from benchmarks.runs import provenance
 from benchmarks.throughput import exponent
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.trpo import train_step
 from trpo_jax.config import Config
@@ -94,7 +94,7 @@ def measure(environments: int, steps: int, numbers: int) -> dict[str, int]:
     config = Config(
         num_envs=environments, num_steps=steps, fisher_fraction=0.1, critic_epochs=1
     )
-    agent = mlp_agent(
+    agent = default_agent(
         environment.observation_space, environment.action_space, hidden_sizes=(64, 64)
     )
     state = init(jax.random.key(0), environment, agent, config)

@@ -25,7 +25,7 @@ from benchmarks.drawing import figure_of_height
 from benchmarks.result_files import read_all, write_json
 from benchmarks.returns import middle_of
 from benchmarks.runs import curve_of, vine_of_as_many_steps
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.base import Environment
 from trpo_jax.runs.api import train
@@ -197,7 +197,7 @@ def without_gradients(
 
     setting = TASKS[task]
     environment = setting.make()
-    agent = mlp_agent(
+    agent = default_agent(
         environment.observation_space,
         environment.action_space,
         hidden_sizes=setting.hidden_sizes,

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from benchmarks.returns import mean_return
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.environments import make_environment
 from trpo_jax.runs.execute import TrainResult
 from trpo_jax.runs.keys import seeds_of
@@ -60,7 +60,7 @@ class Training:
         plan = make_plan(name, **values)
         environment = make_environment(name, action_repeat=plan.config.action_repeat)
         self.plan = complete(plan, environment)
-        agent = mlp_agent(
+        agent = default_agent(
             environment.observation_space,
             environment.action_space,
             **dataclasses.asdict(self.plan.network),

@@ -32,7 +32,8 @@ import tyro
 from benchmarks.result_files import write_json
 from benchmarks.returns import mean_return
 from benchmarks.runs import provenance
-from trpo_jax.agent.networks import Agent, Heads, mlp_agent
+from trpo_jax.agent.networks import Agent, Heads
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.critic import fit_critic, minibatches
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.initialization import init
@@ -167,7 +168,7 @@ def _environment_of(plan: Plan) -> Any:
 
 
 def _agent_of(environment: Any, values: dict[str, Any]) -> Agent:
-    return mlp_agent(environment.observation_space, environment.action_space, **values)
+    return default_agent(environment.observation_space, environment.action_space, **values)
 
 
 def measure_on_host(

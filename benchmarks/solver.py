@@ -31,7 +31,7 @@ import tyro
 from jax.flatten_util import ravel_pytree
 
 from benchmarks.runs import provenance
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.subsampling import subsample_rows
 from trpo_jax.environments.spaces import Box
@@ -61,7 +61,7 @@ class Problem:
         space = Box.uniform((INPUTS,), -1.0, 1.0)
         actions = Box.uniform((OUTPUTS,), -1.0, 1.0)
         self.work = rows * width**2
-        self.agent = mlp_agent(space, actions, hidden_sizes=(width, width))
+        self.agent = default_agent(space, actions, hidden_sizes=(width, width))
         keys = jax.random.split(jax.random.key(0), 4)
         self.observation = jax.random.normal(keys[0], (rows, INPUTS))
         params = self.agent.policy.init(keys[1], self.observation[0])

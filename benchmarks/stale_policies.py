@@ -20,7 +20,7 @@ import tyro
 from benchmarks.drawing import figure_of_height
 from benchmarks.result_files import measure_missing, read_all
 from benchmarks.returns import mean_return, middle_of
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.metrics import Metrics, summarize
@@ -88,7 +88,7 @@ def run(name: str, delay: int, way: str) -> tuple[Metrics, np.ndarray]:
     environment = make_environment(name, action_repeat=plan.config.action_repeat)
     plan = complete(plan, environment)
     config, iterations = plan.config, plan.iterations
-    agent = mlp_agent(
+    agent = default_agent(
         environment.observation_space,
         environment.action_space,
         **dataclasses.asdict(plan.network),

@@ -22,10 +22,11 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to the
     from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
     from trpo_jax.agent.memory import Memory, recur
     from trpo_jax.agent.multivariate_gaussian import MultivariateGaussian
-    from trpo_jax.agent.networks import Agent, Heads, Network, mlp_agent, shared_agent
+    from trpo_jax.agent.networks import Agent, Heads, Network, shared_agent
     from trpo_jax.agent.normalization import normalize_observation, scale_reward
     from trpo_jax.agent.product import Product
     from trpo_jax.agent.squashed_gaussian import SquashedGaussian
+    from trpo_jax.agent.standard_agents import default_agent
     from trpo_jax.algorithm.advantages import advantages, standardize
     from trpo_jax.algorithm.batch import Batch
     from trpo_jax.algorithm.bounded_turn import bounded_turn
@@ -107,15 +108,15 @@ __all__ = [
     "TrustRegionInfo", "Tuple", "UpdateInfo", "VineBatch", "act", "advantages",
     "bootstrap_interval", "bounded_turn", "cg_solve", "check_agent",
     "check_environment", "collect", "collect_vine", "concatenate_batches",
-    "empirical_fisher_vector_product", "estimate_advantages",
+    "default_agent", "empirical_fisher_vector_product", "estimate_advantages",
     "estimate_off_policy_advantages", "evaluate", "evaluate_policy",
     "explained_variance", "fisher_quadratic_form", "fisher_vector_product",
     "fit_critic", "fit_critic_gauss_newton", "init", "interquartile_mean",
     "line_search", "list_environments", "load_policy", "make_environment",
-    "make_host_environment", "mask_logits", "mlp_agent", "normalize_observation",
-    "plot_runs", "preset_of", "record", "recur", "resume", "save_policy",
-    "scale_reward", "self_check", "shared_agent", "shrink_max_kl", "standardize",
-    "train", "train_step", "trust_region_step", "update", "update_critic",
+    "make_host_environment", "mask_logits", "normalize_observation", "plot_runs",
+    "preset_of", "record", "recur", "resume", "save_policy", "scale_reward",
+    "self_check", "shared_agent", "shrink_max_kl", "standardize", "train",
+    "train_step", "trust_region_step", "update", "update_critic",
     "update_from_batch", "update_policy", "update_statistics", "v_trace",
     "write_video",
 ]
@@ -129,10 +130,11 @@ _NAMES = {  # by the module that defines them
     "agent.distributions": "Categorical DiagonalGaussian",
     "agent.memory": "Memory recur",
     "agent.multivariate_gaussian": "MultivariateGaussian",
-    "agent.networks": "Agent Heads Network mlp_agent shared_agent",
+    "agent.networks": "Agent Heads Network shared_agent",
     "agent.normalization": "normalize_observation scale_reward",
     "agent.product": "Product",
     "agent.squashed_gaussian": "SquashedGaussian",
+    "agent.standard_agents": "default_agent",
     "algorithm.advantages": "advantages standardize",
     "algorithm.batch": "Batch",
     "algorithm.bounded_turn": "bounded_turn",

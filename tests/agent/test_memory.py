@@ -20,11 +20,11 @@ from trpo_jax import (
     collect,
     collect_vine,
     concatenate_batches,
+    default_agent,
     estimate_advantages,
     estimate_off_policy_advantages,
     evaluate,
     init,
-    mlp_agent,
     recur,
     train_step,
     update,
@@ -266,7 +266,7 @@ def test_a_memory_that_is_not_used_changes_nothing(sampling):
         num_envs=4, num_steps=16, sampling=sampling, **VINE[sampling],
         critic_method="gauss_newton", fisher_fraction=1.0
     )  # fmt: skip
-    plain = mlp_agent(Recall.observation_space, Recall.action_space)
+    plain = default_agent(Recall.observation_space, Recall.action_space)
     agents = plain, feed_forward_as_memory(plain)
     states = [init(KEY, Recall(), agent, config) for agent in agents]
     for _ in range(2):
@@ -303,7 +303,7 @@ def test_it_learns_what_can_only_be_remembered(sampling, fisher):
 
 def test_without_a_memory_it_cannot_be_learnt():
     config = settings(num_envs=32, num_steps=24, critic_epochs=5, max_kl=0.03)
-    agent = mlp_agent(Recall.observation_space, Recall.action_space)
+    agent = default_agent(Recall.observation_space, Recall.action_space)
     state, _ = start(config, agent)
     step = jax.jit(lambda state: train_step(state, Recall(), agent, config))
     for _ in range(25):
@@ -374,7 +374,7 @@ def test_a_policy_with_a_memory_is_not_called_without():
 
 
 def test_the_values_of_a_critic_without_memory_have_none():
-    agent = Agent(AGENT.policy, mlp_agent(Box.uniform((2,)), Discrete(2)).critic)
+    agent = Agent(AGENT.policy, default_agent(Box.uniform((2,)), Discrete(2)).critic)
     state, _ = start(agent=agent)
     state, rollout = collect(state, Recall(), agent, num_steps=7)
     _, memory = values_along(

@@ -11,7 +11,8 @@ from trpo_jax.agent.agent_check import check_agent
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.initializers import orthogonal
 from trpo_jax.agent.mlp import MLP
-from trpo_jax.agent.networks import Network, mlp_agent
+from trpo_jax.agent.networks import Network
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.config.network import Activation
 from trpo_jax.environments import make_environment
 from trpo_jax.environments.spaces import Box, Discrete
@@ -31,7 +32,7 @@ def kernels(params):
 
 
 def test_policy_and_critic_share_nothing():
-    agent = mlp_agent(LINE, Discrete(2), hidden_sizes=(8,), critic_hidden_sizes=(4, 4))
+    agent = default_agent(LINE, Discrete(2), hidden_sizes=(8,), critic_hidden_sizes=(4, 4))
     policy, _ = made(agent.policy)
     critic, _ = made(agent.critic)
     assert [kernel.shape for kernel in kernels(policy)] == [(3, 8), (8, 2)]
@@ -40,13 +41,13 @@ def test_policy_and_critic_share_nothing():
 
 
 def test_critic_has_the_widths_of_the_policy_unless_told_otherwise():
-    critic, _ = made(mlp_agent(LINE, Discrete(2), hidden_sizes=(7,)).critic)
+    critic, _ = made(default_agent(LINE, Discrete(2), hidden_sizes=(7,)).critic)
     assert [kernel.shape for kernel in kernels(critic)] == [(3, 7), (7, 1)]
 
 
 @pytest.mark.parametrize("sizes", [(16, 16), (3, 40)])
 def test_hidden_layers_start_orthogonal_with_gain_root_two(sizes):
-    params, _ = made(mlp_agent(LINE, Discrete(2), hidden_sizes=sizes).policy)
+    params, _ = made(default_agent(LINE, Discrete(2), hidden_sizes=sizes).policy)
     for kernel in kernels(params)[:-1]:
         small = kernel if kernel.shape[0] <= kernel.shape[1] else kernel.T
         np.testing.assert_allclose(small @ small.T, 2 * np.eye(len(small)), atol=1e-5)
@@ -76,40 +77,40 @@ def test_initialisation_contains_no_matrix_decomposition():
         keys = jax.random.split(jax.random.key(0), 3)
         return "qr[" in str(jax.make_jaxpr(jax.vmap(init))(keys))
 
-    agent = mlp_agent(LINE, Discrete(2))
+    agent = default_agent(LINE, Discrete(2))
     assert decomposes(lambda key: jax.nn.initializers.orthogonal()(key, (4, 4)))
     assert not decomposes(lambda key: agent.policy.init(key, BATCH[0]))
     assert not decomposes(lambda key: agent.critic.init(key, BATCH[0]))
 
 
 def test_biases_start_at_zero():
-    params, _ = made(mlp_agent(LINE, Discrete(2), hidden_sizes=(8,)).critic)
+    params, _ = made(default_agent(LINE, Discrete(2), hidden_sizes=(8,)).critic)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(params) if leaf.ndim == 1)
 
 
 def test_last_layers_start_with_their_gain():
     # An orthogonal kernel of gain g and n columns has squared norm n g².
-    agent = mlp_agent(LINE, Discrete(4), hidden_sizes=(16,))
+    agent = default_agent(LINE, Discrete(4), hidden_sizes=(16,))
     for network, columns, gain in ((agent.policy, 4, 0.01), (agent.critic, 1, 1.0)):
         last = kernels(made(network)[0])[-1]
         np.testing.assert_allclose(jnp.sum(last**2), columns * gain**2, rtol=1e-5)
 
 
 def test_first_categorical_policy_is_almost_uniform():
-    params, apply = made(mlp_agent(LINE, Discrete(4)).policy)
+    params, apply = made(default_agent(LINE, Discrete(4)).policy)
     policy = apply(params, 3 * BATCH)
     np.testing.assert_allclose(policy.entropy(), math.log(4), atol=1e-3)
 
 
 def test_first_gaussian_policy_is_almost_centred():
-    params, apply = made(mlp_agent(LINE, LINE, log_std_init=-0.5).policy)
+    params, apply = made(default_agent(LINE, LINE, log_std_init=-0.5).policy)
     policy = apply(params, 3 * BATCH)
     np.testing.assert_allclose(policy.mean, np.zeros((5, 3)), atol=0.1)
     assert (policy.log_std == -0.5).all()
 
 
 def test_state_dependent_deviation_depends_on_the_state():
-    agent = mlp_agent(LINE, Box.uniform((2,)), state_dependent_std=True)
+    agent = default_agent(LINE, Box.uniform((2,)), state_dependent_std=True)
     params, apply = made(agent.policy)
     policy = apply(params, BATCH)
     assert policy.mean.shape == policy.log_std.shape == (5, 2)
@@ -118,20 +119,20 @@ def test_state_dependent_deviation_depends_on_the_state():
 
 
 def test_shared_deviation_does_not_depend_on_the_state():
-    params, apply = made(mlp_agent(LINE, Box.uniform((2,))).policy)
+    params, apply = made(default_agent(LINE, Box.uniform((2,))).policy)
     policy = apply(params, BATCH)
     assert policy.mean.shape == policy.log_std.shape == (5, 2)
     assert (policy.log_std == policy.log_std[:1]).all()
 
 
 def test_no_hidden_layer_is_a_linear_policy():
-    params, apply = made(mlp_agent(LINE, Discrete(2), hidden_sizes=()).policy)
+    params, apply = made(default_agent(LINE, Discrete(2), hidden_sizes=()).policy)
     (kernel,) = kernels(params)
     assert_close(apply(params, BATCH).logits, BATCH @ kernel)
 
 
 def test_discrete_observations_become_one_hot():
-    agent = mlp_agent(Discrete(3), Discrete(2), hidden_sizes=())
+    agent = default_agent(Discrete(3), Discrete(2), hidden_sizes=())
     params, apply = made(agent.policy, jnp.int32(0))
     (kernel,) = kernels(params)
     assert kernel.shape == (3, 2)
@@ -141,7 +142,7 @@ def test_discrete_observations_become_one_hot():
 @pytest.mark.parametrize("leading", [(), (4,), (4, 2)])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 2, 3)])
 def test_boxes_of_any_shape_are_flattened(shape, leading):
-    agent = mlp_agent(Box.uniform(shape), Discrete(2), hidden_sizes=(4,))
+    agent = default_agent(Box.uniform(shape), Discrete(2), hidden_sizes=(4,))
     x = jnp.ones((*leading, *shape))
     for network in agent[:2]:
         params, apply = made(network, jnp.ones(shape))
@@ -152,7 +153,7 @@ def test_boxes_of_any_shape_are_flattened(shape, leading):
 
 
 def test_integer_and_boolean_boxes_are_read_as_numbers():
-    agent = mlp_agent(Box.uniform((2, 2), 0, 1), Discrete(2), hidden_sizes=(4,))
+    agent = default_agent(Box.uniform((2, 2), 0, 1), Discrete(2), hidden_sizes=(4,))
     x = jnp.array([[[True, False], [False, True]]])
     params, apply = made(agent.critic, x[0])
     as_float = apply(params, x.astype(jnp.float32))
@@ -161,7 +162,7 @@ def test_integer_and_boolean_boxes_are_read_as_numbers():
 
 
 def test_rows_do_not_see_each_other():
-    agent = mlp_agent(LINE, Discrete(2), hidden_sizes=(8,))
+    agent = default_agent(LINE, Discrete(2), hidden_sizes=(8,))
     for network in agent[:2]:
         params, apply = made(network)
         together = apply(params, BATCH)
@@ -194,7 +195,7 @@ def test_every_activation_is_used(activation):
 
 
 def test_initial_parameters_follow_the_key():
-    agent = mlp_agent(LINE, Discrete(2), hidden_sizes=(4,))
+    agent = default_agent(LINE, Discrete(2), hidden_sizes=(4,))
     one, again, other = (made(agent.policy, seed=seed)[0] for seed in (0, 0, 1))
     assert_identical(one, again)
     assert (kernels(one)[0] != kernels(other)[0]).any()
@@ -221,7 +222,7 @@ def test_a_plain_pair_of_functions_is_a_network(head, action_shape):
 
 def test_an_unknown_activation_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"activation must be one of tanh, .*'swish'"):
-        mlp_agent(LINE, Discrete(2), activation="swish")
+        default_agent(LINE, Discrete(2), activation="swish")
 
 
 @pytest.mark.parametrize("role", ["observation", "action"])
@@ -229,7 +230,7 @@ def test_a_space_of_another_kind_is_refused(role):
     spaces = {"observation_space": LINE, "action_space": LINE}
     spaces[f"{role}_space"] = {"a": LINE}
     with pytest.raises(ValueError, match=f"{role} space must be a Box, Discrete, "):
-        mlp_agent(**spaces)
+        default_agent(**spaces)
 
 
 def with_policy(head, agent):
@@ -239,9 +240,9 @@ def with_policy(head, agent):
 
 
 CARTPOLE = make_environment("CartPole-v1")
-FITTING = mlp_agent(CARTPOLE.observation_space, CARTPOLE.action_space)
+FITTING = default_agent(CARTPOLE.observation_space, CARTPOLE.action_space)
 PENDULUM = make_environment("Pendulum-v1")
-SWINGING = mlp_agent(PENDULUM.observation_space, PENDULUM.action_space)
+SWINGING = default_agent(PENDULUM.observation_space, PENDULUM.action_space)
 
 
 def test_an_agent_that_fits_passes_the_check():
@@ -294,7 +295,7 @@ def test_an_agent_that_does_not_fit_is_refused(agent, environment, message):
 
 def test_without_orthogonal_kernels_their_variance_is_one_over_fan_in():
     space = Box.uniform((50,))
-    agent = mlp_agent(space, Box.uniform((40,)), orthogonal_init=False)
+    agent = default_agent(space, Box.uniform((40,)), orthogonal_init=False)
     params = agent.policy.init(jax.random.key(0), jnp.zeros(50))
     kernels = [x for x in jax.tree.leaves(params) if x.ndim == 2]
     assert sorted(kernel.shape for kernel in kernels) == [(50, 64), (64, 40), (64, 64)]

@@ -8,7 +8,7 @@ import pytest
 from helpers import assert_identical, is_finite, random_rows, softmax_agent
 from scipy.special import log_softmax
 
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.bounded_turn import bounded_turn
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.initialization import init
@@ -139,7 +139,7 @@ def test_numbers_out_of_range_are_refused(wrong, message):
 def test_a_hostile_loss_every_iteration_does_not_stop_learning(hostile):
     environment = make_environment("probe:policy")
     spaces = environment.observation_space, environment.action_space
-    agent = mlp_agent(*spaces, hidden_sizes=(16,), shared_trunk=True)
+    agent = default_agent(*spaces, hidden_sizes=(16,), shared_trunk=True)
     config = Config(num_envs=8, num_steps=32, critic_method="joint")
 
     def loss_of(rows):

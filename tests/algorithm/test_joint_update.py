@@ -15,7 +15,8 @@ from scipy.special import log_softmax, softmax
 import trpo_jax
 from trpo_jax.agent.agent_check import check_agent
 from trpo_jax.agent.distributions import Categorical
-from trpo_jax.agent.networks import Agent, Heads, Network, mlp_agent, shared_agent
+from trpo_jax.agent.networks import Agent, Heads, Network, shared_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.joint_batch import join
@@ -310,7 +311,7 @@ def test_a_part_that_is_not_finite_leaves_everything_as_it_was():
 
 def agent_of(environment, **values):
     spaces = environment.observation_space, environment.action_space
-    return mlp_agent(*spaces, shared_trunk=True, **values)
+    return default_agent(*spaces, shared_trunk=True, **values)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +368,7 @@ def test_the_metrics_of_the_fit_are_those_of_values_before_and_after():
 
 def test_what_does_not_fit_together_is_refused():
     params, batch = example(SHARED)
-    separate = mlp_agent(Box.uniform((3,)), Discrete(2))
+    separate = default_agent(Box.uniform((3,)), Discrete(2))
     with pytest.raises(ValueError, match="critic_method must be joint for an agent"):
         join(batch, params, SHARED, Config())
     with pytest.raises(ValueError, match="this agent has two"):
@@ -380,7 +381,7 @@ def test_what_does_not_fit_together_is_refused():
     with pytest.raises(ValueError, match="single_path with critic_method joint"):
         Config(sampling="vine", critic_method="joint")
     with pytest.raises(ValueError, match="critic_hidden_sizes must be left out"):
-        mlp_agent(
+        default_agent(
             Box.uniform((3,)), Discrete(2), critic_hidden_sizes=(3,), shared_trunk=True
         )
     with pytest.raises(ValueError, match="joint with shared_trunk; got adam"):

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from trpo_jax import theory
 from trpo_jax.agent.distributions import Categorical
-from trpo_jax.agent.networks import Agent, Network, mlp_agent
+from trpo_jax.agent.networks import Agent, Network
 from trpo_jax.agent.normalization import Normalizer, normalize_observation
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.advantages import advantages
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.initialization import init
@@ -110,7 +111,7 @@ def test_shapes_must_agree():
 @functools.cache
 def started():
     environment = make_environment("CartPole-v1")
-    agent = mlp_agent(environment.observation_space, environment.action_space)
+    agent = default_agent(environment.observation_space, environment.action_space)
     config = Config(num_envs=4, num_steps=64, stagger_starts=False)
 
     @jax.jit

@@ -17,7 +17,7 @@ from helpers import (
     step_by,
 )
 
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.trpo import train_step
 from trpo_jax.algorithm.vine_batch import VineBatch
@@ -256,7 +256,7 @@ def test_the_step_size_is_a_number_to_sweep():
 )
 def test_each_alternative_learns_which_action_is_better(values):
     environment = make_environment("probe:policy")
-    agent = mlp_agent(environment.observation_space, environment.action_space)
+    agent = default_agent(environment.observation_space, environment.action_space)
     config = Config(num_envs=8, num_steps=32, **values)
 
     @jax.jit

@@ -17,7 +17,8 @@ from jax.flatten_util import ravel_pytree
 
 from trpo_jax.agent.agent_check import check_agent
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
-from trpo_jax.agent.networks import Agent, Network, mlp_agent
+from trpo_jax.agent.networks import Agent, Network
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.evaluation import evaluate
 from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.masking import RowStatistics
@@ -139,7 +140,7 @@ def run_some_iterations(environment, agent, config, iterations=2):
 @pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1"])
 def test_the_standard_agent_learns_in_double_precision(name, mode, x64):
     environment = make_environment(name)
-    agent = mlp_agent(
+    agent = default_agent(
         environment.observation_space, environment.action_space, hidden_sizes=(8,)
     )
     state = assert_an_iteration_keeps_types(environment, agent, config_of(mode))

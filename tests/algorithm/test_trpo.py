@@ -29,8 +29,8 @@ from helpers import (
     step_by,
 )
 
-from trpo_jax.agent.networks import mlp_agent
 from trpo_jax.agent.normalization import normalize_observation, scale_reward
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.estimation import estimate_advantages, usable_rows
 from trpo_jax.algorithm.initialization import init
 from trpo_jax.algorithm.metrics import Metrics, summarize
@@ -547,7 +547,7 @@ POLICY_PROBE = make_environment("probe:policy")
 
 
 def probe_agent(environment):
-    return mlp_agent(
+    return default_agent(
         environment.observation_space, environment.action_space, hidden_sizes=(8,)
     )
 

@@ -18,8 +18,9 @@ from helpers import (
 
 from trpo_jax import theory
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
-from trpo_jax.agent.networks import Agent, Network, mlp_agent
+from trpo_jax.agent.networks import Agent, Network
 from trpo_jax.agent.normalization import Moments, init_moments, init_normalizer
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.initialization import init
@@ -475,7 +476,7 @@ def test_rewards_are_scaled_and_observations_normalised():
 @pytest.mark.parametrize("constraint", ["mean", "max"])
 def test_a_vine_learns(name, constraint):
     environment = make_environment(name)
-    agent = mlp_agent(environment.observation_space, environment.action_space)
+    agent = default_agent(environment.observation_space, environment.action_space)
     config = Config(
         num_envs=8, num_steps=16, sampling="vine", vine_states=8, vine_steps=2,
         kl_constraint=constraint, max_kl=0.02,
@@ -501,7 +502,7 @@ def test_a_vine_learns(name, constraint):
 
 def test_the_critic_learns_from_the_trunk_as_on_a_single_path():
     environment = make_environment("CartPole-v1")
-    agent = mlp_agent(environment.observation_space, environment.action_space)
+    agent = default_agent(environment.observation_space, environment.action_space)
     config = Config(num_envs=4, num_steps=32, sampling="vine", vine_states=8)
 
     @jax.jit

@@ -15,7 +15,7 @@ import threading
 import time
 
 from trpo_jax import Config
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.environments import make_environment
 from trpo_jax.runs.execute import seeds_of
 from trpo_jax.runs.loop import run_chunks
@@ -67,7 +67,7 @@ def main(iterations):
             num_steps=16,
         )
         plan = complete(plan, environment)
-        agent = mlp_agent(
+        agent = default_agent(
             environment.observation_space,
             environment.action_space,
             **dataclasses.asdict(plan.network),

@@ -16,7 +16,7 @@ from trpo_jax import (
     cg_solve,
     init,
     make_environment,
-    mlp_agent,
+    default_agent,
     train_step,
     trust_region_step,
 )
@@ -71,7 +71,7 @@ def test_a_step_keeps_what_it_promises(case):
     environment = make_environment(where) if isinstance(where, str) else where()
     changes = dict(changes)
     scale, dead = changes.pop("scale", 1.0), changes.pop("dead", False)
-    agent = mlp_agent(
+    agent = default_agent(
         environment.observation_space,
         environment.action_space,
         hidden_sizes=(4,),

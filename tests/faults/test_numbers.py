@@ -17,7 +17,7 @@ from trpo_jax import (
     collect,
     init,
     make_environment,
-    mlp_agent,
+    default_agent,
     train,
     update,
 )
@@ -31,7 +31,7 @@ CONFIG = Config(
 @functools.cache
 def parts():
     environment = make_environment("Pendulum-v1")
-    agent = mlp_agent(
+    agent = default_agent(
         environment.observation_space, environment.action_space, hidden_sizes=(8,)
     )
 

@@ -98,7 +98,7 @@ def test_a_damaged_checkpoint_is_named_and_an_earlier_one_used(finished, capfd):
 
 def test_an_environment_and_an_agent_of_your_own(tmp_path):
     environment = trpo_jax.make_environment("probe:policy")
-    agent = trpo_jax.mlp_agent(
+    agent = trpo_jax.default_agent(
         environment.observation_space, environment.action_space, hidden_sizes=(4,)
     )
     values = {key: SMALL[key] for key in SMALL if key != "hidden_sizes"}

@@ -18,7 +18,8 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from helpers import assert_close, softmax_agent
 
 from trpo_jax.agent.features import flatten_observation
-from trpo_jax.agent.networks import Network, mlp_agent
+from trpo_jax.agent.networks import Network
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.agent.normalization import init_normalizer, normalize_observation
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.initialization import first_state
@@ -44,7 +45,7 @@ from trpo_jax.runs.plan import make_plan
 from trpo_jax.runs.policy_file import load_policy
 
 AGENT = softmax_agent()
-AGENT_OF_CARTPOLE = mlp_agent(
+AGENT_OF_CARTPOLE = default_agent(
     Box.uniform((4,)), Discrete(2), hidden_sizes=(8,), activation="tanh"
 )
 LENGTHS = (3, 5, 4, 2)  # of the episodes of four environments
@@ -593,7 +594,7 @@ def test_dictionaries_stay_dictionaries_and_the_network_makes_a_vector():
     result = convert(batch)
     types = jax.tree.map(lambda leaf: leaf.dtype.name, result)
     assert types == {"a": {"inner": "int32"}, "b": "float32", "c": "int32"}
-    vector = flatten_observation(converted, jax.tree.map(jnp.asarray, result))
+    vector = flatten_observation(converted, jax.tree.map(jax.numpy.asarray, result))
     expected = [[1, 2, 0.5, -0.5, 0, 0, 1], [3, 4, 1.0, 0.0, 1, 0, 0]]
     np.testing.assert_array_equal(vector, expected)
 

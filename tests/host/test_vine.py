@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.initialization import first_state
 from trpo_jax.config import Config
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
@@ -70,7 +70,7 @@ def collected(environments, config, seed=0):
     if not isinstance(environments, list):
         environments = [environments]
     environment = environments[0]
-    agent = mlp_agent(environment.observation_space, environment.action_space)
+    agent = default_agent(environment.observation_space, environment.action_space)
     observation = np.concatenate([each.reset() for each in environments])
     keys = jax.random.split(jax.random.key(seed), 3)
     state = first_state(

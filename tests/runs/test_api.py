@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, differ, is_finite
 
-from trpo_jax import Agent, Box, Categorical, Discrete, Network, Step, mlp_agent, train
+from trpo_jax import Agent, Box, Categorical, Discrete, Network, Step, default_agent, train
 from trpo_jax.algorithm import evaluation
 from trpo_jax.runs import execute, programs, self_check
 from trpo_jax.solver.trust_region import Status
@@ -260,7 +260,7 @@ def test_a_bad_value_is_refused_before_anything_is_written(values, message, tmp_
 
 
 def test_your_own_parts_are_checked_before_anything_is_compiled():
-    three = mlp_agent(Line().observation_space, Discrete(3))
+    three = default_agent(Line().observation_space, Discrete(3))
     with pytest.raises(ValueError, match="among 2 actions; it has 3 logits"):
         train(Line(), agent=three, **OWN)
     with pytest.raises(ValueError, match="an environment must have 'name'"):

@@ -204,7 +204,7 @@ def test_an_agent_of_ones_own(own_agent):
 def test_the_command_says_how_to_do_it_in_python(word, command, own_agent, tmp_path):
     run, result = own_agent
     if word == "environment":
-        agent = trpo_jax.mlp_agent(Clock.observation_space, Clock.action_space)
+        agent = trpo_jax.default_agent(Clock.observation_space, Clock.action_space)
         one = jax.eval_shape(agent.policy.init, jax.random.key(0), jnp.zeros(2))
         params = jax.tree.map(lambda leaf: jnp.zeros((2, *leaf.shape)), one)
         state = result.state.replace(policy_params=params)

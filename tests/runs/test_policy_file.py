@@ -10,7 +10,7 @@ from helpers import assert_identical
 from safetensors.numpy import load_file, save_file
 
 from trpo_jax import Config, NetworkConfig, init, load_policy, make_environment
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.agent.normalization import normalize_observation
 from trpo_jax.environments import full_name
 from trpo_jax.runs import policy_file
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def make_agent(environment, network):
-    return mlp_agent(
+    return default_agent(
         environment.observation_space,
         environment.action_space,
         hidden_sizes=network.hidden_sizes,

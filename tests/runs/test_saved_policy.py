@@ -341,7 +341,8 @@ def test_a_bad_dictionary_gives_one_sentence(name, parts):
 
 def test_integers_are_never_changed():
     read = ObservationReader(trpo_jax.Box((2,), (0, 0), (255, 255), "uint8"))
-    assert read(np.array([[3, 255]], np.int64)).dtype == np.uint8
+    array, leading = read(np.array([[3, 255]], np.int64))
+    assert (array.dtype, leading) == (np.uint8, (1,))
     for wrong in ([3, 256], [-1, 0]):
         with pytest.raises(ValueError, match="integers of type uint8"):
             read(wrong)

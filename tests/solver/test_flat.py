@@ -8,7 +8,7 @@ import pytest
 from helpers import assert_close, assert_identical, improve_policy
 from jax.flatten_util import ravel_pytree
 
-from trpo_jax.agent.networks import mlp_agent
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.critic import fit_critic
 from trpo_jax.config import Config
@@ -44,7 +44,7 @@ def test_a_large_tree_stays_a_tree_and_a_small_one_becomes_a_vector():
 
 
 SPACE = Box.uniform((3,), -1, 1)
-AGENT = mlp_agent(SPACE, SPACE, hidden_sizes=(5, 4))
+AGENT = default_agent(SPACE, SPACE, hidden_sizes=(5, 4))
 
 
 def solved():

@@ -23,7 +23,7 @@ from trpo_jax import (
     collect,
     init,
     make_environment,
-    mlp_agent,
+    default_agent,
     train,
     train_step,
     update,
@@ -34,7 +34,7 @@ config = Config(max_kl=0.02, num_envs=8, kl_constraint="max")
 network = NetworkConfig(hidden_sizes=(64, 64), activation="relu")
 environment = make_environment("CartPole-v1")
 assert_type(environment, Environment)
-agent = mlp_agent(environment.observation_space, environment.action_space)
+agent = default_agent(environment.observation_space, environment.action_space)
 assert_type(agent, Agent)
 state = init(jax.random.key(0), environment, agent, config)
 assert_type(state, TrainState)

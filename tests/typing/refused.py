@@ -2,7 +2,7 @@
 
 import jax
 
-from trpo_jax import Config, NetworkConfig, mlp_agent, train, update
+from trpo_jax import Config, NetworkConfig, default_agent, train, update
 from trpo_jax import proximal_clip  # refused
 
 train("CartPole-v1", total_stepz=3)  # refused
@@ -13,6 +13,6 @@ Config(max_kll=1)  # refused
 Config(step_rule="ppo")  # refused
 Config(num_envs=1.5)  # refused
 NetworkConfig(activation="tahn")  # refused
-mlp_agent()  # refused
+default_agent()  # refused
 update(jax.random.key(0))  # refused
 Config().max_kll  # refused

@@ -33,9 +33,9 @@ def check_agent(agent: Agent, environment: Environment | HostEnvironment) -> Non
         ValueError: for the first mismatch that is found.
 
     Example:
-        >>> from trpo_jax import Discrete, make_environment, mlp_agent
+        >>> from trpo_jax import Discrete, make_environment, default_agent
         >>> environment = make_environment("CartPole-v1")
-        >>> three = mlp_agent(environment.observation_space, Discrete(3))
+        >>> three = default_agent(environment.observation_space, Discrete(3))
         >>> check_agent(three, environment)
         Traceback (most recent call last):
         ValueError: the policy must choose among 2 actions; it has 3 logits

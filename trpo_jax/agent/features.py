@@ -39,7 +39,9 @@ def width_of(space: Space) -> int:
         return sum(width_of(part) for _, part in parts_of(space))
     if isinstance(space, Discrete):
         return space.n
-    return sum(space.nvec) if isinstance(space, MultiDiscrete) else math.prod(space.shape)
+    return (
+        sum(space.nvec) if isinstance(space, MultiDiscrete) else math.prod(space.shape)
+    )
 
 
 def flatten_observation(space: Space, observation: PyTree) -> jax.Array:
@@ -109,7 +111,8 @@ def split_vector(space: Space, vector: jax.Array) -> PyTree:
 
 def _columns(space: MultiDiscrete) -> tuple[np.ndarray, np.ndarray]:
     """Return which element each column of the one-hot vector belongs to, and which of
-    its integers, counted from 0."""
+    its integers, counted from 0.
+    """
     element = np.repeat(np.arange(len(space.nvec)), space.nvec)
     number = np.concatenate([np.arange(n, dtype=np.int32) for n in space.nvec])
     return element, number

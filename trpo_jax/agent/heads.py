@@ -10,18 +10,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.agent.discrete_distributions import Bernoulli, MultiCategorical
+from trpo_jax.agent.discrete_distributions import (
+    Bernoulli,
+    MultiCategorical,
+    mask_logits,
+)
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.features import parts_of, width_of
 from trpo_jax.agent.product import Product
 from trpo_jax.environments.spaces import (
+    ACTION_MASK,
     Box,
     Dict,
+    Discrete,
     MultiBinary,
     MultiDiscrete,
     Space,
     Tuple,
+    leaves_of,
 )
+
+PyTree = Any
 
 
 def log_std_size(space: Space) -> int:
@@ -74,21 +83,74 @@ def distribution_of(space: Space, outputs: jax.Array, log_std: jax.Array) -> Any
     if isinstance(space, Box):
         return DiagonalGaussian(outputs, log_std)
     if isinstance(space, MultiDiscrete):
-        return MultiCategorical(_padded(space, outputs))
-    return Bernoulli(outputs) if isinstance(space, MultiBinary) else Categorical(outputs)
+        return MultiCategorical(_padded(space, outputs, -jnp.inf))
+    return (
+        Bernoulli(outputs) if isinstance(space, MultiBinary) else Categorical(outputs)
+    )
+
+
+def mask_space(observation_space: Space, action_space: Space) -> Space | None:
+    """Return the space of the mask of legal actions in an observation, if there is one.
+
+    A `Dict` of observations may have an entry `action_mask`: for a `Discrete` space of
+    actions n numbers, for a `MultiDiscrete` one those of all elements, in one array or
+    a tuple of arrays; those above 0 mark legal actions. Beside boxes and bits as
+    actions an entry of that name is seen like any other. A mask of another size, or one
+    for a `Dict` or a `Tuple` of actions, is a `ValueError`.
+
+    Example:
+        >>> space = Dict({"action_mask": MultiBinary(2), "observation": MultiBinary(3)})
+        >>> mask_space(space, Discrete(2))
+        MultiBinary(shape=(2,))
+    """
+    if not isinstance(observation_space, Dict):
+        return None
+    mask = observation_space.spaces.get(ACTION_MASK)
+    if mask is None or isinstance(action_space, Box | MultiBinary):
+        return None
+    if isinstance(action_space, Dict | Tuple):
+        raise ValueError(
+            "an action_mask in the observation is not supported for a "
+            f"{type(action_space).__name__} of actions; give the actions one Discrete or "
+            "MultiDiscrete space, or name the mask otherwise"
+        )
+    numbers = sum(math.prod(leaf.shape) for leaf in leaves_of(mask))
+    if numbers != width_of(action_space):
+        raise ValueError(
+            f"action_mask must have {width_of(action_space)} numbers, one for each "
+            f"action of {action_space}; got {numbers}"
+        )
+    return mask
+
+
+def forbid(space: Space, distribution: Any, mask: PyTree) -> Any:
+    """Give the actions that a mask forbids probability 0, see `mask_space`.
+
+    Where no action would be left, all are legal. The distribution is that of
+    `distribution_of` for a `Discrete` or a `MultiDiscrete` space.
+
+    Example:
+        >>> coin = Categorical(jnp.zeros((1, 2)))
+        >>> forbid(Discrete(2), coin, jnp.array([[0, 1]])).logits.tolist()
+        [[-inf, 0.0]]
+    """
+    rows = distribution.logits.shape[: -1 if isinstance(space, Discrete) else -2]
+    leaves = [leaf.reshape(*rows, -1) > 0 for leaf in jax.tree.leaves(mask)]
+    legal = jnp.concatenate(leaves, axis=-1)
+    if isinstance(space, MultiDiscrete):
+        legal = _padded(space, legal, False)
+    return type(distribution)(mask_logits(distribution.logits, legal))
 
 
 def _split(x: jax.Array, sizes: Any) -> list[jax.Array]:
     return jnp.split(x, np.cumsum(list(sizes))[:-1], axis=-1)
 
 
-def _padded(space: MultiDiscrete, logits: jax.Array) -> jax.Array:
-    """Return logits `[..., K, n]`, with −∞ where an element has fewer integers."""
+def _padded(space: MultiDiscrete, x: jax.Array, missing: Any) -> jax.Array:
+    """Return an array `[..., K, n]`, filled up where an element has fewer integers."""
     nvec = np.asarray(space.nvec)[:, None]
     column = np.arange(nvec.max())
     first = np.cumsum(nvec, axis=0) - nvec
-    return jnp.where(
-        jnp.broadcast_to(column < nvec, (*logits.shape[:-1], *(column < nvec).shape)),
-        logits[..., np.minimum(first + column, logits.shape[-1] - 1)],
-        -jnp.inf,
-    )
+    exists = column < nvec
+    padded = x[..., np.minimum(first + column, x.shape[-1] - 1)]
+    return jnp.where(jnp.broadcast_to(exists, padded.shape), padded, missing)

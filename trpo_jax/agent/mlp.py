@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.agent.features import flatten_observation, width_of
-from trpo_jax.agent.heads import distribution_of, log_std_size
+from trpo_jax.agent.heads import distribution_of, forbid, log_std_size
 from trpo_jax.agent.initializers import orthogonal
-from trpo_jax.environments.spaces import Box, Space
+from trpo_jax.environments.spaces import ACTION_MASK, Space
 
 PyTree = Any
 
@@ -51,6 +51,7 @@ class MLP(nn.Module):
 class Policy(nn.Module):
     """An MLP that returns a distribution of actions, see `distribution_of`.
 
+    With a mask in the observation, forbidden actions have probability 0, see `forbid`.
     The last layer starts at gain 0.01, so that the first policy hardly depends on the
     observation (Engstrom et al. 2020; Andrychowicz et al. 2021, §3.2).
     """
@@ -62,6 +63,7 @@ class Policy(nn.Module):
     log_std_init: float
     state_dependent_std: bool
     orthogonal: bool = True
+    masked: bool = False
 
     @nn.compact
     def __call__(self, observation: PyTree) -> Any:
@@ -91,7 +93,10 @@ class Policy(nn.Module):
             init = nn.initializers.constant(self.log_std_init, jnp.float32)
             log_std = self.param("log_std", init, (scales,))
         log_std = jnp.broadcast_to(log_std, (*outputs.shape[:-1], scales))
-        return distribution_of(space, outputs, log_std)
+        policy = distribution_of(space, outputs, log_std)
+        return (
+            forbid(space, policy, observation[ACTION_MASK]) if self.masked else policy
+        )
 
 
 class Critic(nn.Module):
@@ -108,38 +113,3 @@ class Critic(nn.Module):
         x = flatten_observation(self.observation_space, observation)
         mlp = MLP(self.hidden_sizes, 1, self.activation, 1.0, self.orthogonal)
         return mlp(x)[..., 0]
-
-
-class PolicyAndCritic(nn.Module):
-    """A policy and a critic that are linear functions of the same hidden layers.
-
-    Attributes:
-        alone: the policy that has these hidden layers to itself.
-    """
-
-    alone: Policy
-
-    @nn.compact
-    def __call__(self, observation: PyTree) -> tuple[Any, jax.Array]:
-        """Return distributions and values `[...]` for observations `[..., *shape]`."""
-        shape, x = (
-            self.alone,
-            flatten_observation(self.alone.observation_space, observation),
-        )
-        if shape.hidden_sizes:
-            *widths, last = shape.hidden_sizes
-            trunk = MLP(
-                widths,
-                last,
-                shape.activation,
-                math.sqrt(2),
-                shape.orthogonal,
-                name="trunk",
-            )
-            x = getattr(nn, shape.activation)(trunk(x))
-        features = Box.uniform(x.shape[-1:])
-        policy = shape.clone(
-            observation_space=features, hidden_sizes=(), parent=self, name="policy"
-        )
-        critic = Critic(features, (), shape.activation, shape.orthogonal, name="critic")
-        return policy(x), critic(x)

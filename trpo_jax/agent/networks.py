@@ -1,15 +1,10 @@
 """Policies and critics: a network is a pair of pure functions, of any library."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import optax
-
-from trpo_jax.agent.mlp import Critic, Policy, PolicyAndCritic
-from trpo_jax.config.network import ACTIVATION
-from trpo_jax.environments.spaces import Space
-from trpo_jax.validation import check
 
 PyTree = Any
 
@@ -140,84 +135,3 @@ def check_one_value_per_row(value: Any, rows: tuple[int, ...]) -> None:
         raise ValueError(
             f"the critic must return one value for each row, shape {rows}; got {shape}"
         )
-
-
-def mlp_agent(
-    observation_space: Space,
-    action_space: Space,
-    *,
-    hidden_sizes: Sequence[int] = (64, 64),
-    critic_hidden_sizes: Sequence[int] | None = None,
-    activation: str = "tanh",
-    log_std_init: float = 0.0,
-    orthogonal_init: bool = True,
-    state_dependent_std: bool = False,
-    shared_trunk: bool = False,
-) -> Agent:
-    """Build the standard agent: multi-layer perceptrons, two separate ones or one.
-
-    Args:
-        observation_space: any space; see `flatten_observation` in `agent.features` for
-            what the networks see of it.
-        action_space: any space; the policy's last layer has the outputs of all its
-            parts, and `distribution_of` in `agent.heads` makes distributions of them.
-        hidden_sizes: widths of the policy's hidden layers; `()` is a linear policy.
-        critic_hidden_sizes: widths of the critic's; those of the policy when None.
-        activation: "tanh", "relu", "elu", "silu" or "gelu".
-        log_std_init: log σ that a continuous policy starts with; an action of ±1
-            reaches the bounds of a bounded action space.
-        orthogonal_init: use orthogonal kernels and an almost constant first policy.
-        state_dependent_std: let the network compute log σ for each observation.
-        shared_trunk: let policy and critic be linear functions of the last hidden layer
-            of one perceptron, see `shared_agent`.
-
-    Returns:
-        An `Agent`, whose policy returns distributions and whose critic values `[...]`.
-
-    Raises:
-        ValueError: for an unknown activation, a space of another kind, or
-            `critic_hidden_sizes` with a shared trunk.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from trpo_jax import Box, Discrete
-        >>> agent = mlp_agent(Box.uniform((3,)), Discrete(2))
-        >>> params = agent.policy.init(jax.random.key(0), jnp.zeros(3))
-        >>> agent.policy.apply(params, jnp.zeros((5, 3))).logits.shape
-        (5, 2)
-    """
-    check("activation", activation, ACTIVATION)
-    for role, space in (("observation", observation_space), ("action", action_space)):
-        if not isinstance(space, Space):
-            raise ValueError(
-                f"{role} space must be a Box, Discrete, MultiDiscrete, MultiBinary, "
-                f"Tuple or Dict of trpo_jax; got {space!r}; bring your own Agent for "
-                "other spaces"
-            )
-    policy = Policy(
-        observation_space,
-        action_space,
-        tuple(hidden_sizes),
-        activation,
-        log_std_init,
-        state_dependent_std,
-        orthogonal_init,
-    )
-    if shared_trunk:
-        if critic_hidden_sizes is not None:
-            raise ValueError(
-                "critic_hidden_sizes must be left out with shared_trunk, where "
-                f"hidden_sizes are those of both; got {critic_hidden_sizes}"
-            )
-        both = PolicyAndCritic(policy)
-        return shared_agent(Network(both.init, lambda p, x: Heads(*both.apply(p, x))))
-    critic = Critic(
-        observation_space,
-        tuple(hidden_sizes if critic_hidden_sizes is None else critic_hidden_sizes),
-        activation,
-        orthogonal_init,
-    )
-    return Agent(
-        policy=Network(policy.init, policy.apply),
-        critic=Network(critic.init, critic.apply),
-    )

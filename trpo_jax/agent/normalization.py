@@ -17,7 +17,7 @@ from trpo_jax.agent.moments import (
     normalize,
     update_moments,
 )
-from trpo_jax.environments.spaces import Box, space_tree
+from trpo_jax.environments.spaces import ACTION_MASK, Box, space_tree
 
 PyTree = Any
 
@@ -26,17 +26,22 @@ def normalized_leaves(space: Any) -> PyTree:
     """Return which leaves of a space are normalised: a pytree of bool.
 
     Those are the boxes, of floats or of integers, except pictures (`Box.is_image`),
-    whose unit is known. Integers of discrete spaces have no mean: the networks see them
-    one-hot. Of a space of the user's own nothing is known, and nothing normalised.
+    whose unit is known, and an `action_mask`. Integers of discrete spaces have no mean:
+    the networks see them one-hot. Of a space of the user's own nothing is known, and
+    nothing normalised.
 
     Example:
         >>> from trpo_jax import Box, Dict, Discrete
         >>> normalized_leaves(Dict({"place": Box.uniform((2,)), "room": Discrete(3)}))
         {'place': True, 'room': False}
     """
-    return jax.tree.map(
-        lambda leaf: isinstance(leaf, Box) and not leaf.is_image, space_tree(space)
+    tree = space_tree(space)
+    leaves = jax.tree.map(
+        lambda leaf: isinstance(leaf, Box) and not leaf.is_image, tree
     )
+    if isinstance(tree, dict) and ACTION_MASK in tree:
+        leaves[ACTION_MASK] = jax.tree.map(lambda leaf: False, tree[ACTION_MASK])
+    return leaves
 
 
 class Normalizer(struct.PyTreeNode):

@@ -41,9 +41,10 @@ def init(
         ValueError: when `key` is not a key.
 
     Example:
-        >>> from trpo_jax import make_environment, mlp_agent
+        >>> from trpo_jax import make_environment, default_agent
         >>> environment = make_environment("CartPole-v1")
-        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> spaces = environment.observation_space, environment.action_space
+        >>> agent = default_agent(*spaces)
         >>> make = lambda key: init(key, environment, agent, Config(num_envs=8))
         >>> jax.eval_shape(make, jax.random.key(0)).observation.shape
         (8, 4)

@@ -171,8 +171,8 @@ def join(
             and targets that do not fit together.
 
     Example:
-        >>> from trpo_jax import Box, Discrete, mlp_agent
-        >>> agent = mlp_agent(Box.uniform((1,)), Discrete(2), shared_trunk=True)
+        >>> from trpo_jax import Box, Discrete, default_agent
+        >>> agent = default_agent(Box.uniform((1,)), Discrete(2), shared_trunk=True)
         >>> x, zero = jnp.array([[-1.0], [1.0]]), jnp.zeros(2)
         >>> batch = Batch(x, jnp.array([0, 1]), zero, jnp.array([3.0, 4.0]), zero + 1)
         >>> params = agent.policy.init(jax.random.key(0), x[0])

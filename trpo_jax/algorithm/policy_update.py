@@ -79,8 +79,8 @@ def update_policy(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from trpo_jax import Box, Discrete, mlp_agent
-        >>> agent = mlp_agent(Box.uniform((1,)), Discrete(2), hidden_sizes=())
+        >>> from trpo_jax import Box, Discrete, default_agent
+        >>> agent = default_agent(Box.uniform((1,)), Discrete(2), hidden_sizes=())
         >>> x, action = jnp.array([[-1.0], [1.0]]), jnp.array([0, 1])
         >>> batch = Batch(x, action, jnp.ones(2), jnp.ones(2), jnp.ones(2))
         >>> params = agent.policy.init(jax.random.key(0), x[0])

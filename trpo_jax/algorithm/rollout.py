@@ -101,9 +101,10 @@ def collect(
         ValueError: when `num_steps` is not a whole number ≥ 1.
 
     Example:
-        >>> from trpo_jax import Config, init, make_environment, mlp_agent
+        >>> from trpo_jax import Config, init, make_environment, default_agent
         >>> environment = make_environment("CartPole-v1")
-        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> spaces = environment.observation_space, environment.action_space
+        >>> agent = default_agent(*spaces)
         >>> def run(key):
         ...     state = init(key, environment, agent, Config(num_envs=8))
         ...     return collect(state, environment, agent, num_steps=5)

@@ -49,9 +49,10 @@ def train_step(
         The next state, and `Metrics`.
 
     Example:
-        >>> from trpo_jax import init, make_environment, mlp_agent
+        >>> from trpo_jax import init, make_environment, default_agent
         >>> environment = make_environment("probe:policy")
-        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> spaces = environment.observation_space, environment.action_space
+        >>> agent = default_agent(*spaces)
         >>> config = Config(num_envs=4, num_steps=16)
         >>> state = init(jax.random.key(0), environment, agent, config)
         >>> state, metrics = train_step(state, environment, agent, config)
@@ -90,9 +91,10 @@ def update(
         ValueError: when the critic's values do not have the shape of the rewards.
 
     Example:
-        >>> from trpo_jax import collect, init, make_environment, mlp_agent
+        >>> from trpo_jax import collect, init, make_environment, default_agent
         >>> environment = make_environment("probe:policy")
-        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> spaces = environment.observation_space, environment.action_space
+        >>> agent = default_agent(*spaces)
         >>> config = Config(num_envs=4)
         >>> state = init(jax.random.key(0), environment, agent, config)
         >>> state, rollout = collect(state, environment, agent, num_steps=16)

@@ -58,9 +58,10 @@ def collect_vine(
         ValueError: for uniform proposals of actions that are not discrete.
 
     Example:
-        >>> from trpo_jax import init, make_environment, mlp_agent
+        >>> from trpo_jax import init, make_environment, default_agent
         >>> environment = make_environment("CartPole-v1")
-        >>> agent = mlp_agent(environment.observation_space, environment.action_space)
+        >>> spaces = environment.observation_space, environment.action_space
+        >>> agent = default_agent(*spaces)
         >>> config = Config(num_envs=8, sampling="vine", vine_states=4)
         >>> def run(key):
         ...     state = init(key, environment, agent, config)
@@ -90,8 +91,9 @@ def collect_vine(
     action, log_prob = propose_actions(
         action_key, state.env_index, policy, environment.action_space, config
     )
+    tried = possible_actions(policy, action, environment.action_space, config)
     branches = follow_branches(
-        branch_key, state, environment, agent, snapshots, action, config
+        branch_key, state, environment, agent, snapshots, tried, config
     )
     batch = vine_batch(
         state,
@@ -215,7 +217,8 @@ def propose_actions(
     """Return actions `[M, B, K, ...]` to try, and their log-probabilities `[M, B, K]`.
 
     The log-probabilities are those under the proposal, and zeros where all actions are
-    tried. A uniform proposal of continuous actions raises a ValueError.
+    tried. A uniform proposal draws those actions that the policy may take; for actions
+    that are not discrete it raises a ValueError.
     """
     states = jax.eval_shape(policy.entropy).shape
     if isinstance(action_space, Discrete) and tries_every_action(action_space, config):
@@ -229,13 +232,49 @@ def propose_actions(
             raise ValueError(
                 "vine_proposal must be 'policy' for continuous actions; got 'uniform'"
             )
-        draw = functools.partial(
-            jax.random.randint, shape=(), minval=0, maxval=action_space.n
-        )
-        return _at_each(draw, keys), jnp.full(keys.shape, -np.log(action_space.n))
+        return _draw_evenly(keys, policy, action_space.n)
     of_state = jax.vmap(lambda row, keys: jax.vmap(row.sample)(keys))
     action = jax.vmap(of_state)(policy, keys)
-    return action, jax.vmap(policy.log_prob, in_axes=2, out_axes=2)(action)
+    return action, _log_probs(policy, action)
+
+
+def possible_actions(
+    policy: Any, action: PyTree, action_space: Space, config: Config
+) -> PyTree:
+    """Return the actions to simulate: where one is forbidden, the policy's mode.
+
+    A vine that tries all actions `[M, B, K]` must not harm the simulator with those to
+    which the policy gives probability 0. What they lead to has no weight in eq. 15.
+    """
+    if not tries_every_action(action_space, config):
+        return action  # none of those drawn is forbidden
+    legal = jnp.isfinite(_log_probs(policy, action))
+    return jnp.where(legal, action, policy.mode()[..., None])
+
+
+def _draw_evenly(
+    keys: jax.Array, policy: Any, number: int
+) -> tuple[jax.Array, jax.Array]:
+    """Draw actions `[M, B, K]` evenly from those that the policy may take in a state.
+
+    The log-probabilities, −log of how many they are, are returned as well.
+    """
+    states = keys.shape[:2]
+    every = jnp.broadcast_to(jnp.arange(number), (*states, number))
+    legal = jnp.isfinite(_log_probs(policy, every))
+    count = jnp.broadcast_to(jnp.sum(legal, axis=2, keepdims=True), keys.shape)
+    draw = jax.vmap(lambda key, count: jax.random.randint(key, (), 0, count))
+    which = draw(keys.reshape(-1), count.reshape(-1)).reshape(keys.shape)
+    # The first action up to which there are more legal ones than `which`.
+    so_far = jnp.cumsum(legal, axis=2)[:, :, None]
+    action = jnp.argmax(so_far > which[..., None], axis=-1).astype(jnp.int32)
+    log_prob = jnp.asarray(-np.log(np.arange(1, number + 1)))
+    return action, log_prob[count - 1]
+
+
+def _log_probs(policy: Any, action: PyTree) -> jax.Array:
+    """Return the log-probabilities `[M, B, K]` of actions `[M, B, K, ...]`."""
+    return jax.vmap(policy.log_prob, in_axes=2, out_axes=2)(action)
 
 
 def _at_each(draw: Callable[[jax.Array], jax.Array], keys: jax.Array) -> jax.Array:

@@ -7,15 +7,21 @@ from trpo_jax.config.fields import Checked, structure
 from trpo_jax.config.groups import Group
 from trpo_jax.validation import FLAG, LOG_STD, SIZES, one_of, optional
 
+NetworkKind = Literal["mlp", "cnn", "nature_cnn", "gru", "lstm"]
+NETWORK = one_of(NetworkKind)
 Activation = Literal["tanh", "relu", "elu", "silu", "gelu"]
 ACTIVATION = one_of(Activation)
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig(Checked):
-    """The shape of the standard agent, see `mlp_agent`."""
+    """The shape of the standard agent, see `default_agent`."""
 
-    hidden_sizes: tuple[int, ...] = structure((64, 64), SIZES, group=Group.NETWORK)
+    network: NetworkKind = structure("mlp", NETWORK, group=Group.NETWORK)
+    """Kind of the networks: a perceptron; convolutions for pictures before it, those of
+    the paper or of Mnih et al. 2015 (nature_cnn); or a recurrent cell as the last
+    hidden layer, which gives the agent a memory."""
+    hidden_sizes: tuple[int, ...] = structure((64, 64), SIZES)
     """Widths of the policy's hidden layers; none gives a linear policy."""
     critic_hidden_sizes: tuple[int, ...] | None = structure(None, optional(SIZES))
     """Widths of the critic's hidden layers; with None, those of the policy."""
@@ -37,6 +43,7 @@ class NetworkConfig(Checked):
 class NetworkOptions(TypedDict, total=False):
     """The fields of `NetworkConfig` as keyword arguments, for type checkers."""
 
+    network: NetworkKind
     hidden_sizes: tuple[int, ...]
     critic_hidden_sizes: tuple[int, ...] | None
     activation: Activation

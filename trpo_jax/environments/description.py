@@ -15,6 +15,7 @@ from trpo_jax.environments.space_json import (
 from trpo_jax.environments.spaces import Box, Dict, Space, Tuple, space_tree
 from trpo_jax.validation import COUNT, FLAG, check
 
+
 class EnvironmentDescription(NamedTuple):
     """An environment, without its simulator.
 

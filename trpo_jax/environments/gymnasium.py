@@ -13,8 +13,9 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from trpo_jax.environments.actions import convert_action
-from trpo_jax.environments.conversion import convert_observations, convert_space, types_of
+from trpo_jax.environments.conversion import convert_space, types_of
 from trpo_jax.environments.gymnasium_make import CopiedObservation, make_vector, names
+from trpo_jax.environments.gymnasium_observations import GymnasiumObservations
 from trpo_jax.environments.gymnasium_snapshots import (
     Snapshot,
     can_return,
@@ -40,6 +41,9 @@ class GymnasiumEnvironment:
     observation comes from `info["final_obs"]`. If none does, this class resets. With
     resets in the same step, the environments of an `AsyncVectorEnv` of your own must
     not write into the array of their final observation; others may.
+
+    If `info` has an `action_mask` after a reset, observations are dictionaries with the
+    keys `"observation"` and `"action_mask"`, and the policy obeys the mask.
 
     Args:
         environment: a vector environment, a name in Gymnasium's registry, or
@@ -94,13 +98,18 @@ class GymnasiumEnvironment:
         observed = environment.single_observation_space
         acted = environment.single_action_space
         try:
-            self.observation_space, self._convert = convert_observations(
-                self.name, observed
-            )
             self.action_space = convert_space(self.name, "action", acted)
-        except ValueError:
+            self._observe = GymnasiumObservations(
+                self.name, self.num_envs, observed, self.action_space
+            )
+            self._first: tuple | None = None  # the result of a reset still to come
+            if self._observe.undecided:
+                self._first = self._reset(seed=self._seed)
+                self._observe.look_for_masks(self._first[1])
+        except (ValueError, SimulatorError):
             self.close()
             raise
+        self.observation_space = self._observe.space
         self.action_dtype = types_of(acted)
         self._mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._resetting = np.zeros(self.num_envs, bool)
@@ -109,11 +118,12 @@ class GymnasiumEnvironment:
 
     def reset(self) -> Nested:
         """Start an episode in every environment, see `HostEnvironment.reset`."""
-        observation, _ = self._reset(seed=self._seed)
+        observation, info = self._first or self._reset(seed=self._seed)
+        self._first = None
         self._seed = None  # a second reset must not repeat the same episodes
         self._resetting[:] = False
         self._last[:] = None
-        return self._convert(observation)
+        return self._observe(observation, info)
 
     def send(self, action: Nested) -> None:
         """Start a step, see `HostEnvironment.send`; finish it if there are no workers.
@@ -137,7 +147,7 @@ class GymnasiumEnvironment:
 
     def _as_host_step(self, result: tuple) -> HostStep:
         observation, reward, terminated, truncated, info = result
-        observation = self._convert(observation)  # copied: simulators reuse arrays
+        observation = self._observe(observation, info)  # copied: arrays are reused
         terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
         ended = terminated | truncated
         self._last[ended] = None
@@ -148,8 +158,9 @@ class GymnasiumEnvironment:
             self._resetting = ended
         elif ended.any() and self._mode == AutoresetMode.SAME_STEP:
             observation = map_nested(np.copy, following)
+            last = info.get("final_info", {})
             for i in np.flatnonzero(ended):
-                final = self._convert(_batch_of_one(info["final_obs"][i]))
+                final = self._observe.of_one(i, info["final_obs"][i], last)
                 write_rows(observation, slice(i, i + 1), final)
         elif ended.any():
             following = map_nested(np.copy, observation)
@@ -165,10 +176,10 @@ class GymnasiumEnvironment:
 
     def restart(self, mask: np.ndarray) -> Nested:
         """Start an episode in some environments, see `HostEnvironment.restart`."""
-        observation, _ = self._reset(options={"reset_mask": mask})
+        observation, info = self._reset(options={"reset_mask": mask})
         self._resetting[mask] = False
         self._last[mask] = None
-        return rows_of(self._convert(observation), mask)
+        return rows_of(self._observe(observation, info), mask)
 
     @property
     def can_branch(self) -> bool:
@@ -274,7 +285,3 @@ class GymnasiumEnvironment:
                 raise SimulatorError(
                     "\n".join([f"{self.name}: the environment failed", *details])
                 ) from error
-
-
-def _batch_of_one(observation: Any) -> Nested:
-    return map_nested(lambda leaf: np.asarray(leaf)[None], observation)

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from trpo_jax.environments.actions import convert_action
 from trpo_jax.environments.base import PyTree, Step, check_environment

@@ -9,6 +9,7 @@ import numpy as np
 
 from trpo_jax.validation import plain
 
+ACTION_MASK = "action_mask"  # the key of the legal actions in a dictionary
 _SMALLEST_IMAGE = 32  # pixels
 
 

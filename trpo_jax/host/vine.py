@@ -14,7 +14,7 @@ from trpo_jax.agent.acting import act
 from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.rollout import Rollout
 from trpo_jax.algorithm.state import TrainState
-from trpo_jax.algorithm.vine import pick_times, propose_actions
+from trpo_jax.algorithm.vine import pick_times, possible_actions, propose_actions
 from trpo_jax.algorithm.vine_branches import Branches, branch_values
 from trpo_jax.config import Config
 from trpo_jax.environments.host import HostEnvironment, HostStep
@@ -35,13 +35,14 @@ class VineActor(NamedTuple):
 
     Attributes:
         pick: key and numbers of the environments → times of the snapshots `[M, B]`.
-        propose: key, state and observations `[M, B, ...]` → actions `[M, B, K, ...]`
-            and their log-probabilities under the proposal `[M, B, K]`.
+        propose: key, state and observations `[M, B, ...]` → actions `[M, B, K, ...]`,
+            their log-probabilities under the proposal `[M, B, K]`, and the actions to
+            simulate, see `possible_actions`.
         value: state and `Branches` → Q̂ `[M, B, K]`.
     """
 
     pick: Callable[[jax.Array, jax.Array], jax.Array]
-    propose: Callable[..., tuple[PyTree, jax.Array]]
+    propose: Callable[..., tuple[PyTree, jax.Array, PyTree]]
     value: Callable[[TrainState, Branches], jax.Array]
 
 
@@ -50,9 +51,11 @@ def make_vine_actor(agent: Agent, action_space: Space, config: Config) -> VineAc
 
     def propose(
         key: jax.Array, state: TrainState, observation: PyTree
-    ) -> tuple[PyTree, jax.Array]:
+    ) -> tuple[PyTree, jax.Array, PyTree]:
         policy = act(agent, state.policy_params, state.normalizer, observation)
-        return propose_actions(key, state.env_index, policy, action_space, config)
+        given = policy, action_space, config
+        action, log_prob = propose_actions(key, state.env_index, *given)
+        return action, log_prob, possible_actions(policy, action, *given[1:])
 
     def pick(key: jax.Array, env_index: jax.Array) -> jax.Array:
         return pick_times(key, env_index, config.num_steps, config.vine_states)
@@ -99,10 +102,10 @@ def collect_vine_on_host(
     )
     state = state.replace(normalizer=after.normalizer)
     trunk_ends = [environment.snapshot(i) for environment, i in places]
-    action, log_prob = vine.propose(action_key, state, observation)
+    action, log_prob, tried = vine.propose(action_key, state, observation)
     branches = _follow_branches(
         branch_key, state, environments, actor, snapshots, observation,
-        map_nested(np.asarray, action), config,
+        map_nested(np.asarray, tried), config,
     )  # fmt: skip
     for (environment, i), snapshot in zip(places, trunk_ends, strict=True):
         environment.restore(i, snapshot)
@@ -209,7 +212,7 @@ def empty_vine(state: TrainState, actor: VineActor, config: Config) -> tuple[Any
         ),
         state.observation,
     )
-    action, log_prob = jax.eval_shape(
+    action, log_prob, _ = jax.eval_shape(
         actor.propose, jax.random.key(0), state, observation
     )
     times = jax.ShapeDtypeStruct(log_prob.shape[:2], np.int32)

@@ -14,12 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trpo_jax import environments
-from trpo_jax.agent.networks import Agent, mlp_agent
+from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import (
     Normalizer,
     init_normalizer,
     normalized_leaves,
 )
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.config import NetworkConfig
 from trpo_jax.environments.base import Environment, observation_shapes, shapes_in
@@ -277,4 +278,4 @@ def _checksum(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> str
 def standard_agent(environment: Any, network: NetworkConfig) -> Agent:
     """Return the agent that the options of `NetworkConfig` describe."""
     spaces = environment.observation_space, environment.action_space
-    return mlp_agent(*spaces, **dataclasses.asdict(network))
+    return default_agent(*spaces, **dataclasses.asdict(network))
