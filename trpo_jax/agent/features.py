@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trpo_jax.environments.nested import parts_of
 from trpo_jax.environments.spaces import (
     Box,
     Dict,
@@ -23,12 +24,6 @@ from trpo_jax.environments.spaces import (
 PyTree = Any
 
 
-def parts_of(space: Dict | Tuple) -> list[tuple[Any, Space]]:
-    """Return the keys or indices of a nested space, each with its space, in order."""
-    spaces = space.spaces
-    return list(spaces.items() if isinstance(spaces, dict) else enumerate(spaces))
-
-
 def width_of(space: Space) -> int:
     """Return the length D of the vector that `flatten_observation` makes.
 
@@ -39,7 +34,9 @@ def width_of(space: Space) -> int:
         return sum(width_of(part) for _, part in parts_of(space))
     if isinstance(space, Discrete):
         return space.n
-    return sum(space.nvec) if isinstance(space, MultiDiscrete) else math.prod(space.shape)
+    return (
+        sum(space.nvec) if isinstance(space, MultiDiscrete) else math.prod(space.shape)
+    )
 
 
 def flatten_observation(space: Space, observation: PyTree) -> jax.Array:
@@ -69,8 +66,8 @@ def flatten_observation(space: Space, observation: PyTree) -> jax.Array:
     if isinstance(space, MultiDiscrete):
         element, number = _columns(space)
         start = np.asarray(space.start, np.int32)[element]
-        number = jnp.broadcast_to(number + start, (*leading, len(number)))
-        return (x[..., element] == number.astype(x.dtype)).astype(jnp.float32)
+        wanted = jnp.broadcast_to(number + start, (*leading, len(number)))
+        return (x[..., element] == wanted.astype(x.dtype)).astype(jnp.float32)
     x = x.astype(jnp.float32)
     return x / 255 if isinstance(space, Box) and space.is_image else x
 
@@ -109,7 +106,8 @@ def split_vector(space: Space, vector: jax.Array) -> PyTree:
 
 def _columns(space: MultiDiscrete) -> tuple[np.ndarray, np.ndarray]:
     """Return which element each column of the one-hot vector belongs to, and which of
-    its integers, counted from 0."""
+    its integers, counted from 0.
+    """
     element = np.repeat(np.arange(len(space.nvec)), space.nvec)
     number = np.concatenate([np.arange(n, dtype=np.int32) for n in space.nvec])
     return element, number

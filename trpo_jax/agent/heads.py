@@ -16,8 +16,9 @@ from trpo_jax.agent.discrete_distributions import (
     mask_logits,
 )
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
-from trpo_jax.agent.features import parts_of, width_of
+from trpo_jax.agent.features import width_of
 from trpo_jax.agent.product import Product
+from trpo_jax.environments.nested import leaves_of, parts_of
 from trpo_jax.environments.spaces import (
     ACTION_MASK,
     Box,
@@ -27,7 +28,6 @@ from trpo_jax.environments.spaces import (
     MultiDiscrete,
     Space,
     Tuple,
-    leaves_of,
 )
 
 PyTree = Any
@@ -84,7 +84,9 @@ def distribution_of(space: Space, outputs: jax.Array, log_std: jax.Array) -> Any
         return DiagonalGaussian(outputs, log_std)
     if isinstance(space, MultiDiscrete):
         return MultiCategorical(_padded(space, outputs, -jnp.inf))
-    return Bernoulli(outputs) if isinstance(space, MultiBinary) else Categorical(outputs)
+    return (
+        Bernoulli(outputs) if isinstance(space, MultiBinary) else Categorical(outputs)
+    )
 
 
 def mask_space(observation_space: Space, action_space: Space) -> Space | None:

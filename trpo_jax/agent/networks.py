@@ -179,7 +179,9 @@ class Policy(nn.Module):
             log_std = self.param("log_std", init, (scales,))
         log_std = jnp.broadcast_to(log_std, (*outputs.shape[:-1], scales))
         policy = distribution_of(space, outputs, log_std)
-        return forbid(space, policy, observation[ACTION_MASK]) if self.masked else policy
+        return (
+            forbid(space, policy, observation[ACTION_MASK]) if self.masked else policy
+        )
 
 
 class Critic(nn.Module):
@@ -247,7 +249,11 @@ def mlp_agent(
                 "other spaces"
             )
     masked = mask_space(observation_space, action_space) is not None
-    if masked and isinstance(observation_space, Dict) and len(observation_space.spaces) > 1:
+    if (
+        masked
+        and isinstance(observation_space, Dict)
+        and len(observation_space.spaces) > 1
+    ):
         seen = dict(observation_space.spaces)
         del seen[ACTION_MASK]
         observation_space = Dict(seen)
