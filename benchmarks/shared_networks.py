@@ -168,7 +168,9 @@ def _environment_of(plan: Plan) -> Any:
 
 
 def _agent_of(environment: Any, values: dict[str, Any]) -> Agent:
-    return default_agent(environment.observation_space, environment.action_space, **values)
+    return default_agent(
+        environment.observation_space, environment.action_space, **values
+    )
 
 
 def measure_on_host(

@@ -25,7 +25,9 @@ SMALL = os.environ.get("TRPO_JAX_BUDGET") == "small"
 ITERATIONS, SEEDS = (10, 8) if SMALL else (10, 32)
 
 world = make_environment("CartPole-v1")
-agent = default_agent(world.observation_space, world.action_space, hidden_sizes=(32, 32))
+agent = default_agent(
+    world.observation_space, world.action_space, hidden_sizes=(32, 32)
+)
 base = Config(num_envs=8, num_steps=128, critic_learning_rate=5e-3, critic_epochs=4)
 
 

@@ -30,7 +30,7 @@ from trpo_jax.agent.normalization import (
     update_normalizer,
 )
 from trpo_jax.environments.conversion import convert_space
-from trpo_jax.environments.spaces import space_tree
+from trpo_jax.environments.nested import space_tree
 
 KEY = jax.random.key(0)
 IMAGE = Box((32, 40, 1), (0.0,) * 1280, (255.0,) * 1280, "uint8")
@@ -102,7 +102,10 @@ def test_only_boxes_that_are_no_pictures_are_normalised():
 
 def test_leaves_that_are_not_normalised_pass_through():
     space = {"box": True, "rest": (False,)}
-    seen = {"box": jax.random.normal(KEY, (4, 3, 2)) * 5 + 1, "rest": (jnp.ones((4, 3)),)}
+    seen = {
+        "box": jax.random.normal(KEY, (4, 3, 2)) * 5 + 1,
+        "rest": (jnp.ones((4, 3)),),
+    }
     first = jax.tree.map(lambda leaf: leaf[0], seen)
     normalizer = init_normalizer(first, with_observation=space, with_reward=False)
     assert normalizer.observation["rest"] == (None,)

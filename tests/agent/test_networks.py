@@ -32,7 +32,9 @@ def kernels(params):
 
 
 def test_policy_and_critic_share_nothing():
-    agent = default_agent(LINE, Discrete(2), hidden_sizes=(8,), critic_hidden_sizes=(4, 4))
+    agent = default_agent(
+        LINE, Discrete(2), hidden_sizes=(8,), critic_hidden_sizes=(4, 4)
+    )
     policy, _ = made(agent.policy)
     critic, _ = made(agent.critic)
     assert [kernel.shape for kernel in kernels(policy)] == [(3, 8), (8, 2)]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from trpo_jax import train
-from trpo_jax.environments.base import shaped
-from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.actions import convert_action, rescale_action
+from trpo_jax.environments.base import shaped
 from trpo_jax.environments.conversion import convert_space
+from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.spaces import Box, Dict, Discrete
 
 INF = math.inf

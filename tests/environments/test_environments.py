@@ -26,9 +26,9 @@ from trpo_jax.environments import (
     runs_on_host,
 )
 from trpo_jax.environments.action_repeat import ActionRepeat
+from trpo_jax.environments.actions import rescale_action
 from trpo_jax.environments.base import Step, check_environment, take_step
 from trpo_jax.environments.gymnax import GymnaxEnvironment
-from trpo_jax.environments.actions import rescale_action
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.environments.tabular import TabularEnvironment
 from trpo_jax.theory.mdp import ONE_STATE

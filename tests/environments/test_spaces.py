@@ -23,10 +23,9 @@ from trpo_jax.environments.description import (
     from_json,
     require_same_spaces,
 )
-from trpo_jax.environments.nested import map_nested, rows_of
+from trpo_jax.environments.nested import leaves_of, map_nested, rows_of, space_tree
 from trpo_jax.environments.observations import ObservationReader
 from trpo_jax.environments.probe import make_probe
-from trpo_jax.environments.spaces import leaves_of, space_tree
 
 theirs = gymnasium.spaces
 NESTED = theirs.Dict(
@@ -68,7 +67,7 @@ def test_a_space_can_be_a_key_and_says_what_it_is():
     assert hash(OURS) == hash(again)
     assert eval(repr(OURS), dict(globals())) == OURS
     assert list(OURS.spaces) == ["a", "b", "c"]
-    assert OURS != Dict({**OURS.spaces, "a": Discrete(2)})
+    assert Dict({**OURS.spaces, "a": Discrete(2)}) != OURS
 
 
 @pytest.mark.parametrize(
@@ -129,9 +128,13 @@ def test_actions_count_from_zero_and_arrive_in_the_simulators_types():
     expected = 2 * action["c"]["x"].clip(-1, 1).astype(float)
     np.testing.assert_allclose(given["c"]["x"][..., 0], expected)
     traced = jax.jit(
-        lambda x: convert_action(OURS, x, map_nested(jax.dtypes.canonicalize_dtype, types))
+        lambda x: convert_action(
+            OURS, x, map_nested(jax.dtypes.canonicalize_dtype, types)
+        )
     )(action)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), traced, given)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), traced, given
+    )
     one = convert_action(OURS, rows_of(action, 0), types, leading=())
     assert NESTED.contains(map_nested(lambda x: x[()] if x.ndim == 0 else x, one))
 
@@ -157,7 +160,9 @@ def test_observations_are_read_from_whatever_an_environment_gives():
         assert leading == ()
         jax.tree.map(np.testing.assert_allclose, arrays, dict(sample))
     batch = jax.tree.map(lambda *rows: np.stack(rows).tolist(), *samples)
-    arrays, leading = read(jax.tree.map(np.asarray, batch, is_leaf=lambda x: type(x) is list))
+    arrays, leading = read(
+        jax.tree.map(np.asarray, batch, is_leaf=lambda x: type(x) is list)
+    )
     assert leading == (5,)
     assert arrays["b"][1].shape == (5, 2, 2)
 
@@ -165,11 +170,20 @@ def test_observations_are_read_from_whatever_an_environment_gives():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"b": (0,)}, r"observation\['b'\] must be a tuple of length 2; got a tuple of"),
+        (
+            {"b": (0,)},
+            r"observation\['b'\] must be a tuple of length 2; got a tuple of",
+        ),
         ({"b": 3}, r"observation\['b'\] must be a tuple of length 2; got 3"),
-        ({"b": (2, np.zeros((2, 2)))}, r"\['b'\]\[0\] must be integers from -1 to 1; got 2"),
+        (
+            {"b": (2, np.zeros((2, 2)))},
+            r"\['b'\]\[0\] must be integers from -1 to 1; got 2",
+        ),
         ({"b": (0, np.full((2, 2), 2))}, r"\[1\] must be zeros and ones; got 2"),
-        ({"a": np.array([[8, 0]])}, r"observation\['a'\] must be in MultiDisc.*; got 8"),
+        (
+            {"a": np.array([[8, 0]])},
+            r"observation\['a'\] must be in MultiDisc.*; got 8",
+        ),
         ({"c": 1}, r"observation\['c'\] must be a dictionary with the keys 'x'; got 1"),
     ],
 )
@@ -195,7 +209,9 @@ def test_spaces_survive_json():
     }  # fmt: skip
     require_same_spaces(description, Described())
     other = Described()
-    other.action_space = Dict({**OURS.spaces, "b": Tuple((Discrete(3), MultiBinary(4)))})
+    other.action_space = Dict(
+        {**OURS.spaces, "b": Tuple((Discrete(3), MultiBinary(4)))}
+    )
     with pytest.raises(ValueError, match="mine must have the actions of training"):
         require_same_spaces(description, other)
 

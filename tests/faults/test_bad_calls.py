@@ -22,7 +22,9 @@ def train(*args, **values):
 
 def state_of():
     environment = trpo_jax.make_environment("CartPole-v1")
-    agent = trpo_jax.default_agent(environment.observation_space, environment.action_space)
+    agent = trpo_jax.default_agent(
+        environment.observation_space, environment.action_space
+    )
     config = Config(num_envs=2)
     return trpo_jax.init(jax.random.key(0), environment, agent, config), agent, config
 

@@ -14,9 +14,9 @@ from trpo_jax import (
     Config,
     Status,
     cg_solve,
+    default_agent,
     init,
     make_environment,
-    default_agent,
     train_step,
     trust_region_step,
 )

@@ -15,9 +15,9 @@ from trpo_jax import (
     Status,
     Step,
     collect,
+    default_agent,
     init,
     make_environment,
-    default_agent,
     train,
     update,
 )

@@ -19,8 +19,8 @@ from helpers import assert_close, softmax_agent
 
 from trpo_jax.agent.features import flatten_observation
 from trpo_jax.agent.networks import Network
-from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.agent.normalization import init_normalizer, normalize_observation
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.algorithm.estimation import estimate_advantages
 from trpo_jax.algorithm.initialization import first_state
 from trpo_jax.algorithm.trpo import update
@@ -394,11 +394,16 @@ class HangingInReset(Counter):
 
 
 def test_a_worker_that_hangs_in_a_reset_is_not_waited_for():
-    environment = two_with(workers, HangingInReset)
+    made = []
+
+    def remembered(makers):
+        made.append(workers(makers))
+        return made[0]
+
     with pytest.raises(SimulatorError, match="no answer for 3 seconds"):
-        environment.reset()
-    environment.close()
-    assert not any(process.is_alive() for process in environment._processes)
+        two_with(remembered, HangingInReset)  # it resets to look for masks
+    assert len(made[0].processes) == 2
+    assert not any(process.is_alive() for process in made[0].processes)
 
 
 def test_the_workers_of_a_wrapped_vector_end_too():

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, differ, is_finite
 
-from trpo_jax import Agent, Box, Categorical, Discrete, Network, Step, default_agent, train
+from trpo_jax import (
+    Agent,
+    Box,
+    Categorical,
+    Discrete,
+    Network,
+    Step,
+    default_agent,
+    train,
+)
 from trpo_jax.algorithm import evaluation
 from trpo_jax.runs import execute, programs, self_check
 from trpo_jax.solver.trust_region import Status

@@ -1,6 +1,7 @@
 """Training, saving, resuming and acting with observations and actions of any space."""
 
 import collections
+import copy
 
 import gymnasium
 import jax
@@ -21,9 +22,12 @@ from gymnasium.spaces import (
 
 import trpo_jax
 from trpo_jax import evaluate_policy, load_policy, make_host_environment, resume, train
+from trpo_jax.algorithm.initialization import first_state
+from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.host.actor import make_actor
 from trpo_jax.host.rollout import collect_on_host
 from trpo_jax.host.vine import collect_vine_on_host, make_vine_actor
+from trpo_jax.storage.pytree_arrays import numbers_of
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 BOX = Box(-1, 1, (2,), np.float32)
@@ -47,7 +51,8 @@ class Simulator(gymnasium.Env):
     """Episodes of three steps at random places; refuses what is no action."""
 
     def __init__(self, observation_space, action_space):
-        self.observation_space, self.action_space = observation_space, action_space
+        self.observation_space = copy.deepcopy(observation_space)  # its own numbers
+        self.action_space = action_space
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -70,6 +75,7 @@ def register(monkeypatch):
     monkeypatch.setattr(gymnasium, "registry", registry)
 
     def named(observation_space, action_space, kind=Simulator):
+        registry.pop("Mine-v0", None)
         gymnasium.register(
             "Mine-v0", lambda: kind(observation_space, action_space),
             disable_env_checker=True,
@@ -105,18 +111,47 @@ def test_a_run_with_nested_spaces_is_saved_loaded_and_resumed(register, tmp_path
     assert further.metrics.kl.shape == (1, 4)
 
 
-@pytest.mark.parametrize(
-    ("seen", "done"),
-    [
-        (Tuple([Discrete(3), BOX]), MultiDiscrete([3, 2])),
-        (MultiBinary(3), MultiBinary(2)),
-        (MultiDiscrete([3, 2], start=[1, -1]), Discrete(3, start=-1)),
-    ],
-)
-def test_spaces_that_are_not_nested_train(seen, done, register):
+def test_a_run_with_dictionaries_is_resumed_bit_for_bit(tmp_path):
+    options = TINY | {"normalize_observation": True}
+    whole = train("probe:mask", total_steps=48, **options)
+    train("probe:mask", total_steps=24, output_dir=tmp_path / "run", **options)
+    parts = resume(tmp_path / "run", total_steps=48, progress=False)
+    assert whole.state.normalizer.observation["action_mask"] is None
+    pairs = (whole.state, parts.state), (whole.metrics, parts.metrics)
+    for one, other in pairs:
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(numbers_of(a), numbers_of(b))
+
+
+def test_a_space_that_is_not_nested_trains(register):
+    seen, done = MultiDiscrete([3, 2], start=[1, -1]), MultiBinary(2)
     result = train(register(seen, done), total_steps=12, **TINY)
     assert np.isfinite(result.metrics.kl).all()
     assert np.isfinite(result.metrics.critic_loss).all()
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Discrete(3, start=-1), MultiDiscrete([2, 3], start=[1, 2]), MultiBinary(2),
+        Tuple([Discrete(3), BOX]), Dict(a=BOX),
+    ],
+    ids=lambda space: type(space).__name__,
+)  # fmt: skip
+def test_every_kind_of_space_can_be_seen_and_done(space, register):
+    environment = make_host_environment(register(space, space), 3)
+    spaces = environment.observation_space, environment.action_space
+    agent = trpo_jax.default_agent(*spaces, hidden_sizes=())
+    trpo_jax.check_agent(agent, environment)
+    seen = environment.reset()
+    params = agent.policy.init(jax.random.key(0), jax.tree.map(lambda x: x[0], seen))
+    for t in range(4):
+        policy = agent.policy.apply(params, seen)
+        action = policy.sample(jax.random.key(t))
+        assert np.isfinite(policy.log_prob(action)).all()
+        environment.send(jax.tree.map(np.asarray, action))  # it checks the action
+        seen = environment.receive().observation
+    environment.close()
 
 
 @pytest.mark.parametrize(
@@ -191,8 +226,6 @@ class Masked(Simulator):
 
 @pytest.mark.parametrize("mode", list(gymnasium.vector.AutoresetMode))
 def test_trap_each_observation_has_its_own_mask(mode):
-    from trpo_jax.environments.gymnasium import GymnasiumEnvironment
-
     vector = gymnasium.vector.SyncVectorEnv(
         [lambda: Masked(Discrete(4), Discrete(3))] * 2, autoreset_mode=mode
     )
@@ -226,8 +259,6 @@ def test_a_vine_branches_on_legal_actions_only(actions, proposal, register):
         num_envs=2, num_steps=6, sampling="vine", vine_states=3, vine_steps=2,
         vine_actions=actions, vine_proposal=proposal,
     )  # fmt: skip
-    from trpo_jax.algorithm.initialization import first_state
-
     keys = jax.random.split(jax.random.key(0), 3)
     seen = environment.reset()
     state = first_state(keys, (), seen, spaces[0], agent, config)
@@ -258,7 +289,7 @@ def test_a_mask_of_another_size_is_named(register):
             return np.ones(2, np.int8)
 
     environment = make_host_environment(register(Discrete(4), Discrete(3), Wrong))
-    with pytest.raises(Exception, match="action_mask in info must have 3 numbers.* 2"):
+    with pytest.raises(Exception, match=r"action_mask in info must have 3 numb.* 2"):
         environment.reset()
     environment.close()
 
@@ -289,20 +320,18 @@ def test_a_vine_solves_the_masked_probe():
 def test_an_agent_of_ones_own_sees_the_dictionary_itself():
     environment = trpo_jax.make_environment("probe:mask")
 
-    def logits(params, observation):
-        return params["logits"] + 0 * observation["observation"]
+    def choose(params, observation):
+        logits = observation["observation"] @ params["kernel"]
+        return trpo_jax.Categorical(
+            trpo_jax.mask_logits(logits, observation["action_mask"] > 0)
+        )
 
     policy = trpo_jax.Network(
-        lambda key, observation: {"logits": np.zeros(3, np.float32)},
-        lambda params, observation: trpo_jax.Categorical(
-            trpo_jax.mask_logits(
-                logits(params, observation), observation["action_mask"] > 0
-            )
-        ),
+        lambda key, observation: {"kernel": np.zeros((1, 3), np.float32)}, choose
     )
     critic = trpo_jax.Network(
-        lambda key, observation: {"value": np.zeros((), np.float32)},
-        lambda params, observation: params["value"] + observation["observation"][..., 0],
+        lambda key, observation: {"value": np.zeros(1, np.float32)},
+        lambda params, observation: observation["observation"] @ params["value"],
     )
     agent = trpo_jax.Agent(policy, critic)
     trpo_jax.check_agent(agent, environment)
@@ -321,8 +350,6 @@ def test_the_host_loop_gives_the_rows_that_the_simulators_gave(space, register):
     agent = trpo_jax.default_agent(
         made[0].observation_space, made[0].action_space, hidden_sizes=(4,)
     )
-    from trpo_jax.algorithm.initialization import first_state
-
     first = [environment.reset() for environment in made]
     joined = jax.tree.map(lambda *x: np.concatenate(x), *first)
     keys = jax.random.split(jax.random.key(0), 3)
@@ -339,7 +366,9 @@ def test_the_host_loop_gives_the_rows_that_the_simulators_gave(space, register):
                 ),
                 rollout.observation, now,
             )  # fmt: skip
-            twin.send(jax.tree.map(lambda x, t=t, envs=envs: x[t, envs], rollout.action))
+            twin.send(
+                jax.tree.map(lambda x, t=t, envs=envs: x[t, envs], rollout.action)
+            )
             step = twin.receive()
             jax.tree.map(
                 lambda mine, theirs, t=t, envs=envs: np.testing.assert_array_equal(

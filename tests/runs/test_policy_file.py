@@ -10,8 +10,8 @@ from helpers import assert_identical
 from safetensors.numpy import load_file, save_file
 
 from trpo_jax import Config, NetworkConfig, init, load_policy, make_environment
-from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.agent.normalization import normalize_observation
+from trpo_jax.agent.standard_agents import default_agent
 from trpo_jax.environments import full_name
 from trpo_jax.runs import policy_file
 from trpo_jax.runs.policy_file import save_policy
@@ -250,14 +250,19 @@ BOX = {"shape": [4], "low": None, "high": None, "dtype": "float32"}
         ({"action_dtype": "str"}, "numbers"),
         ({"action_dtype": 3}, "text"),
         ({"action_dtype": {"a": "int64"}}, "text"),
-        ({"action_dtype": {"a": "int64"}, "action_space": {"dict": {"b": {"n": 2}}}},
-         "'b' is missing"),
+        (
+            {"action_dtype": {"a": "int64"}, "action_space": {"dict": {"b": {"n": 2}}}},
+            "'b' is missing",
+        ),
         ({"action_space": {"n": 0}}, "not described"),
         ({"action_space": {"n": 10**12}}, "not described"),
         ({"action_space": {"n": 3}}, "shape"),
         ({"action_space": {"parts": {"a": {"n": 3}}}}, "train it again"),
         ({"action_space": {"nvec": [2], "start": [0], "shape": [3]}}, "one number per"),
-        ({"action_space": {"nvec": [10**9] * 2, "start": [0, 0], "shape": [2]}}, "not d"),
+        (
+            {"action_space": {"nvec": [10**9] * 2, "start": [0, 0], "shape": [2]}},
+            "not d",
+        ),
         ({"action_space": {"binary": [10**9]}}, "not described"),
         ({"action_space": {"binary": [0]}}, "integers >= 1"),
         ({"action_space": {"tuple": []}}, "at least one"),

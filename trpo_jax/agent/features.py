@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trpo_jax.environments.nested import parts_of
 from trpo_jax.environments.spaces import (
     Box,
     Dict,
@@ -21,12 +22,6 @@ from trpo_jax.environments.spaces import (
 )
 
 PyTree = Any
-
-
-def parts_of(space: Dict | Tuple) -> list[tuple[Any, Space]]:
-    """Return the keys or indices of a nested space, each with its space, in order."""
-    spaces = space.spaces
-    return list(spaces.items() if isinstance(spaces, dict) else enumerate(spaces))
 
 
 def width_of(space: Space) -> int:
@@ -71,8 +66,8 @@ def flatten_observation(space: Space, observation: PyTree) -> jax.Array:
     if isinstance(space, MultiDiscrete):
         element, number = _columns(space)
         start = np.asarray(space.start, np.int32)[element]
-        number = jnp.broadcast_to(number + start, (*leading, len(number)))
-        return (x[..., element] == number.astype(x.dtype)).astype(jnp.float32)
+        wanted = jnp.broadcast_to(number + start, (*leading, len(number)))
+        return (x[..., element] == wanted.astype(x.dtype)).astype(jnp.float32)
     x = x.astype(jnp.float32)
     return x / 255 if isinstance(space, Box) and space.is_image else x
 

@@ -16,8 +16,9 @@ from trpo_jax.agent.discrete_distributions import (
     mask_logits,
 )
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
-from trpo_jax.agent.features import parts_of, width_of
+from trpo_jax.agent.features import width_of
 from trpo_jax.agent.product import Product
+from trpo_jax.environments.nested import leaves_of, parts_of
 from trpo_jax.environments.spaces import (
     ACTION_MASK,
     Box,
@@ -27,7 +28,6 @@ from trpo_jax.environments.spaces import (
     MultiDiscrete,
     Space,
     Tuple,
-    leaves_of,
 )
 
 PyTree = Any

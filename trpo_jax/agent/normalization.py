@@ -17,7 +17,8 @@ from trpo_jax.agent.moments import (
     normalize,
     update_moments,
 )
-from trpo_jax.environments.spaces import ACTION_MASK, Box, space_tree
+from trpo_jax.environments.nested import space_tree
+from trpo_jax.environments.spaces import ACTION_MASK, Box
 
 PyTree = Any
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from trpo_jax.environments.nested import parts_of
 from trpo_jax.environments.spaces import (
     Box,
     Dict,
@@ -33,13 +34,11 @@ def convert_action(
     `[B]`, unless others are given.
     """
     if isinstance(space, Dict | Tuple):
-        spaces = space.spaces
-        keys = spaces if isinstance(space, Dict) else range(len(spaces))
         parts = {
             key: convert_action(
-                spaces[key], action[key], None if dtype is None else dtype[key], leading
+                part, action[key], None if dtype is None else dtype[key], leading
             )
-            for key in keys
+            for key, part in parts_of(space)
         }
         return parts if isinstance(space, Dict) else tuple(parts.values())
     if isinstance(space, Discrete):

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.environments.spaces import Box, Leaf, Space, space_tree
+from trpo_jax.environments.nested import space_tree
+from trpo_jax.environments.spaces import Box, Leaf, Space
 from trpo_jax.validation import COUNT, check, optional
 
 PyTree = Any

@@ -37,11 +37,14 @@ def convert_space(name: str, role: str, space: Any) -> Space:
     if isinstance(space, Space):
         return space
     if kind == "Discrete":
-        make = functools.partial(Discrete, int(space.n), int(getattr(space, "start", 0)))
+        make = functools.partial(
+            Discrete, int(space.n), int(getattr(space, "start", 0))
+        )
     elif kind == "Box":
         make = functools.partial(_convert_box, role, space)
     elif kind == "MultiDiscrete":
-        make = functools.partial(MultiDiscrete, space.nvec, getattr(space, "start", 0))
+        start: Any = getattr(space, "start", 0)
+        make = functools.partial(MultiDiscrete, space.nvec, start)
     elif kind == "MultiBinary":
         make = functools.partial(MultiBinary, tuple(space.shape))
     elif kind == "Tuple":

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trpo_jax.environments.action_repeat import ActionRepeat
-from trpo_jax.environments.nested import map_nested, walk
+from trpo_jax.environments.nested import map_nested, space_tree, walk
 from trpo_jax.environments.space_json import (
     space_as_json,
     space_from_json,
     type_from_json,
 )
-from trpo_jax.environments.spaces import Box, Dict, Space, Tuple, space_tree
+from trpo_jax.environments.spaces import Box, Dict, Space, Tuple
 from trpo_jax.validation import COUNT, FLAG, check
 
 

@@ -159,7 +159,7 @@ class GymnasiumEnvironment:
         elif ended.any() and self._mode == AutoresetMode.SAME_STEP:
             observation = map_nested(np.copy, following)
             last = info.get("final_info", {})
-            for i in np.flatnonzero(ended):
+            for i in np.flatnonzero(ended).tolist():
                 final = self._observe.of_one(i, info["final_obs"][i], last)
                 write_rows(observation, slice(i, i + 1), final)
         elif ended.any():

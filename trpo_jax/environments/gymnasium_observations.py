@@ -36,9 +36,8 @@ class GymnasiumObservations:
         self._name, self._num_envs = name, num_envs
         self.space, self._convert = convert_observations(name, space)
         self._size = 0  # the numbers of a mask, if there are masks
-        nested = isinstance(self.space, Dict)
-        has_own = nested and ACTION_MASK in self.space.spaces
-        self._possible_size = 0 if has_own else _actions_in(action_space)
+        entries = self.space.spaces if isinstance(self.space, Dict) else {}
+        self._possible_size = 0 if ACTION_MASK in entries else _actions_in(action_space)
 
     @property
     def undecided(self) -> bool:
@@ -49,7 +48,7 @@ class GymnasiumObservations:
         """Add masks from now on if the `info` of a reset has one."""
         if ACTION_MASK in info:
             self._size = self._possible_size
-            mask = MultiBinary(self._size)
+            mask = MultiBinary((self._size,))
             self.space = Dict({"observation": self.space, ACTION_MASK: mask})
 
     def __call__(self, observation: Any, info: dict[str, Any]) -> Nested:

@@ -14,8 +14,7 @@ from trpo_jax.environments.actions import convert_action
 from trpo_jax.environments.base import PyTree, Step, check_environment
 from trpo_jax.environments.conversion import convert_space, types_of
 from trpo_jax.environments.lookup import unknown
-from trpo_jax.environments.nested import map_nested
-from trpo_jax.environments.spaces import space_tree
+from trpo_jax.environments.nested import map_nested, space_tree
 
 
 class _OnDemand(types.ModuleType):

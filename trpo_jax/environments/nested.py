@@ -1,4 +1,4 @@
-"""Dictionaries and tuples of arrays, as simulators return them, without JAX.
+"""Dictionaries and tuples, of spaces and of arrays, without JAX.
 
 An array alone is handled at the cost of one call, which `jax.tree.map` is not: a loop
 over simulators steps tens of thousands of times a second.
@@ -9,10 +9,43 @@ from typing import Any
 
 import numpy as np
 
-from trpo_jax.environments.spaces import Dict, Tuple
+from trpo_jax.environments.spaces import Dict, Leaf, Space, Tuple
 
 Nested = Any
 """An array, or a dictionary or a tuple of those, nested or not."""
+
+
+def parts_of(space: Dict | Tuple) -> list[tuple[Any, Space]]:
+    """Return the keys or indices of a nested space, each with its space, in order.
+
+    >>> from trpo_jax.environments.spaces import Discrete
+    >>> parts_of(Tuple((Discrete(2), Discrete(3))))
+    [(0, Discrete(n=2)), (1, Discrete(n=3))]
+    """
+    if isinstance(space, Dict):
+        return list(space.spaces.items())
+    return list(enumerate(space.spaces))
+
+
+def leaves_of(space: Space) -> list[Leaf]:
+    """Return the leaves of a space in order."""
+    if isinstance(space, Dict | Tuple):
+        return [leaf for _, part in parts_of(space) for leaf in leaves_of(part)]
+    return [space]
+
+
+def space_tree(space: Any) -> Any:
+    """Return the leaves of a space in the structure of its elements, a pytree.
+
+    >>> from trpo_jax.environments.spaces import Discrete
+    >>> space_tree(Dict({"a": Discrete(2), "b": Tuple((Discrete(3),))}))
+    {'a': Discrete(n=2), 'b': (Discrete(n=3),)}
+    """
+    if isinstance(space, Dict):
+        return {key: space_tree(part) for key, part in space.spaces.items()}
+    if isinstance(space, Tuple):
+        return tuple(map(space_tree, space.spaces))
+    return space
 
 
 def map_nested(function: Callable[..., Any], tree: Nested, *others: Nested) -> Nested:

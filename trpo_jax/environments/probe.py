@@ -137,7 +137,7 @@ class MaskProbe(_OneStep):
     name = "probe:mask"
     action_space = Discrete(3)
     observation_space = Dict(
-        {"action_mask": MultiBinary(3), "observation": Box.uniform((1,))}
+        {"action_mask": MultiBinary((3,)), "observation": Box.uniform((1,))}
     )
 
     def _draw(self, key: jax.Array) -> Any:
@@ -161,7 +161,7 @@ class PartsProbe(_OneStep):
     name = "probe:parts"
     action_space = Dict(
         {
-            "bits": MultiBinary(2),
+            "bits": MultiBinary((2,)),
             "choice": MultiDiscrete((3, 2)),
             "more": Tuple((Box.uniform((1,), -1, 1),)),
         }

@@ -24,22 +24,26 @@ def space_as_json(space: Space | None) -> Any:
     >>> space_as_json(Tuple((Discrete(2), MultiBinary(3))))
     {'tuple': [{'n': 2}, {'binary': [3]}]}
     """
-    if space is None:
-        return None
-    if isinstance(space, Discrete):
-        return {"n": space.n} | ({"start": space.start} if space.start else {})
-    if isinstance(space, MultiDiscrete):
-        fields = "nvec", "start", "shape"
-        return {name: list(getattr(space, name)) for name in fields}
-    if isinstance(space, MultiBinary):
-        return {"binary": list(space.shape)}
-    if isinstance(space, Tuple):
-        return {"tuple": list(map(space_as_json, space.spaces))}
-    if isinstance(space, Dict):
-        return {"dict": {key: space_as_json(x) for key, x in space.spaces.items()}}
-    low, high = map(_bound_as_json, (space.low, space.high))
-    shape, dtype = list(map(int, space.shape)), np.dtype(space.dtype).name
-    return {"shape": shape, "low": low, "high": high, "dtype": dtype}
+    match space:
+        case None:
+            return None
+        case Discrete(n, start):
+            return {"n": n} | ({"start": start} if start else {})
+        case MultiDiscrete(nvec, start, shape):
+            lists = map(list, (nvec, start, shape))
+            return dict(zip(("nvec", "start", "shape"), lists, strict=True))
+        case MultiBinary(shape):
+            return {"binary": list(shape)}
+        case Tuple(parts):
+            return {"tuple": list(map(space_as_json, parts))}
+        case Dict(entries):
+            return {"dict": {key: space_as_json(x) for key, x in entries.items()}}
+        case Box(shape, low, high, dtype):
+            low, high = map(_bound_as_json, (low, high))
+            return {
+                "shape": list(map(int, shape)), "low": low, "high": high,
+                "dtype": np.dtype(dtype).name,
+            }  # fmt: skip
 
 
 def space_from_json(content: Any) -> Space | None:
@@ -74,11 +78,13 @@ def _space_from(content: Any) -> Space:
     match content:
         case {"parts": _}:
             raise ValueError(
-                "its policy saw a dictionary as one vector, as those of earlier versions "
-                "of trpo_jax did: train it again"
+                "its policy saw a dictionary as one vector, as in earlier versions of "
+                "trpo_jax: train it again"
             )
-        case {"n": int(n), **more} if 1 <= n <= LARGEST_SPACE:
-            return Discrete(n, **more)
+        case {"n": int(n), "start": int(start)} if 1 <= n <= LARGEST_SPACE:
+            return Discrete(n, start)
+        case {"n": int(n)} if 1 <= n <= LARGEST_SPACE:
+            return Discrete(n)
         case {"nvec": list(nvec), "start": list(start), "shape": list(shape)}:
             if _whole(nvec) and sum(nvec) <= LARGEST_SPACE and _whole(shape):
                 return MultiDiscrete(tuple(nvec), tuple(start), tuple(shape))

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -146,8 +146,8 @@ class MultiDiscrete:
     def __post_init__(self) -> None:
         shape = np.shape(self.nvec) if self.shape is None else tuple(self.shape)
         nvec = tuple(np.ravel(np.asarray(self.nvec, object)).tolist())
-        start = np.ravel(np.asarray(self.start, object)).tolist()
-        start = tuple(start * len(nvec) if np.ndim(self.start) == 0 else start)
+        start = tuple(np.ravel(np.asarray(self.start, object)).tolist())
+        start = start * len(nvec) if np.ndim(self.start) == 0 else start
         for name, value in (("nvec", nvec), ("start", start), ("shape", shape)):
             object.__setattr__(self, name, tuple(map(plain, value)))
         sizes = {math.prod(self.shape), len(self.nvec), len(self.start)}
@@ -246,7 +246,7 @@ class Dict:
 
 
 Leaf = Discrete | Box | MultiDiscrete | MultiBinary
-Space = Union[Leaf, Tuple, Dict]  # noqa: UP007, as the classes refer to it by name
+Space = Discrete | Box | MultiDiscrete | MultiBinary | Tuple | Dict
 
 
 def _require_start(name: str, start: Any, n: int) -> None:
@@ -275,25 +275,3 @@ def _in_32_bits(dtype: Any, low: tuple[float, ...], high: tuple[float, ...]) -> 
         fits = all(x >= -(2**31) for x in low) and all(x < 2**31 for x in high)
         return "int32" if fits else "float32"
     return "float32" if name in ("float64", np.dtype(np.longdouble).name) else name
-
-
-def leaves_of(space: Space) -> list[Leaf]:
-    """Return the leaves of a space in order."""
-    if isinstance(space, Dict | Tuple):
-        spaces = space.spaces
-        parts = spaces.values() if isinstance(space, Dict) else spaces
-        return [leaf for part in parts for leaf in leaves_of(part)]
-    return [space]
-
-
-def space_tree(space: Any) -> Any:
-    """Return the leaves of a space in the structure of its elements, a pytree.
-
-    >>> space_tree(Dict({"a": Discrete(2), "b": Tuple((Discrete(3),))}))
-    {'a': Discrete(n=2), 'b': (Discrete(n=3),)}
-    """
-    if isinstance(space, Dict):
-        return {key: space_tree(part) for key, part in space.spaces.items()}
-    if isinstance(space, Tuple):
-        return tuple(map(space_tree, space.spaces))
-    return space

@@ -16,20 +16,13 @@ from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.environments.actions import convert_action
 from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.description import EnvironmentDescription
-from trpo_jax.environments.nested import map_nested, walk
+from trpo_jax.environments.nested import leaves_of, map_nested, space_tree, walk
 from trpo_jax.environments.observations import (
     ObservationReader,
     leading_axes,
     read_array,
 )
-from trpo_jax.environments.spaces import (
-    Box,
-    Dict,
-    Discrete,
-    Tuple,
-    leaves_of,
-    space_tree,
-)
+from trpo_jax.environments.spaces import Box, Dict, Discrete, Tuple
 
 PyTree = Any
 
@@ -86,7 +79,7 @@ class Acting:
         if space is None:
             return action
         dtype = self._description.action_dtype
-        dtype = map_nested(lambda x: jax.dtypes.canonicalize_dtype(x), dtype)
+        dtype = map_nested(jax.dtypes.canonicalize_dtype, dtype)
         return convert_action(space, action, dtype, leading)
 
     @functools.cached_property
@@ -112,7 +105,9 @@ class Acting:
             if _is_vector(space, observation):
                 box = Box.uniform((width_of(space),))
                 vector = read_array("observation", box, observation, instead_of=space)
-                observation = map_nested(np.asarray, split_vector(space, vector))
+                observation = map_nested(
+                    np.asarray, split_vector(space, jnp.asarray(vector))
+                )
             return self.reader(observation)
         spaces = self._own_spaces
         read = functools.partial(read_array, "observation")

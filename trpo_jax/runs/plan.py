@@ -11,7 +11,8 @@ from trpo_jax.config import Config, NetworkConfig, RunConfig
 from trpo_jax.config.fields import replace_options, unused_fields
 from trpo_jax.config.options import split_options
 from trpo_jax.environments import SIMULATORS, check_name
-from trpo_jax.environments.spaces import Box, Discrete, Space, leaves_of
+from trpo_jax.environments.nested import leaves_of
+from trpo_jax.environments.spaces import Box, Discrete, Space
 from trpo_jax.runs.output_paths import free_directory
 from trpo_jax.runs.presets import DEFAULT, preset_of
 from trpo_jax.validation import FLAG, check
