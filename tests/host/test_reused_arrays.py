@@ -16,13 +16,13 @@ from trpo_jax.algorithm.trpo import update
 from trpo_jax.config import Config
 from trpo_jax.environments.host import HostStep
 from trpo_jax.environments.spaces import Box, Discrete
-from trpo_jax.host.actor import make_actor
+from trpo_jax.host.actor import Actor
 from trpo_jax.host.evaluation import evaluate_on_host
 from trpo_jax.host.rollout import collect_on_host
 from trpo_jax.runs.api import train
 
 AGENT = softmax_agent()
-ACTOR = make_actor(AGENT)
+ACTOR = Actor(AGENT)
 CONFIG = Config(num_envs=2, num_steps=7, critic_epochs=1, critic_minibatch_size=7)
 
 

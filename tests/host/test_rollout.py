@@ -34,7 +34,7 @@ from trpo_jax.environments.host import (
     check_host_environment,
 )
 from trpo_jax.environments.spaces import Box, Dict, Discrete
-from trpo_jax.host.actor import make_actor
+from trpo_jax.host.actor import Actor
 from trpo_jax.host.evaluation import evaluate_on_host
 from trpo_jax.host.rollout import collect_on_host
 from trpo_jax.runs.api import train
@@ -107,7 +107,7 @@ def transitions(rollout, environment):
     )
 
 
-ACTOR = make_actor(AGENT)
+ACTOR = Actor(AGENT)
 
 
 @functools.cache
@@ -492,7 +492,7 @@ def test_training_on_the_host_is_collection_and_update_in_a_row():
     observation = environments[0].reset()
     agent, space = AGENT_OF_CARTPOLE, one.observation_space
     state = first_state(keys, (), observation, space, agent, config)
-    actor = make_actor(agent)
+    actor = Actor(agent)
     learn = jax.jit(lambda state, rollout: update(state, rollout, agent, config)[0])
     for _ in range(3):
         state, rollout = collect_on_host(state, environments, actor, num_steps=8)

@@ -13,7 +13,7 @@ from trpo_jax.algorithm.initialization import first_state
 from trpo_jax.config import Config
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.gymnasium_snapshots import put_back
-from trpo_jax.host.actor import make_actor, step_keys
+from trpo_jax.host.actor import Actor, step_keys
 from trpo_jax.host.vine import collect_vine_on_host, make_vine_actor
 from trpo_jax.runs.api import train
 
@@ -76,7 +76,7 @@ def collected(environments, config, seed=0):
     state = first_state(
         keys, (), observation, environment.observation_space, agent, config
     )
-    actor = make_actor(agent)
+    actor = Actor(agent)
     vine = make_vine_actor(agent, environment.action_space, config)
     after, rollout, proposals, values = collect_vine_on_host(
         state, environments, actor, vine, config
@@ -177,7 +177,7 @@ def test_branches_are_a_loop_by_hand(parts, bootstrap, common, monkeypatch):
     starts = np.cumsum([0, *parts]).tolist()
     environments = [make(n, seed, 5) for n, seed in zip(parts, starts, strict=False)]
     agent, state, _, _, found = collected(environments, config)
-    act = make_actor(agent)
+    act = Actor(agent)
     branch_key = jax.random.split(state.key, 4)[3]
     keys = np.asarray(
         step_keys(branch_key, 0, num_steps=6, num_envs=6 if common else 12)

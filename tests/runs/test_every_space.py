@@ -24,7 +24,7 @@ import trpo_jax
 from trpo_jax import evaluate_policy, load_policy, make_host_environment, resume, train
 from trpo_jax.algorithm.initialization import first_state
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
-from trpo_jax.host.actor import make_actor
+from trpo_jax.host.actor import Actor
 from trpo_jax.host.rollout import collect_on_host
 from trpo_jax.host.vine import collect_vine_on_host, make_vine_actor
 from trpo_jax.storage.pytree_arrays import numbers_of
@@ -264,7 +264,7 @@ def test_a_vine_branches_on_legal_actions_only(actions, proposal, register):
     state = first_state(keys, (), seen, spaces[0], agent, config)
     vine = make_vine_actor(agent, spaces[1], config)
     _, rollout, (shown, action, log_prob), value = collect_vine_on_host(
-        state, [environment], make_actor(agent), vine, config
+        state, [environment], Actor(agent), vine, config
     )
     mask = np.asarray(shown["action_mask"]) > 0
     legal = np.take_along_axis(mask, np.asarray(action), -1)
@@ -355,7 +355,7 @@ def test_the_host_loop_gives_the_rows_that_the_simulators_gave(space, register):
     keys = jax.random.split(jax.random.key(0), 3)
     config = trpo_jax.Config(num_envs=3, num_steps=6)
     state = first_state(keys, (), joined, made[0].observation_space, agent, config)
-    after, rollout = collect_on_host(state, made, make_actor(agent), num_steps=6)
+    after, rollout = collect_on_host(state, made, Actor(agent), num_steps=6)
     twins = [make_host_environment(register(seen, DONE), n, n) for n in (1, 2)]
     for twin, envs in zip(twins, (slice(0, 1), slice(1, 3))):
         now = twin.reset()

@@ -8,7 +8,7 @@ import pytest
 from trpo_jax import load_policy, record, resume, train
 from trpo_jax.environments.gymnasium import GymnasiumEnvironment
 from trpo_jax.environments.host import SimulatorError
-from trpo_jax.host.actor import make_actor
+from trpo_jax.host.actor import Actor
 from trpo_jax.host.evaluation import evaluate_in_turn
 from trpo_jax.runs.evaluate import evaluate_policy
 
@@ -118,7 +118,7 @@ def test_the_episodes_do_not_depend_on_how_many_are_played_at_once(tmp_path):
             evaluate_in_turn(
                 jax.random.key(0),
                 make,
-                make_actor(policy.agent),
+                Actor(policy.agent),
                 *policy.parameters_of(0),
                 episodes=7,
                 at_once=at_once,

@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from trpo_jax.agent.acting import begin_episodes
 from trpo_jax.algorithm.evaluation import STEP_LIMIT, Evaluation
 from trpo_jax.environments.host import HostEnvironment, MakeHost
 from trpo_jax.environments.host_arrays import first_observation
 from trpo_jax.environments.nested import Nested, map_nested
-from trpo_jax.host.actor import Actor, make_keys
+from trpo_jax.host.actor import Actor, HostMemory, make_keys
 from trpo_jax.host.rollout import step_in_turn
 
 PyTree = Any
@@ -83,10 +84,11 @@ def _play(
     zeros: Any = [np.zeros(episodes, kind) for kind in (float, np.int32, bool)]
     result: Any = Evaluation(*zeros)
 
-    def act(t: int, envs: slice, observation: Nested) -> tuple:
-        return actor(
-            policy_params, normalizer, keys(t)[envs], np.bool_(greedy), observation
-        )
+    memory = HostMemory(actor, begin_episodes(actor.agent, episodes))
+
+    def act(t: int, envs: slice, observation: Nested, first: np.ndarray) -> tuple:
+        acting = policy_params, normalizer, keys(t)[envs], np.bool_(greedy)
+        return memory.act(envs, (*acting, observation), first)
 
     limit = environments[0].max_episode_steps or STEP_LIMIT
     for transition in step_in_turn(environments, act, observation, limit):

@@ -23,7 +23,7 @@ class Compiled(NamedTuple):
 
     Attributes:
         begin: seed and first observations `[B, ...]` → state.
-        act: the policy, see `make_actor`.
+        act: the policy, see `Actor`.
         update_policy: state, rollout and, for a vine, its `Proposals` and action values
             → state with new policy and normaliser, and what `update_critic` takes.
         update_critic: state, the second result of `update_policy`, and the rollout →

@@ -18,7 +18,7 @@ from trpo_jax.algorithm.stepping import due_truncations
 from trpo_jax.environments.host import HostEnvironment, HostStep
 from trpo_jax.environments.host_arrays import receive_step
 from trpo_jax.environments.nested import Nested, map_nested, rows_of, write_rows
-from trpo_jax.host.actor import Actor, act_once, step_keys
+from trpo_jax.host.actor import Actor, HostMemory, act_once, step_keys
 
 PyTree = Any
 
@@ -32,6 +32,7 @@ class HostTransition(NamedTuple):
         observation: `[b, ...]`, acted on.
         action: `[b, ...]`.
         log_prob: `[b]`.
+        first: `[b]` bool, whether an episode begins with this step.
         step: what the simulator returned.
     """
 
@@ -40,6 +41,7 @@ class HostTransition(NamedTuple):
     observation: Nested
     action: Nested
     log_prob: np.ndarray
+    first: np.ndarray
     step: HostStep
 
 
@@ -54,38 +56,46 @@ def env_slices(
 
 def step_in_turn(
     environments: Sequence[HostEnvironment],
-    act: Callable[[int, slice, Nested], tuple[PyTree, jax.Array]],
+    act: Callable[[int, slice, Nested, np.ndarray], tuple[PyTree, jax.Array]],
     observation: Nested,
     num_steps: int,
     truncate_now: Callable[[int], np.ndarray | None] = lambda t: None,
 ) -> Iterator[HostTransition]:
     """Step simulators in turn: while one simulates, the policy acts for the next.
 
-    `act(t, envs, observation)` returns actions and log-probabilities for a slice of all
-    B environments, whose first observations are `[B, ...]`. `truncate_now(t)` returns
-    the episodes that step t truncates, `[B]` bool, or None. Each simulator takes
-    `num_steps` steps, and each step yields a `HostTransition`.
+    `act(t, envs, observation, first)` returns actions and log-probabilities for a slice
+    of all B environments, whose first observations are `[B, ...]`; `first` says where an
+    episode begins, but at time 0. `truncate_now(t)` returns the episodes that step t
+    truncates, `[B]` bool, or None. Each simulator takes `num_steps` steps, and each
+    step yields a `HostTransition`.
     """
     slices = [envs for _, envs in env_slices(environments)]
-    pending: list[tuple[int, int, Nested, Nested, np.ndarray]] = []
+    pending: list[tuple[int, int, tuple]] = []
 
-    def send(t: int, i: int, observation: Nested) -> None:
-        acted, log_prob = act(t, slices[i], observation)
+    def send(t: int, i: int, observation: Nested, first: np.ndarray) -> None:
+        acted, log_prob = act(t, slices[i], observation, first)
         action = map_nested(np.asarray, acted)
         environments[i].send(action)
-        pending.append((t, i, observation, action, np.asarray(log_prob)))
+        sent = observation, action, np.asarray(log_prob), first
+        pending.append((t, i, sent))
 
     for i, envs in enumerate(slices):
-        send(0, i, rows_of(observation, envs))
+        never = np.zeros(environments[i].num_envs, bool)
+        send(0, i, rows_of(observation, envs), never)
     while pending:
-        t, i, observation, action, log_prob = pending.pop(0)
+        t, i, sent = pending.pop(0)
         step = receive_step(environments[i])
         due = truncate_now(t)
         if due is not None and (now := due[slices[i]] & step.valid).any():
             step = _truncate(step, now, environments[i])
         if t + 1 < num_steps:
-            send(t + 1, i, step.observation)
-        yield HostTransition(t, slices[i], observation, action, log_prob, step)
+            send(t + 1, i, step.observation, begins_after(step))
+        yield HostTransition(t, slices[i], *sent, step)
+
+
+def begins_after(step: HostStep) -> np.ndarray:
+    """Return where an episode begins after a step, `[b]` bool."""
+    return step.terminated | step.truncated | ~step.valid
 
 
 def _truncate(
@@ -120,11 +130,14 @@ def collect_on_host(
     num_envs = len(state.episode_return)
     keys = np.asarray(step_keys(act_key, 0, num_steps=num_steps, num_envs=num_envs))
 
-    def act(t: int, envs: slice, observation: Nested) -> tuple:
+    memory = HostMemory(actor, state.memory)
+
+    def act(t: int, envs: slice, observation: Nested, first: np.ndarray) -> tuple:
         if on_step is not None:
             on_step(t, envs, observation)
         params, normalizer = state.policy_params, state.normalizer
-        return actor(params, normalizer, keys[t, envs], np.False_, observation)
+        acting = params, normalizer, keys[t, envs], np.False_, observation
+        return memory.act(envs, acting, first, state.critic_params)
 
     rule = functools.partial(
         due_truncations,
@@ -137,6 +150,7 @@ def collect_on_host(
     buffers = _Buffers(num_steps, num_envs)
     first, observation = (map_nested(np.array, state.observation) for _ in range(2))
     total, length = np.array(state.episode_return), np.array(state.episode_length)
+    begins = np.zeros(num_envs, bool)
     for transition in step_in_turn(
         environments, act, first, num_steps, lambda t: rule(t, length)
     ):
@@ -156,17 +170,19 @@ def collect_on_host(
             weight=step.valid.astype(np.float32),
             episode_return=total[envs],
             episode_length=length[envs],
+            **({"first": transition.first} if actor.remembers else {}),
         )
         ended = step.terminated | step.truncated
         total[envs][ended] = 0
         length[envs][ended] = 0
+        begins[envs] = begins_after(step)
         write_rows(observation, envs, step.observation)
     version: Any = np.asarray(state.iteration)
-    rollout = Rollout(**buffers.arrays, policy_version=version)
+    rollout = Rollout(**buffers.arrays, policy_version=version, memory=state.memory)
     normalizer = _first_statistics(state.normalizer, *rollout.statistics_inputs)
     return state.replace(
         observation=observation, episode_return=total, episode_length=length,
-        key=next_key, normalizer=normalizer,
+        key=next_key, normalizer=normalizer, memory=memory.after(begins),
     ), rollout  # fmt: skip
 
 
@@ -217,4 +233,6 @@ def empty_rollout(state: TrainState, actor: Actor, num_steps: int) -> Rollout:
         episode_return=zeros(state.episode_return),
         episode_length=zeros(state.episode_length),
         policy_version=state.iteration,
+        memory=state.memory,
+        first=flag if actor.remembers else None,
     )

@@ -47,7 +47,15 @@ class VineActor(NamedTuple):
 
 
 def make_vine_actor(agent: Agent, action_space: Space, config: Config) -> VineActor:
-    """Return the functions that a vine calls; each is compiled when first called."""
+    """Return the functions that a vine calls; each is compiled when first called.
+
+    An agent with a memory is a `ValueError`.
+    """
+    if agent.remembers:
+        raise ValueError(
+            "sampling vine on simulators of the host is for agents without a memory; "
+            "choose sampling single_path or network mlp"
+        )
 
     def propose(
         key: jax.Array, state: TrainState, observation: PyTree

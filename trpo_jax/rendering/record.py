@@ -8,13 +8,14 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from trpo_jax.agent.acting import begin_episodes
 from trpo_jax.algorithm.evaluation import STEP_LIMIT
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment, Step, take_step
 from trpo_jax.environments.host import MakeHost
 from trpo_jax.environments.nested import rows_of
 from trpo_jax.environments.spaces import Box
-from trpo_jax.host.actor import make_actor, make_keys
+from trpo_jax.host.actor import Actor, HostMemory, make_keys
 from trpo_jax.rendering import frame_rates, gymnax_sketches
 from trpo_jax.rendering.mujoco_camera import Camera, cannot_draw, choose_opengl
 from trpo_jax.rendering.video import Recording, stride
@@ -68,7 +69,7 @@ def record(
     if frames_per_second is not None:
         check("frames_per_second", frames_per_second, POSITIVE)
     one = saved.parameters_of(agent)
-    actor = make_actor(saved.agent)
+    actor = Actor(saved.agent)
     act_key, key = jax.random.split(run_key(seed, KeyPurpose.RENDERING))
     keys = make_keys(act_key, 1)
     with contextlib.closing(_open_stage(saved, seed, key)) as stage:
@@ -78,9 +79,11 @@ def record(
         observation = stage.reset()
         frames = [stage.draw()]
         episode_return, length, finished = 0.0, 0, False
+        memory = HostMemory(actor, begin_episodes(saved.agent, 1))
         while length < limit and not finished:
             seen = jax.tree.map(lambda x: x[None], observation)
-            action, _ = actor(*one, keys(length), np.bool_(greedy), seen)
+            acting = *one, keys(length), np.bool_(greedy), seen
+            action, _ = memory.act(slice(0, 1), acting, np.zeros(1, bool))
             action = jax.tree.map(lambda x: np.asarray(x)[0], action)
             observation, reward, finished = stage.step(action)
             episode_return += reward

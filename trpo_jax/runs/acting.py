@@ -43,25 +43,33 @@ class Acting:
         space = description.observation_space
         self.reader = None if space is None else ObservationReader(space)
 
-    def __call__(self, parameters: PyTree, observation: Any, key: Any) -> Any:
-        """Return actions for observations, all of NumPy; see `SavedPolicy.act`.
+    def __call__(
+        self, parameters: PyTree, observation: Any, key: Any, memory: PyTree
+    ) -> tuple[Any, PyTree]:
+        """Return actions for observations, and the next memory; see `SavedPolicy.act`.
 
         `parameters` are those of the policy and the normaliser. Without a key the
-        actions are greedy.
+        actions are greedy, and without a memory an episode begins. Actions are arrays
+        of NumPy.
         """
         arrays, leading = self._read(observation)
-        action = jax.tree.map(np.asarray, self.compiled(*parameters, arrays, key))
+        memory = self._begun(memory, leading)
+        numbers, memory = self.compiled(*parameters, arrays, key, memory)
+        action = jax.tree.map(np.asarray, numbers)
         space, dtype = self._description.action_space, self._description.action_dtype
         if space is None:
-            return action
+            return action, memory
         converted = convert_action(space, action, dtype, leading)
-        return map_nested(
+        action = map_nested(
             lambda leaf, space: leaf[()] if isinstance(space, Discrete) else leaf,
             converted,
             space_tree(space),
         )
+        return action, memory
 
-    def traced(self, parameters: PyTree, observation: Any, key: Any) -> Any:
+    def traced(
+        self, parameters: PyTree, observation: Any, key: Any, memory: PyTree
+    ) -> tuple[Any, PyTree]:
         """Do the same under a JAX transformation, with arrays of JAX."""
         params, normalizer = parameters
         leading: tuple[int, ...] = ()
@@ -74,13 +82,25 @@ class Acting:
             )
             first = jax.tree.leaves(observation)[0]
             leading = leading_axes(leaves_of(space)[0], first)
-        action = self._choose(params, normalizer, observation, key)
+        memory = self._begun(memory, leading)
+        action, memory = self._choose(params, normalizer, observation, key, memory)
         space = self._description.action_space
         if space is None:
-            return action
+            return action, memory
         dtype = self._description.action_dtype
         dtype = map_nested(jax.dtypes.canonicalize_dtype, dtype)
-        return convert_action(space, action, dtype, leading)
+        return convert_action(space, action, dtype, leading), memory
+
+    def _begun(self, memory: PyTree, leading: tuple[int, ...]) -> PyTree:
+        """Return the memory, that of a new episode for None."""
+        begin = self._agent.policy.initial_memory
+        if begin is None:
+            return ()
+        if memory is not None:
+            return memory
+        return jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (*leading, *leaf.shape)), begin()
+        )
 
     @functools.cached_property
     def compiled(self) -> Callable[..., jax.Array]:
@@ -88,15 +108,20 @@ class Acting:
         return jax.jit(self._choose)
 
     def _choose(
-        self, params: PyTree, normalizer: Normalizer, observation: PyTree, key: Any
-    ) -> Any:
-        """Return the numbers of the policy: of its mode, or of a sample."""
-        policy = act(self._agent, params, normalizer, observation)
+        self,
+        params: PyTree,
+        normalizer: Normalizer,
+        observation: PyTree,
+        key: Any,
+        memory: PyTree,
+    ) -> tuple[Any, PyTree]:
+        """Return the policy's mode, or a sample of it, and the next memory."""
+        policy, memory = act(self._agent, params, normalizer, observation, memory)
         if key is None:
-            return policy.mode()
+            return policy.mode(), memory
         if key.ndim == 0 and jnp.issubdtype(key.dtype, jnp.integer):
             key = jax.random.key(key)
-        return policy.sample(key)
+        return policy.sample(key), memory
 
     def _read(self, observation: Any) -> tuple[PyTree, tuple[int, ...]]:
         """Return arrays for the policy, and the leading axes of the observation."""

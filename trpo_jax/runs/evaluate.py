@@ -8,7 +8,7 @@ import numpy as np
 
 from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.algorithm.evaluation import Evaluation, evaluate
-from trpo_jax.host.actor import make_actor
+from trpo_jax.host.actor import Actor
 from trpo_jax.host.evaluation import evaluate_in_turn
 from trpo_jax.runs.keys import KeyPurpose, evaluation_seed, run_key
 from trpo_jax.runs.saved_policy import SavedPolicy
@@ -56,7 +56,7 @@ def evaluate_policy(
 
         every = saved.policy_params, saved.normalizer
         return jax.tree.map(np.asarray, play(*every))
-    actor = make_actor(saved.agent)
+    actor = Actor(saved.agent)
     results = [
         evaluate_in_turn(
             key,

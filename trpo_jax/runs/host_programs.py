@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trpo_jax.agent.acting import begin_episodes
 from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.estimation import estimate_advantages
@@ -30,7 +31,7 @@ from trpo_jax.environments.base import observation_shapes
 from trpo_jax.environments.host import HostEnvironment, MakeHost, check_host_environment
 from trpo_jax.environments.host_arrays import first_observation
 from trpo_jax.environments.nested import Nested, map_nested
-from trpo_jax.host.actor import act_once, make_actor
+from trpo_jax.host.actor import Actor, act_once
 from trpo_jax.host.evaluation import evaluate_in_turn
 from trpo_jax.host.iteration import Compiled, load_states, save_states, train_on_host
 from trpo_jax.host.rollout import empty_rollout
@@ -57,7 +58,7 @@ class HostPrograms:
     def __init__(
         self, plan: Plan, make: MakeHost, environment: HostEnvironment, agent: Agent
     ) -> None:
-        self._plan, self._make = plan, make
+        self._plan, self._make, self._agent = plan, make, agent
         self._compiled = _compile(plan.config, environment, agent)
         self._sizes = divide(plan.config.num_envs, SIMULATORS)
         self._simulators: list[list[HostEnvironment]] = []  # of each agent
@@ -147,6 +148,7 @@ class HostPrograms:
                     observation=jax.tree.map(jnp.asarray, observation),
                     episode_return=jnp.zeros_like(state.episode_return),
                     episode_length=jnp.zeros_like(state.episode_length),
+                    memory=begin_episodes(self._agent, self._plan.config.num_envs),
                 )
             states.append(state)
         if saved is not None:
@@ -174,7 +176,7 @@ def divide(num_envs: int, simulators: int) -> list[int]:
 
 
 def _compile(config: Config, environment: HostEnvironment, agent: Agent) -> Compiled:
-    act = make_actor(agent)
+    act = Actor(agent)
 
     def begin(seed: jax.Array, observation: PyTree) -> TrainState:
         key = keys.run_key(seed, keys.KeyPurpose.TRAINING)

@@ -55,8 +55,14 @@ class SavedPolicy(_Content):
         agent: int | Literal["best"] = "best",
         greedy: bool = True,
         key: int | jax.Array | None = None,
+        memory: Any = None,
     ) -> Any:
         """Return the action of one of the agents, as the environment takes it.
+
+        An agent with a memory (`policy.remembers`) returns the action and its memory,
+        which the next call in the same episode takes::
+
+            action, memory = policy.act(observation, memory=memory)
 
         If `action_repeat` is more than 1, the action is meant for that many steps of
         the simulator. The first call for each shape compiles the policy. Under a JAX
@@ -70,6 +76,8 @@ class SavedPolicy(_Content):
                 highest greedy return after training.
             greedy: whether to return the most likely action instead of a sample.
             key: a key of JAX or an integer seed, from which the sample follows.
+            memory: what the last call returned, or None at the start of an episode; of
+                agents with a memory only.
 
         Returns:
             A NumPy array of the type and shape of the environment's actions, within
@@ -89,11 +97,17 @@ class SavedPolicy(_Content):
         """
         if greedy and key is not None:
             raise ValueError("key is used with greedy=False only")
+        if memory is not None and not self.remembers:
+            raise ValueError("memory is for agents with a memory; this one has none")
         key = None if greedy else _checked_key(key)
         index = self.index_of(agent)
         if is_traced(observation):
-            return self._acting.traced(self.parameters_of(index), observation, key)
-        return self._acting(self._on_device(index), observation, key)
+            one = self.parameters_of(index)
+            result = self._acting.traced(one, observation, key, memory)
+        else:
+            one = self._on_device(index)
+            result = self._acting(one, observation, key, memory)
+        return result if self.remembers else result[0]
 
     def index_of(self, agent: int | Literal["best"]) -> int:
         """Return the index of an agent.
@@ -147,6 +161,11 @@ class SavedPolicy(_Content):
         index = self.index_of(agent)
         every = self.policy_params, self.normalizer
         return jax.tree.map(lambda leaf: np.asarray(leaf)[index], every)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the policy has a memory, which `act` then takes and returns."""
+        return self.agent.policy.initial_memory is not None
 
     @property
     def agents(self) -> int:
