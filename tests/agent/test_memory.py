@@ -14,9 +14,11 @@ from trpo_jax import (
     Categorical,
     Config,
     Discrete,
+    MultiDiscrete,
     Network,
     Step,
     act,
+    check_agent,
     collect,
     collect_vine,
     concatenate_batches,
@@ -30,7 +32,7 @@ from trpo_jax import (
     update,
     update_policy,
 )
-from trpo_jax.agent.acting import policy_of_rows, values_along
+from trpo_jax.agent.acting import policy_along, policy_of_rows, values_along
 from trpo_jax.agent.memory import Memory, Sequences
 from trpo_jax.algorithm.trpo import prepare_update
 from trpo_jax.solver.fisher import fisher_vector_product
@@ -404,3 +406,64 @@ def test_a_vine_branches_with_the_memory_of_its_state():
     np.testing.assert_allclose(
         log_prob[:, 0], rollout.log_prob.T.reshape(-1), atol=1e-6
     )
+
+
+def test_an_agent_whose_memory_changes_its_type_is_refused():
+    def apply(params, observation, memory, first):
+        output, memory = AGENT.policy.apply(params, observation, memory, first)
+        return output, memory.astype(jnp.bfloat16)
+
+    policy = AGENT.policy._replace(apply=apply)
+    check_agent(AGENT, Recall())
+    with pytest.raises(
+        ValueError, match="a memory of the shapes and types of initial_"
+    ):
+        check_agent(AGENT._replace(policy=policy), Recall())
+
+
+@pytest.mark.parametrize("shared_trunk", [False, True])
+@pytest.mark.parametrize("network", ["gru", "lstm"])
+def test_standard_agents_replay_as_they_act(network, shared_trunk):
+    spaces = Recall.observation_space, Recall.action_space
+    agent = default_agent(
+        *spaces, network=network, hidden_sizes=(5, 4), shared_trunk=shared_trunk
+    )
+    state, _ = start(agent=agent)
+    state, _ = collect(state, Recall(), agent, num_steps=2)
+    after, rollout = collect(state, Recall(), agent, num_steps=7)
+    sequence = rollout.observation, rollout.memory, rollout.first
+    policy = policy_along(agent, state, *sequence)
+    np.testing.assert_allclose(
+        policy.log_prob(rollout.action), rollout.log_prob, atol=1e-6
+    )
+    _, memory = values_along(agent, state, *sequence)
+    ended = (rollout.terminated | rollout.truncated)[-1]
+    for last, kept in zip(
+        jax.tree.leaves(memory), jax.tree.leaves(after.memory.critic), strict=True
+    ):
+        expected = jnp.where(ended[:, None], 0, last[-1])
+        np.testing.assert_allclose(kept, expected, atol=1e-6)
+
+
+def test_a_recurrent_network_needs_a_width():
+    with pytest.raises(ValueError, match="must have a width for network gru"):
+        default_agent(Box.uniform((2,)), Discrete(2), network="gru", hidden_sizes=())
+
+
+def test_the_paper_s_network_has_its_parameters():
+    """33,500 on 52×40×4 pixels, with a joystick of 3 + 3 + 2 (appendix D)."""
+
+    def parameters(shape, actions, **options):
+        size = int(np.prod(shape))
+        space = Box(shape, (0,) * size, (255,) * size, "uint8")
+        agent = default_agent(space, actions, **options)
+        picture = jnp.zeros(shape, jnp.uint8)
+        params = jax.eval_shape(agent.policy.init, KEY, picture)
+        return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+    joystick = MultiDiscrete((3, 3, 2))
+    paper = {"network": "cnn", "hidden_sizes": (20,)}
+    assert parameters((4, 52, 40), joystick, **paper) == 33_500
+    assert parameters((52, 40, 4), joystick, **paper) == 33_500
+    nature = {"network": "nature_cnn", "hidden_sizes": (512,)}
+    assert parameters((4, 84, 84), Discrete(6), **nature) == 1_687_206

@@ -77,7 +77,7 @@ def test_whatever_the_loss_the_policy_stays_where_it_may_be(loss, rate):
     kl, surrogate = kl_and_surrogate(params)
     assert is_finite(params)
     assert kl <= CONFIG.max_kl * (1 + 1e-3)
-    assert surrogate > -1e-6
+    assert surrogate > 0.5 * kl_and_surrogate(start)[1] - 1e-6 > 0
     if not info.accepted:
         assert_identical(params, start)
     else:
@@ -135,32 +135,29 @@ def test_numbers_out_of_range_are_refused(wrong, message):
         turn(near_targets, PARAMS, **wrong)
 
 
-@pytest.mark.parametrize("hostile", ["random", "flipped", "nan"])
-def test_a_hostile_loss_every_iteration_does_not_stop_learning(hostile):
+def test_a_hostile_loss_every_iteration_does_not_stop_learning():
+    """Random targets times a million, the sign turned, NaN: all side by side."""
     environment = make_environment("probe:policy")
     spaces = environment.observation_space, environment.action_space
     agent = default_agent(*spaces, hidden_sizes=(16,), shared_trunk=True)
     config = Config(num_envs=8, num_steps=32, critic_method="joint")
 
-    def loss_of(rows):
-        def loss(params, step):
-            value = agent.critic.apply(params, rows.observation)
-            if hostile == "random":
-                noise = jax.random.normal(jax.random.key(0), value.shape, value.dtype)
-                return jnp.mean((value - 1e6 * noise) ** 2)
-            error = jnp.mean((value - rows.value_target) ** 2)
-            return -error if hostile == "flipped" else error * jnp.nan
-
-        return loss
-
-    def iterate(state, _):
+    def iterate(kind, state):
         state, rollout = collect(state, environment, agent, num_steps=32)
         batch = estimate_advantages(state, rollout, agent, config)
         after, _ = update_from_batch(state, batch, agent, config)
         rows = batch.flatten().normalize(state.normalizer)
+
+        def loss(params, step):
+            value = agent.critic.apply(params, rows.observation)
+            noise = jax.random.normal(jax.random.key(0), value.shape, value.dtype)
+            far = jnp.mean((value - 1e6 * noise) ** 2)
+            error = jnp.mean((value - rows.value_target) ** 2)
+            return jnp.stack([far, -error, error * jnp.nan])[kind]
+
         params, _ = bounded_turn(
-            loss_of(rows), after.policy_params, state.policy_params, rows, agent,
-            config, optimizer=optax.sgd(1e-2), steps=3,
+            loss, after.policy_params, state.policy_params, rows, agent, config,
+            optimizer=optax.sgd(1e-2), steps=3,
         )  # fmt: skip
         old, new = (
             agent.policy.apply(p, rows.observation)
@@ -170,10 +167,11 @@ def test_a_hostile_loss_every_iteration_does_not_stop_learning(hostile):
         return after, (jnp.mean(old.kl(new)), rollout.reward.mean())
 
     @jax.jit
-    def run(key):
-        state = init(key, environment, agent, config)
-        return jax.lax.scan(iterate, state, length=30)
+    @jax.vmap
+    def run(kind):
+        state = init(jax.random.key(0), environment, agent, config)
+        return jax.lax.scan(lambda s, _: iterate(kind, s), state, length=30)[1]
 
-    _, (kl, reward) = run(jax.random.key(0))
+    kl, reward = run(jnp.arange(3))
     assert jnp.all(kl <= config.max_kl * (1 + 1e-3))
-    assert reward[-1] > 0.9
+    assert jnp.all(reward[:, -1] > 0.9)

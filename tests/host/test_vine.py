@@ -198,7 +198,7 @@ def test_branches_are_a_loop_by_hand(parts, bootstrap, common, monkeypatch):
                     break
                 if t < 5:
                     row = keys[t + 1, n if common else 2 * n + k]
-                    action, _ = act(
+                    action, *_ = act(
                         state.policy_params, state.normalizer, row[None], np.False_,
                         seen[None],
                     )  # fmt: skip

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from trpo_jax.agent.distributions import Categorical
+from trpo_jax.agent.memory import first_memory, step_once
 from trpo_jax.agent.networks import Agent, Network, check_one_value_per_row
 from trpo_jax.environments.base import Environment, observation_shapes
 from trpo_jax.environments.host import HostEnvironment
@@ -105,4 +106,23 @@ def _outcome(
         lambda leaf: jax.ShapeDtypeStruct((_ROWS, *leaf.shape), leaf.dtype), observation
     )
     params = jax.eval_shape(network.init, jax.random.key(0), observation)
-    return jax.eval_shape(lambda p, x: of(network.apply(p, x)), params, rows)
+    if network.initial_memory is None:
+        return jax.eval_shape(lambda p, x: of(network.apply(p, x)), params, rows)
+    memory = jax.eval_shape(lambda: first_memory(network, _ROWS))
+
+    def step(params: PyTree, observation: PyTree, memory: PyTree) -> tuple[Any, PyTree]:
+        output, after = step_once(network, params, observation, memory)
+        return of(output), after
+
+    output, after = jax.eval_shape(step, params, rows, memory)
+    before, after = (jax.tree.map(_kind, tree) for tree in (memory, after))
+    if after != before:
+        raise ValueError(
+            "apply must return a memory of the shapes and types of initial_memory, "
+            f"after each row: {before} in {_ROWS} environments; got {after}"
+        )
+    return output
+
+
+def _kind(leaf: jax.ShapeDtypeStruct) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}"

@@ -39,12 +39,14 @@ def bounded_turn(
     unlike one from π_acting, does not undo the step of the policy. Of the points
     θ + αʲ (θ' − θ), the first is taken that is finite and where
 
-    KL(π_acting ‖ π) ≤ δ  and  L(π) ≥ L(π_acting),
+    KL(π_acting ‖ π) ≤ δ  and  L(π) ≥ L(π_acting) + ½ max(0, L(π_θ) − L(π_acting)),
 
     both over the batch: δ is `max_kl`, L the batch's surrogate, and π_acting the policy
-    that collected it, so that `update_policy` and any number of turns together stay
-    within δ. If none qualifies, the parameters come back bit for bit. So no loss,
-    whatever it is, can destroy the policy; whether the loss fell is not asked.
+    that collected it. `update_policy` and any number of turns together stay within δ,
+    and a turn gives up half of what was gained at most. If no point qualifies, the
+    parameters come back bit for bit. So no loss, whatever it is, can destroy the
+    policy; nothing protects a value that has the same parameters, and whether the loss
+    fell is not asked.
 
     Args:
         loss: parameters and the number of the step (int32 scalar, from which a
@@ -86,12 +88,12 @@ def bounded_turn(
     old, start = policy(acting_params), policy(params)
     states = RowStatistics(batch.weight)
     objective = batch.surrogate(old, standardize=config.standardize_advantage)
-    least = objective(old)
+    least = jnp.maximum(objective(old), (objective(old) + objective(start)) / 2)
 
     def surrogate(flat: PyTree) -> jax.Array:
         return objective(policy(unflatten(flat)))
 
-    def distance(flat: PyTree) -> jax.Array:  # beyond any δ where L(π) < L(π_acting)
+    def distance(flat: PyTree) -> jax.Array:  # beyond any δ where L is too small
         rows = old.kl(policy(unflatten(flat)))
         kl = KL_CONSTRAINTS[config.kl_constraint](rows, states)
         return jnp.where(surrogate(flat) >= least, kl, jnp.finfo(kl.dtype).max)

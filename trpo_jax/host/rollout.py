@@ -64,8 +64,8 @@ def step_in_turn(
     """Step simulators in turn: while one simulates, the policy acts for the next.
 
     `act(t, envs, observation, first)` returns actions and log-probabilities for a slice
-    of all B environments, whose first observations are `[B, ...]`; `first` says where an
-    episode begins, but at time 0. `truncate_now(t)` returns the episodes that step t
+    of all B environments, whose first observations are `[B, ...]`; `first` says where
+    an episode begins, but at time 0. `truncate_now(t)` returns the episodes that step t
     truncates, `[B]` bool, or None. Each simulator takes `num_steps` steps, and each
     step yields a `HostTransition`.
     """
