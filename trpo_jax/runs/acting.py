@@ -49,10 +49,11 @@ class Acting:
         actions are greedy.
         """
         arrays, leading = self._read(observation)
-        action = jax.tree.map(np.asarray, self.compiled(*parameters, arrays, key))
+        action = self.compiled(*parameters, arrays, key)
         space, dtype = self._description.action_space, self._description.action_dtype
         if space is None:
-            return action
+            return jax.tree.map(np.asarray, action)
+        action = map_nested(np.asarray, action)
         converted = convert_action(space, action, dtype, leading)
         return map_nested(
             lambda leaf, space: leaf[()] if isinstance(space, Discrete) else leaf,
