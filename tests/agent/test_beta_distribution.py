@@ -1,5 +1,6 @@
 """Oracles: scipy in float64 where it is accurate, float64 for float32, quadrature."""
 
+import functools
 import itertools
 
 import jax
@@ -127,19 +128,17 @@ def test_everything_is_finite_from_1e_6_to_1e_8():
     keys = jax.random.split(jax.random.key(0), p.log_alpha.shape[0])
     sample = jax.jit(sample_rows)(p, keys)
 
-    def everything(p):
-        ends = [p.log_prob(jnp.full_like(sample, x)) for x in (-1, -0.9999999, 0, 1)]
-        return facts(p, q, sample), q.kl(p), ends
+    values = facts(p, q, sample), facts(q, p, sample)
 
     @jax.jit
-    def with_gradient(p):
-        values, pull_back = jax.vjp(everything, p)
-        return values, pull_back(jax.tree.map(jnp.ones_like, values)), p.kl(p)
+    @functools.partial(jax.grad, has_aux=True)
+    def gradient(p):
+        ends = [p.log_prob(jnp.full_like(sample, x)) for x in (-1, -0.9999999, 0, 1)]
+        used = ends, p.log_prob(sample), q.kl(p)
+        return sum(jnp.sum(x) for x in jax.tree.leaves(used)), used
 
-    values, gradient, zero = with_gradient(p)
-    assert is_finite((sample, values, gradient))
-    np.testing.assert_array_equal(zero, 0)
-    assert float(jnp.min(values[1])) > -1e-5
+    assert is_finite((sample, values, gradient(p)))
+    assert float(jnp.min(values[0]["kl"])) > -1e-5
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.05, 0.1), (0.5, 30.0), (1.0, 3.0)])

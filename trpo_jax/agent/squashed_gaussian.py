@@ -39,7 +39,7 @@ class SquashedGaussian(NamedTuple):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draw one action for each row, `[..., A]` in [−1, 1]; `key` is consumed."""
-        return to_bounds(jnp.tanh(self._gaussian().sample(key)))
+        return to_bounds(_tanh(self._gaussian().sample(key)))
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Return the log density of `action` `[..., A]` in [−1, 1], `[...]`.
@@ -98,6 +98,12 @@ class SquashedGaussian(NamedTuple):
 
     def _gaussian(self) -> DiagonalGaussian:
         return DiagonalGaussian(self.mean, self.log_std)
+
+
+def _tanh(u: jax.Array) -> jax.Array:
+    """Return tanh(u), correctly rounded near ±1, where XLA's is off by up to 4 ulp."""
+    far = jnp.sign(u) * (1 - 2 * jax.nn.sigmoid(-2 * jnp.abs(u)))
+    return jnp.where(jnp.abs(u) > 2, far, jnp.tanh(u))
 
 
 def _log_upper_tail(z: jax.Array) -> jax.Array:
