@@ -33,7 +33,7 @@ from trpo_jax.environments.playground import (
     names,
     registry,
 )
-from trpo_jax.environments.spaces import Box
+from trpo_jax.environments.spaces import Box, Dict
 
 KEY = jax.random.key(0)
 REAL, LIMIT = "PendulumSwingup", 5
@@ -139,7 +139,7 @@ def test_different_keys_give_different_resets():
     (first, _), _ = played()
     assert np.abs(first[0] - first[1]).max() > 1e-3
     _, observation = jax.vmap(robot().reset)(jax.random.split(KEY, 50))
-    assert len(np.unique(observation, axis=0)) == 50
+    assert len(np.unique(observation["state"], axis=0)) == 50
 
 
 @pytest.mark.parametrize("environment", [robot, real])
@@ -180,15 +180,17 @@ def test_physics_is_that_of_jax_whatever_playground_prefers():
 
 def test_a_policy_sees_the_entry_that_is_meant_for_it():
     observation, steps = play(robot(), [[0.0]])
-    assert observation.shape == (2,)
-    assert steps[0].observation.tolist() == [float(observation[0]), 1]
+    assert robot().observation_space == Dict({"state": Box.uniform((2,))})
+    assert steps[0].observation["state"].tolist() == [float(observation["state"][0]), 1]
 
 
-def test_without_such_an_entry_it_sees_all_of_them_in_order_of_their_names():
+def test_without_such_an_entry_it_sees_all_of_them():
     environment = PlaygroundEnvironment("Robot", entry="a")
-    assert environment.observation_space == Box.uniform((5,))
+    parts = {"a": Box.uniform((2,)), "privileged_state": Box.uniform((3,))}
+    assert environment.observation_space == Dict(parts)
     observation, _ = play(environment, [])
-    assert observation.tolist()[1:] == [0, 5, 5, 5]
+    assert observation["a"].tolist()[1:] == [0]
+    assert observation["privileged_state"].tolist() == [5, 5, 5]
 
 
 def test_a_simulation_that_breaks_down_terminates_and_time_truncates():
@@ -198,7 +200,7 @@ def test_a_simulation_that_breaks_down_terminates_and_time_truncates():
     _, (step,) = play(robot(), [[-1.0]])
     assert bool(step.terminated)
     assert not step.truncated
-    assert np.isnan(step.observation).all()
+    assert np.isnan(step.observation["state"]).all()
     _, (*_, step) = play(robot(), [[0.0], [0.0], [-1.0]])
     assert bool(step.terminated)
     assert bool(step.truncated)

@@ -10,7 +10,10 @@ import scipy.special
 from helpers import assert_close, matrix_of
 from jax.flatten_util import ravel_pytree
 
+from trpo_jax.agent.discrete_distributions import Bernoulli
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
+from trpo_jax.agent.multivariate_gaussian import MultivariateGaussian
+from trpo_jax.agent.product import Product
 from trpo_jax.algorithm.subsampling import subsample_rows
 from trpo_jax.solver.fisher import fisher_quadratic_form, fisher_vector_product
 
@@ -144,6 +147,43 @@ def test_rows_of_weight_zero_might_as_well_be_absent(x64):
     np.testing.assert_allclose(
         matrix_of(masked, params), matrix_of(absent, params), atol=1e-12
     )
+
+
+def product_of_parts(params, x):
+    parts = {"arm": gaussian(params, x), "leg": categorical(params, x)}
+    return Product({**parts, "lamps": Bernoulli(hidden(params, x))})
+
+
+def multivariate_gaussian(params, x):
+    h = hidden(params, x)
+    factor = jnp.stack([h @ params["head"][1], h[:, :2]], axis=-2)
+    return MultivariateGaussian(h @ params["head"][0], factor)
+
+
+@pytest.mark.parametrize("policy", [product_of_parts, multivariate_gaussian])
+def test_several_and_correlated_actions_give_the_dense_jacobians_and_metric(
+    policy, x64
+):
+    """F = Σᵢ wᵢ Jᵢᵀ Mᵢ Jᵢ with Mᵢ the Hessian of KL(pᵢ ‖ ·) at pᵢ."""
+    apply, params = make(policy)
+    flat, unflatten = ravel_pytree(params)
+    weight = np.array([1.0, 2.0, 0.0, 0.5, 3.0, 1.0])
+
+    @jax.jit
+    @jax.vmap
+    def row(i):
+        def numbers(flat):
+            return ravel_pytree(jax.tree.map(lambda x: x[i], apply(unflatten(flat))))
+
+        of_row, distribution = numbers(flat)
+        metric = jax.hessian(lambda x: distribution(of_row).kl(distribution(x)))
+        return jax.jacrev(lambda flat: numbers(flat)[0])(flat), metric(of_row)
+
+    jacobian, metric = (np.asarray(x) for x in row(jnp.arange(N)))
+    share = weight / weight.sum()
+    expected = np.einsum("n,nap,nab,nbq->pq", share, jacobian, metric, jacobian)
+    product = fisher_vector_product(apply, params, weight=jnp.asarray(weight))
+    np.testing.assert_allclose(matrix_of(product, params), expected, atol=1e-10)
 
 
 def test_damping_adds_to_the_diagonal(x64):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.bounds import largest_inside, to_bounds
+from trpo_jax.agent.bounds import counts_as_bound, to_bounds, width_of_bound
 from trpo_jax.agent.stirling import log_gap, stirling_error
 from trpo_jax.solver.precision import as_floats
 
@@ -52,18 +52,20 @@ class Beta(NamedTuple):
         """
         leaves = action, self.log_alpha, self.log_beta
         action, log_alpha, log_beta = as_floats(*leaves)
-        edge = largest_inside(action)
-        inside = jnp.clip(action, -edge, edge)
-        above, below = jnp.log1p(inside), jnp.log1p(-inside)  # log 2x, log 2(1 − x)
-        q = _Terms.of(log_alpha, log_beta)
-        x, rest = 0.5 * (1 + inside), 0.5 * (1 - inside)
-        change = jnp.where(action < 0, x - q.mean, q.rest - rest)  # of the mean, to x
-        deviance = q.alpha * log_gap(change / q.mean, above - math.log(2) - q.log_mean)
-        deviance += q.beta * log_gap(-change / q.rest, below - math.log(2) - q.log_rest)
-        at_bound = jnp.where(action >= edge, log_beta, 0)
-        at_bound = jnp.where(action <= -edge, log_alpha, at_bound)
-        log_density = q.log_scale - deviance - above - below + math.log(2)
-        return jnp.sum(log_density - at_bound, axis=-1)
+        width = width_of_bound(action)
+        action = jnp.clip(action, -1, 1)
+        x, rest = (0.5 * jnp.maximum(d, width) for d in (1 + action, 1 - action))
+        log_x, log_rest = jnp.log(x), jnp.log(rest)
+        p = _Terms.of(log_alpha, log_beta)
+        change = jnp.where(action < 0, x - p.mean, p.rest - rest)  # of the mean, to x
+        deviance = p.alpha * log_gap(change / p.mean, log_x - p.log_mean)
+        deviance += p.beta * log_gap(-change / p.rest, log_rest - p.log_rest)
+        log_density = p.log_scale - deviance - log_x - log_rest - math.log(2)
+        divisor = jnp.where(
+            action > 0, log_beta, log_alpha
+        )  # of the density at a bound
+        divisor = jnp.where(counts_as_bound(action), divisor, 0)
+        return jnp.sum(log_density - divisor, axis=-1)
 
     def entropy(self) -> jax.Array:
         """Return the differential entropy of the action in nats, `[...]`.

@@ -11,17 +11,25 @@ import jax
 import jax.numpy as jnp
 
 
-def largest_inside(action: jax.Array) -> float:
-    """Return 1 − 4 ε; from here to 1 an action of this precision counts as 1."""
-    return 1 - 4 * float(jnp.finfo(action.dtype).eps)
+def counts_as_bound(action: jax.Array) -> jax.Array:
+    """Return where actions are 4 ε from a bound or closer, or beyond it, as bool."""
+    return jnp.abs(action) >= 1 - 4 * float(jnp.finfo(action.dtype).eps)
+
+
+def width_of_bound(action: jax.Array) -> float:
+    """Return the width of the interval for which a bound stands.
+
+    It is 4 ε and half of the spacing of the numbers, as what is just outside is rounded
+    to 1 − 4 ε.
+    """
+    return 4.25 * float(jnp.finfo(action.dtype).eps)
 
 
 def to_bounds(action: jax.Array) -> jax.Array:
-    """Return actions with what is too close to a bound moved to it.
+    """Return actions with those that count as a bound moved to it.
 
     Example:
         >>> to_bounds(jnp.array([0.5, -0.9999999])).tolist()
         [0.5, -1.0]
     """
-    close = jnp.abs(action) >= largest_inside(action)
-    return jnp.where(close, jnp.sign(action), action)
+    return jnp.where(counts_as_bound(action), jnp.sign(action), action)

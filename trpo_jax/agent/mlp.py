@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from trpo_jax.agent.features import flatten_observation, width_of
 from trpo_jax.agent.heads import distribution_of, forbid, log_std_size
 from trpo_jax.agent.initializers import orthogonal
-from trpo_jax.environments.spaces import ACTION_MASK, Space
+from trpo_jax.environments.nested import leaves_of
+from trpo_jax.environments.spaces import ACTION_MASK, Box, Space
 
 PyTree = Any
 
@@ -82,14 +83,15 @@ class Policy(nn.Module):
 
         space = self.action_space
         size, scales = width_of(space), log_std_size(space)
-        name = "mean" if scales == size else "parts" if scales else "logits"
-        if scales and self.state_dependent_std:
+        continuous = any(isinstance(leaf, Box) for leaf in leaves_of(space))
+        name = "mean" if scales == size else "parts" if continuous else "logits"
+        if continuous and self.state_dependent_std:
             outputs = mlp(size + scales, f"{name}_and_log_std")
             outputs, log_std = jnp.split(outputs, [size], axis=-1)
             return distribution_of(space, outputs, log_std + self.log_std_init)
         outputs = mlp(size, name)
         log_std = jnp.zeros(0)
-        if scales:
+        if continuous:
             init = nn.initializers.constant(self.log_std_init, jnp.float32)
             log_std = self.param("log_std", init, (scales,))
         log_std = jnp.broadcast_to(log_std, (*outputs.shape[:-1], scales))

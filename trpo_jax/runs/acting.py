@@ -55,10 +55,10 @@ class Acting:
         arrays, leading = self._read(observation)
         memory = self._begun(memory, leading)
         numbers, memory = self.compiled(*parameters, arrays, key, memory)
-        action = jax.tree.map(np.asarray, numbers)
         space, dtype = self._description.action_space, self._description.action_dtype
         if space is None:
-            return action, memory
+            return jax.tree.map(np.asarray, numbers), memory
+        action = map_nested(np.asarray, numbers)
         converted = convert_action(space, action, dtype, leading)
         action = map_nested(
             lambda leaf, space: leaf[()] if isinstance(space, Discrete) else leaf,
