@@ -18,7 +18,7 @@ from trpo_jax.environments.spaces import (
 LARGEST_SPACE = 2**24  # numbers in one observation or action that a file may describe
 
 
-def space_as_json(space: Space | None) -> Any:
+def space_as_json(space: Space | None) -> Any:  # noqa: PLR0911
     """Return a space as JSON can hold it; None stands for one of the user's own.
 
     >>> space_as_json(Tuple((Discrete(2), MultiBinary(3))))
@@ -74,7 +74,7 @@ def require_numbers(dtype: str) -> np.dtype:
     return kind
 
 
-def _space_from(content: Any) -> Space:
+def _space_from(content: Any) -> Space:  # noqa: PLR0911
     match content:
         case {"parts": _}:
             raise ValueError(
