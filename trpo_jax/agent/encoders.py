@@ -11,10 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.features import flatten_observation, parts_of
+from trpo_jax.agent.features import flatten_observation
 from trpo_jax.agent.heads import forbid
 from trpo_jax.agent.initializers import orthogonal
 from trpo_jax.agent.mlp import MLP, Critic, Policy
+from trpo_jax.environments.nested import parts_of
 from trpo_jax.environments.spaces import ACTION_MASK, Box, Dict, Space, Tuple
 
 PyTree = Any
@@ -33,7 +34,7 @@ class Encoder(nn.Module):
     """Hidden layers, each with its activation, for observations of any space.
 
     Attributes:
-        space: of the observations.
+        space: the space of the observations.
         convolutions: for every picture among them, an entry of `CONVOLUTIONS`.
         hidden_sizes: widths of the layers that follow; none gives what they would see.
         activation: the name of an activation function of flax.
@@ -161,9 +162,7 @@ class Composed(nn.Module):
                 space, mask = self.policy.action_space, observation[ACTION_MASK]
                 outputs = [forbid(space, outputs[0], mask)]
         if self.valued:
-            head = Critic(
-                features, (), encoder.activation, encoder.orthogonal, name="critic_head"
-            )
-            outputs.append(head(x))
+            shape = features, (), encoder.activation, encoder.orthogonal
+            outputs.append(Critic(*shape, name="critic_head")(x))
         output = outputs[0] if len(outputs) == 1 else tuple(outputs)
         return output if self.cell is None else (output, memory)

@@ -17,8 +17,13 @@ PyTree = Any
 class Remembering(Protocol):
     """What is needed of a `Network` here."""
 
-    apply: Callable[..., Any]
-    initial_memory: Callable[[], PyTree] | None
+    @property
+    def apply(self) -> Callable[..., Any]:
+        """See `Network`."""
+
+    @property
+    def initial_memory(self) -> Callable[[], PyTree] | None:
+        """See `Network`."""
 
 
 class Memory(NamedTuple):
@@ -118,7 +123,7 @@ def replay(
     params: PyTree,
     observation: PyTree,
     memory: PyTree,
-    first: jax.Array,
+    first: jax.Array | None,
 ) -> tuple[Any, PyTree]:
     """Return outputs and memories `[T, B, ...]` for observations `[T, B, ...]`.
 

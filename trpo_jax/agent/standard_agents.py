@@ -80,16 +80,9 @@ def default_agent(
             f"hidden_sizes are those of both; got {critic_hidden_sizes}"
         )
     masked = mask_space(observation_space, action_space) is not None
-    if (
-        masked
-        and isinstance(observation_space, Dict)
-        and len(observation_space.spaces) > 1
-    ):
-        seen = dict(observation_space.spaces)
-        del seen[ACTION_MASK]
-        observation_space = Dict(seen)
+    seen = _without_mask(observation_space) if masked else observation_space
     policy = Policy(
-        observation_space,
+        seen,
         action_space,
         tuple(hidden_sizes),
         activation,
@@ -98,23 +91,23 @@ def default_agent(
         orthogonal_init,
         masked,
     )
-    compose = functools.partial(
-        _compose, network, observation_space, activation, orthogonal_init
-    )
+    compose = functools.partial(_compose, network, seen, activation, orthogonal_init)
     if shared_trunk:
-        return shared_agent(
-            compose(hidden_sizes, policy, True, lambda both: Heads(*both))
-        )
+        both = compose(hidden_sizes, policy, True, lambda both: Heads(*both))
+        return shared_agent(both)
     critic_sizes = hidden_sizes if critic_hidden_sizes is None else critic_hidden_sizes
     if network != "mlp":
         return Agent(
             compose(hidden_sizes, policy, False), compose(critic_sizes, None, True)
         )
-    critic = Critic(observation_space, tuple(critic_sizes), activation, orthogonal_init)
-    return Agent(
-        policy=Network(policy.init, policy.apply),
-        critic=Network(critic.init, critic.apply),
-    )
+    critic = Critic(seen, tuple(critic_sizes), activation, orthogonal_init)
+    return Agent(Network(policy.init, policy.apply), Network(critic.init, critic.apply))
+
+
+def _without_mask(space: Any) -> Space:
+    """Return a `Dict` without its mask, unless there is nothing else in it."""
+    rest = {key: part for key, part in space.spaces.items() if key != ACTION_MASK}
+    return Dict(rest) if rest else space
 
 
 def _compose(

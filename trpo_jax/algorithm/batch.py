@@ -12,11 +12,15 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from trpo_jax.agent.memory import Memory, Sequences
-from trpo_jax.agent.normalization import Normalizer, normalize_observation
+from trpo_jax.agent.memory import Memory
+from trpo_jax.agent.normalization import Normalizer
 from trpo_jax.algorithm.advantages import standardize as standardized
-from trpo_jax.algorithm.masking import only_valid
-from trpo_jax.algorithm.subsampling import subsample_rows
+from trpo_jax.algorithm.sequences import (
+    draw_rows,
+    flatten_rows,
+    normalized,
+    sequences_of,
+)
 from trpo_jax.algorithm.surrogate import single_path_surrogate
 from trpo_jax.config import Config
 
@@ -59,12 +63,9 @@ class Batch(struct.PyTreeNode):
 
         For agents with a memory, the observations become `Sequences`.
         """
-        if self.first is None:
-            return flatten_rows(self, self.weight)
-        sequences = sequences_of(self)
-        rest = self.replace(observation=None, memory=Memory(), first=None)
-        rest = flatten_rows(jax.tree.map(by_environment, rest), self.weight.T)
-        return rest.replace(observation=sequences)
+        sequences = None if self.first is None else sequences_of(self)
+        rest = self if sequences is None else self.replace(memory=Memory(), first=None)
+        return flatten_rows(rest, self.weight, sequences)
 
     def normalize(self, normalizer: Normalizer) -> "Batch":
         """Return the batch with normalised observations."""
@@ -81,9 +82,7 @@ class Batch(struct.PyTreeNode):
 
     def draw(self, key: jax.Array, fraction: float) -> "Batch":
         """Return a fraction of the rows, once flattened, see `draw_rows`."""
-        rest = self.replace(observation=None)
-        observation, rest = draw_rows(key, self.observation, rest, fraction)
-        return rest.replace(observation=observation)
+        return draw_rows(key, self, fraction)
 
     def log_prob(self, policy: Distribution) -> jax.Array:
         """Return log π(a|s) of the actions, in the shape of `weight`."""
@@ -106,69 +105,3 @@ class Batch(struct.PyTreeNode):
         if self.importance_ratio is not None:
             advantage = self.importance_ratio * advantage
         return single_path_surrogate(self.log_prob, old, advantage, self.weight)
-
-
-def sequences_of(batch: Batch, rows: jax.Array | None = None) -> Sequences:
-    """Return the observations of a batch `[T, B]` as `Sequences`."""
-    observation, first = jax.tree.map(by_environment, (batch.observation, batch.first))
-    return Sequences(observation, batch.memory, first, rows)
-
-
-def by_environment(leaf: jax.Array) -> jax.Array:
-    """Turn `[T, B, ...]` into `[B, T, ...]`."""
-    return jnp.swapaxes(leaf, 0, 1)
-
-
-def normalized(normalizer: Normalizer, observation: PyTree) -> PyTree:
-    """Normalise observations, also those within `Sequences`."""
-    if not isinstance(observation, Sequences):
-        return normalize_observation(normalizer, observation)
-    inner = normalize_observation(normalizer, observation.observation)
-    return observation.replace(observation=inner)
-
-
-def draw_rows(
-    key: jax.Array, observation: PyTree, rest: PyTree, fraction: float
-) -> tuple[PyTree, PyTree]:
-    """Draw a fraction of the rows: of normalised observations and what belongs to them.
-
-    See `subsample_rows`. Of `Sequences`, whole ones are drawn, at least four if there
-    are so many.
-    """
-    if not isinstance(observation, Sequences):
-        return subsample_rows(key, (observation, rest), fraction)
-    number = len(observation.first)
-    fraction = max(fraction, min(1.0, 4 / number))
-    return take_rows(
-        subsample_rows(key, jnp.arange(number), fraction), observation, rest
-    )
-
-
-def take_rows(
-    index: jax.Array, observation: PyTree, rest: PyTree
-) -> tuple[PyTree, PyTree]:
-    """Return some rows, or with `Sequences` some whole sequences; see `draw_rows`."""
-
-    def take(leaf: jax.Array) -> jax.Array:
-        return leaf[index]
-
-    if not isinstance(observation, Sequences):
-        return jax.tree.map(take, (observation, rest))
-    number = len(observation.first)
-
-    def take_all_of(leaf: jax.Array) -> jax.Array:
-        chosen = take(leaf.reshape(number, -1, *leaf.shape[1:]))
-        return chosen.reshape(-1, *leaf.shape[1:])
-
-    return jax.tree.map(take, observation), jax.tree.map(take_all_of, rest)
-
-
-def flatten_rows(batch: PyTree, weight: jax.Array) -> PyTree:
-    """Join the leading axes `[T, B]` of a batch, and put zeros into rows of weight 0.
-
-    A NaN in a row that does not count must not reach a gradient.
-    """
-    return jax.tree.map(
-        lambda leaf: leaf.reshape(weight.size, *leaf.shape[2:]),
-        only_valid(weight > 0, batch),
-    )

@@ -17,8 +17,9 @@ from flax import struct
 from trpo_jax.agent.acting import heads_of_rows
 from trpo_jax.agent.distributions import DiagonalGaussian
 from trpo_jax.agent.networks import Agent, check_one_value_per_row
-from trpo_jax.algorithm.batch import Batch, draw_rows
+from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.masking import RowStatistics
+from trpo_jax.algorithm.sequences import draw_rows
 from trpo_jax.algorithm.vine_batch import VineBatch
 from trpo_jax.config import Config
 from trpo_jax.solver.flat import binary_unit
@@ -106,14 +107,7 @@ class JointBatch(struct.PyTreeNode):
 
     def draw(self, key: jax.Array, fraction: float) -> "JointBatch":
         """Return a fraction of the rows, see `draw_rows`; the share is not kept."""
-        rest = self.unseen().replace(share=None)
-        observation, rest = draw_rows(key, self.observation, rest, fraction)
-        batch = rest.policy_batch.replace(observation=observation)
-        return rest.replace(policy_batch=batch)
-
-    def unseen(self) -> "JointBatch":
-        """Return the batch without its observations."""
-        return self.replace(policy_batch=self.policy_batch.replace(observation=None))
+        return draw_rows(key, self.replace(share=None), fraction)
 
     def log_prob(self, belief: JointBelief) -> jax.Array:
         """Return the log-probabilities of action and targets, `[N, 1 + parts]`."""

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from trpo_jax.agent.acting import heads_of_rows
-from trpo_jax.agent.memory import Sequences
 from trpo_jax.agent.networks import Agent
-from trpo_jax.algorithm.batch import Batch, take_rows
+from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.bounded_turn import bounded_turn
 from trpo_jax.algorithm.critic import CriticInfo, minibatches
 from trpo_jax.algorithm.joint_batch import VALUE, JointBatch, join
 from trpo_jax.algorithm.masking import RowStatistics, explained_variance
+from trpo_jax.algorithm.sequences import take_rows, whole_rows
 from trpo_jax.config import Config
 from trpo_jax.solver.conjugate_gradient import cg_solve
 from trpo_jax.solver.flat import all_finite
@@ -88,19 +88,17 @@ def take_extra_epochs(
         return params
     joint, apply = join(batch, acting_params, agent, config)
     old = apply(params, joint.observation)
-    whole, number = joint.observation, batch.weight.size
-    size = config.minibatch_of(number)
-    if isinstance(whole, Sequences):
-        number, length = whole.first.shape
-        size = max(1, size // length)
+    size = config.minibatch_of(batch.weight.size)
+    *_, weight, size = whole_rows(batch, size)
+    number = len(weight)
     starts, path = minibatches(
         jax.random.fold_in(key, 1), number, size, config.critic_extra_epochs
     )
 
     def loss(params: PyTree, step: jax.Array) -> jax.Array:
         index = (starts[step] + path) % number
-        observation, (part, before) = take_rows(index, whole, (joint.unseen(), old))
-        now = apply(params, observation)
+        part, before = take_rows(index, (joint, old))
+        now = apply(params, part.observation)
         kl = RowStatistics(part.weight).mean(before.policy.kl(now.policy))
         return (kl - part.fit(before, now)) / now.weight[VALUE][0]
 

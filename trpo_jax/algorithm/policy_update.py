@@ -90,7 +90,8 @@ def update_policy(
         (0, True)
     """
     rows: Any = batch
-    apply, shared = functools.partial(policy_of_rows, agent), agent.heads is not None
+    shared = agent.heads is not None
+    apply: Any = functools.partial(policy_of_rows, agent)
     if shared or config.critic_method == "joint":
         rows, apply = join(batch, policy_params, agent, config)
     flat, unflatten = ravel_if_small(policy_params)

@@ -165,22 +165,20 @@ def follow_policy(
     (episodes, carry), transitions = jax.lax.scan(
         step, (start, carry), (jnp.arange(num_steps), keys)
     )
-    memory = state.memory, first_rows(transitions) if agent.remembers else None
-    policy = policy_along(agent, state, transitions["observation"], *memory)
+    ended, first = transitions["terminated"] | transitions["truncated"], None
+    if agent.remembers:  # before row 0, the memory has begun anew where it has to
+        first = jnp.pad(ended[:-1], ((1, 0), (0, 0)))
+    past = state.memory, first
+    policy = policy_along(agent, state, transitions["observation"], *past)
+    log_prob = policy.log_prob(transitions["action"])
+    weight = jnp.ones((num_steps, batch), jnp.float32)
     rollout = Rollout(
-        **transitions,
-        log_prob=policy.log_prob(transitions["action"]),
-        weight=jnp.ones((num_steps, batch), jnp.float32),
-        policy_version=state.iteration,
-        memory=memory[0],
-        first=memory[1],
-    )
+        **transitions, log_prob=log_prob, weight=weight,
+        policy_version=state.iteration, memory=state.memory, first=first,
+    )  # fmt: skip
     normalizer = first_statistics(state.normalizer, *rollout.statistics_inputs)
-    return (
-        state.replace(**episodes, key=next_key, normalizer=normalizer),
-        rollout,
-        carry,
-    )
+    state = state.replace(**episodes, key=next_key, normalizer=normalizer)
+    return state, rollout, carry
 
 
 def _step(
@@ -210,21 +208,6 @@ def _step(
         "terminated": step.terminated,
         "truncated": step.truncated,
     }
-    return (
-        {
-            "env_state": env_state,
-            "observation": observation,
-            "memory": begin_where(agent, memory, ended),
-            **following,
-        },
-        transition | totals,
-    )
-
-
-def first_rows(transitions: dict[str, Any]) -> jax.Array:
-    """Return with which rows `[T, B]` an episode begins, but for those of row 0.
-
-    Before row 0, what is in the state has begun already where it has to.
-    """
-    ended = transitions["terminated"] | transitions["truncated"]
-    return jnp.pad(ended[:-1], ((1, 0), (0, 0)))
+    following |= {"env_state": env_state, "observation": observation}
+    following["memory"] = begin_where(agent, memory, ended)
+    return following, transition | totals

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 
 from trpo_jax.agent.acting import value_of_rows
-from trpo_jax.agent.memory import Sequences
 from trpo_jax.agent.networks import Agent
 from trpo_jax.agent.normalization import update_normalizer
 from trpo_jax.algorithm.batch import Batch
@@ -25,6 +24,7 @@ from trpo_jax.algorithm.metrics import Metrics, UpdateInfo, summarize
 from trpo_jax.algorithm.policy_update import update_policy
 from trpo_jax.algorithm.rollout import Rollout, collect
 from trpo_jax.algorithm.schedules import scheduled
+from trpo_jax.algorithm.sequences import whole_rows
 from trpo_jax.algorithm.state import TrainState
 from trpo_jax.algorithm.vine import collect_vine
 from trpo_jax.algorithm.vine_batch import VineBatch
@@ -182,13 +182,9 @@ def update_critic(
     if agent.heads is not None:  # fitted in the step of the policy
         return {}, describe_fit(state, batch, agent)
     apply = functools.partial(value_of_rows, agent)
-    value, *rows = batch.value, batch.value_target, batch.weight
-    minibatch_size = config.minibatch_of(batch.weight.size)
-    if isinstance(batch.observation, Sequences):  # whole ones, [B, T]
-        shape = batch.observation.first.shape
-        value, rows = jax.tree.map(lambda x: x.reshape(shape), (value, rows))
-        minibatch_size = max(1, minibatch_size // shape[1])
-    rows = [batch.observation, *rows]
+    size = config.minibatch_of(batch.weight.size)
+    value, *columns, size = whole_rows(batch, size)
+    rows = batch.observation, *columns
     optimizer_state = state.critic_optimizer_state
     if config.critic_method == "gauss_newton":
         params, info = fit_critic_gauss_newton(
@@ -213,7 +209,7 @@ def update_critic(
             value=value,
             learning_rate=config.critic_learning_rate,
             epochs=config.critic_epochs,
-            minibatch_size=minibatch_size,
+            minibatch_size=size,
         )
     return {"critic_params": params, "critic_optimizer_state": optimizer_state}, info
 

@@ -110,7 +110,7 @@ def collect_vine(
 def vine_batch(
     state: TrainState,
     rollout: Rollout,
-    proposals: tuple[PyTree, jax.Array, PyTree, jax.Array],
+    proposals: tuple[PyTree, jax.Array | None, PyTree, jax.Array],
     action_value: jax.Array,
     action_space: Space,
     agent: Agent,

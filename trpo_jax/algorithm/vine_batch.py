@@ -10,9 +10,8 @@ import jax
 from flax import struct
 
 from trpo_jax.agent.normalization import Normalizer
-from trpo_jax.algorithm.batch import (
-    Batch,
-    by_environment,
+from trpo_jax.algorithm.batch import Batch
+from trpo_jax.algorithm.sequences import (
     draw_rows,
     flatten_rows,
     normalized,
@@ -52,13 +51,8 @@ class VineBatch(struct.PyTreeNode):
     def flatten(self) -> "VineBatch":
         """Return the batch with one leading axis `[N]`, zeros in rows of weight 0."""
         states, trunk = self.replace(critic_batch=None, time=None), self.critic_batch
-        if self.time is None:
-            states = flatten_rows(states, self.weight)
-        else:
-            sequences = sequences_of(trunk, self.time.T)
-            states = jax.tree.map(by_environment, states.replace(observation=None))
-            states = flatten_rows(states, self.weight.T)
-            states = states.replace(observation=sequences)
+        whole = None if self.time is None else sequences_of(trunk, self.time.T)
+        states = flatten_rows(states, self.weight, whole)
         return states.replace(critic_batch=trunk.flatten())
 
     def normalize(self, normalizer: Normalizer) -> "VineBatch":
@@ -79,9 +73,7 @@ class VineBatch(struct.PyTreeNode):
 
     def draw(self, key: jax.Array, fraction: float) -> "VineBatch":
         """Return a fraction of the states, without the trunk, see `draw_rows`."""
-        rest = self.replace(observation=None, critic_batch=None)
-        observation, rest = draw_rows(key, self.observation, rest, fraction)
-        return rest.replace(observation=observation)
+        return draw_rows(key, self.replace(critic_batch=None), fraction)
 
     def log_prob(self, policy: Distribution) -> jax.Array:
         """Return log π(aₖ|s) of the actions, `[..., K]`."""

@@ -98,7 +98,7 @@ class HostMemory:
         self._pieces: dict[int, Memory] = {}
 
     def act(
-        self, envs: slice, acting: tuple, begins: Any, critic_params: PyTree = None
+        self, envs: slice, acting: Any, begins: Any, critic_params: PyTree = None
     ) -> tuple[PyTree, jax.Array]:
         """Act in a slice of the environments: return actions and log-probabilities.
 
@@ -109,9 +109,9 @@ class HostMemory:
         memory = self._pieces.get(envs.start)
         if memory is None:
             memory = jax.tree.map(lambda leaf: leaf[envs], self._start)
-        action, log_prob, self._pieces[envs.start] = self._actor(
-            *acting, memory, begins, critic_params
-        )
+        recalled = memory, begins, critic_params
+        action, log_prob, after = self._actor(*acting, *recalled)
+        self._pieces[envs.start] = after
         return action, log_prob
 
     def after(self, begins: Any) -> Memory:

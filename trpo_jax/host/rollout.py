@@ -70,7 +70,7 @@ def step_in_turn(
     step yields a `HostTransition`.
     """
     slices = [envs for _, envs in env_slices(environments)]
-    pending: list[tuple[int, int, tuple]] = []
+    pending: list[tuple[int, int, Any]] = []
 
     def send(t: int, i: int, observation: Nested, first: np.ndarray) -> None:
         acted, log_prob = act(t, slices[i], observation, first)
@@ -90,7 +90,8 @@ def step_in_turn(
             step = _truncate(step, now, environments[i])
         if t + 1 < num_steps:
             send(t + 1, i, step.observation, begins_after(step))
-        yield HostTransition(t, slices[i], *sent, step)
+        observation, action, log_prob, first = sent
+        yield HostTransition(t, slices[i], observation, action, log_prob, first, step)
 
 
 def begins_after(step: HostStep) -> np.ndarray:
@@ -129,15 +130,13 @@ def collect_on_host(
     act_key, next_key = jax.random.split(state.key)
     num_envs = len(state.episode_return)
     keys = np.asarray(step_keys(act_key, 0, num_steps=num_steps, num_envs=num_envs))
-
     memory = HostMemory(actor, state.memory)
 
     def act(t: int, envs: slice, observation: Nested, first: np.ndarray) -> tuple:
         if on_step is not None:
             on_step(t, envs, observation)
-        params, normalizer = state.policy_params, state.normalizer
-        acting = params, normalizer, keys[t, envs], np.False_, observation
-        return memory.act(envs, acting, first, state.critic_params)
+        params = state.policy_params, state.normalizer, keys[t, envs], np.False_
+        return memory.act(envs, (*params, observation), first, state.critic_params)
 
     rule = functools.partial(
         due_truncations,
@@ -155,30 +154,20 @@ def collect_on_host(
         environments, act, first, num_steps, lambda t: rule(t, length)
     ):
         step, envs = transition.step, transition.envs
+        replayed = {"first": transition.first} if actor.remembers else {}
         total[envs] += np.where(step.valid, step.reward, 0)
         length[envs] += step.valid
-        buffers.write(
-            transition.t,
-            envs,
-            observation=transition.observation,
-            action=transition.action,
-            log_prob=transition.log_prob,
-            reward=step.reward,
-            next_observation=step.next_observation,
-            terminated=step.terminated & step.valid,
-            truncated=step.truncated & step.valid,
-            weight=step.valid.astype(np.float32),
-            episode_return=total[envs],
-            episode_length=length[envs],
-            **({"first": transition.first} if actor.remembers else {}),
-        )
+        now = _recorded(transition) | replayed
+        now |= {"episode_return": total[envs], "episode_length": length[envs]}
+        buffers.write(transition.t, envs, now)
         ended = step.terminated | step.truncated
-        total[envs][ended] = 0
-        length[envs][ended] = 0
+        total[envs][ended], length[envs][ended] = 0, 0
         begins[envs] = begins_after(step)
         write_rows(observation, envs, step.observation)
-    version: Any = np.asarray(state.iteration)
-    rollout = Rollout(**buffers.arrays, policy_version=version, memory=state.memory)
+    rollout = Rollout(
+        **buffers.arrays, memory=state.memory,
+        policy_version=np.asarray(state.iteration),  # type: ignore[arg-type]
+    )  # fmt: skip
     normalizer = _first_statistics(state.normalizer, *rollout.statistics_inputs)
     return state.replace(
         observation=observation, episode_return=total, episode_length=length,
@@ -187,6 +176,21 @@ def collect_on_host(
 
 
 _first_statistics = jax.jit(first_statistics)
+
+
+def _recorded(transition: HostTransition) -> dict[str, Nested]:
+    """Return what a `Rollout` keeps of a step, by name."""
+    step = transition.step
+    return {
+        "observation": transition.observation,
+        "action": transition.action,
+        "log_prob": transition.log_prob,
+        "reward": step.reward,
+        "next_observation": step.next_observation,
+        "terminated": step.terminated & step.valid,
+        "truncated": step.truncated & step.valid,
+        "weight": step.valid.astype(np.float32),
+    }
 
 
 class _Buffers:
@@ -199,7 +203,7 @@ class _Buffers:
         self._shape = num_steps, num_envs
         self.arrays: dict[str, Any] = {}
 
-    def write(self, t: int, envs: slice, **values: Nested) -> None:
+    def write(self, t: int, envs: slice, values: dict[str, Nested]) -> None:
         def zeros(rows: np.ndarray) -> np.ndarray:
             return np.zeros((*self._shape, *rows.shape[1:]), rows.dtype)
 
