@@ -14,17 +14,16 @@ from helpers import (
     assert_nothing_is_weakly_typed,
     assert_resets_only_at_the_end,
     is_finite,
-    linear_agent,
     play,
     play_twice,
 )
 
 pytest.importorskip("brax")
 
-from trpo_jax import Config, DiagonalGaussian, collect, init, train
+from trpo_jax import Config, collect, default_agent, init, train
 from trpo_jax.environments.base import check_environment
 from trpo_jax.environments.brax import BraxEnvironment, envs, fluid, names
-from trpo_jax.environments.spaces import Box
+from trpo_jax.environments.spaces import Box, Dict
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Accessing .* directly from `Data`:DeprecationWarning"
@@ -124,7 +123,7 @@ def test_different_keys_give_different_resets():
     (first, _), _ = played()
     assert (first[0] != first[1]).all()
     _, observation = jax.vmap(meter().reset)(jax.random.split(KEY, 50))
-    assert len(np.unique(observation, axis=0)) == 50
+    assert len(np.unique(observation["name"])) == 50
 
 
 @pytest.mark.parametrize("environment", [meter, real])
@@ -140,11 +139,13 @@ def test_spaces_and_limit():
     assert BraxEnvironment("meter").max_episode_steps == 1000
 
 
-def test_observations_are_vectors():
+def test_dictionaries_of_observations_stay_dictionaries():
     observation, steps = play(meter(), [[0.0, 0.0]])
-    assert observation.shape == (2,)
-    assert observation[1] == 0
-    assert steps[0].observation.tolist() == [float(observation[0]), 1]
+    parts = {"name": Box.uniform(()), "time": Box.uniform((1,))}
+    assert meter().observation_space == Dict(parts)
+    assert observation["time"].tolist() == [0]
+    assert steps[0].observation["time"].tolist() == [1]
+    assert steps[0].observation["name"] == observation["name"]
 
 
 @pytest.mark.parametrize(
@@ -175,14 +176,18 @@ def test_a_reset_happens_only_at_the_end_and_the_final_observation_is_kept():
 
 
 def test_trap_next_observations_are_final_ones_not_those_of_the_reset():
-    agent = linear_agent(lambda mean: DiagonalGaussian(0 * mean, 0 * mean))
+    spaces = meter().observation_space, meter().action_space
+    agent = default_agent(*spaces, hidden_sizes=())
     state = init(KEY, meter(), agent, Config(num_envs=3))
     _, rollout = jax.jit(lambda state: collect(state, meter(), agent, num_steps=20))(
         state
     )
     name, time = 0, 1
     fall = np.asarray(rollout.action[..., 1]).clip(-1, 1) > 0.9
-    before, after = map(np.asarray, (rollout.observation, rollout.next_observation))
+    before, after = (
+        np.stack([seen["name"], seen["time"][..., 0]], axis=-1)
+        for seen in (rollout.observation, rollout.next_observation)
+    )
     # A name is a random number, which two programs may round differently.
     np.testing.assert_allclose(after[..., name], before[..., name], rtol=1e-6)
     np.testing.assert_array_equal(after[..., time], before[..., time] + 1)
@@ -227,7 +232,7 @@ def test_the_backend_is_a_part_of_the_name_or_an_argument():
 
 def test_options_are_those_of_the_class():
     _, observation = BraxEnvironment("meter", start=7).reset(KEY)
-    assert observation[1] == 7
+    assert observation["time"].tolist() == [7]
 
 
 def test_names_are_those_that_brax_knows_now():

@@ -29,6 +29,7 @@ from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.actions import rescale_action
 from trpo_jax.environments.base import Step, check_environment, take_step
 from trpo_jax.environments.gymnax import GymnaxEnvironment
+from trpo_jax.environments.nested import space_tree
 from trpo_jax.environments.spaces import Box, Discrete
 from trpo_jax.environments.tabular import TabularEnvironment
 from trpo_jax.theory.mdp import ONE_STATE
@@ -39,7 +40,12 @@ def types_of(tree):
 
 
 def some_action(space):
-    return jnp.int32(0) if isinstance(space, Discrete) else jnp.zeros(space.shape)
+    def zeros(leaf):
+        return jnp.zeros(
+            leaf.shape, jnp.float32 if isinstance(leaf, Box) else jnp.int32
+        )
+
+    return jax.tree.map(zeros, space_tree(space))
 
 
 def holds_the_contract(environment):
@@ -53,7 +59,8 @@ def holds_the_contract(environment):
 
     start, going_on, step = live(jax.random.key(0))
     space = environment.observation_space
-    assert start[1].shape == (() if isinstance(space, Discrete) else space.shape)
+    shapes = jax.tree.map(lambda leaf: leaf.shape, space_tree(space))
+    assert jax.tree.map(lambda leaf: leaf.shape, start[1]) == shapes
     assert types_of(going_on) == types_of(start)
     assert types_of((step.env_state, step.observation)) == types_of(start)
     assert types_of(step.reward) == ((), jnp.float32)

@@ -107,8 +107,10 @@ def test_actions_are_scaled_and_clipped_and_float64_becomes_float32(name):
 
 def test_dictionaries_and_images():
     walker = EnvpoolEnvironment("WalkerWalk-v1", 2)
-    assert isinstance(walker.observation_space, Box)
-    assert walker.reset().shape == (2, *walker.observation_space.shape)
+    spaces = walker.observation_space.spaces
+    assert all(isinstance(space, Box) for space in spaces.values())
+    shapes = {key: leaf.shape for key, leaf in walker.reset().items()}
+    assert shapes == {key: (2, *space.shape) for key, space in spaces.items()}
     walker.close()
     pong = EnvpoolEnvironment("Pong-v5", 1)
     assert pong.observation_space.dtype == "uint8"

@@ -271,7 +271,7 @@ BOX = {"shape": [4], "low": None, "high": None, "dtype": "float32"}
         ({"observations": {"dict": {"a": None}}}, "not described"),
         ({"observations": {"dict": {"b": {"n": 1}, "a": {"n": 1}}}}, ""),
         ({"observations": {"n": 4, "start": 0}}, "not described as"),
-        ({"observations": {"n": 4, "start": "1"}}, "start must be"),
+        ({"observations": {"n": 4, "start": "1"}}, "not described"),
         ({"observations": {"n": 4, "first": 1}}, ""),
         ({"observations": BOX | {"shape": [10**6, 10**6]}}, "not described"),
         ({"observations": BOX | {"shape": [2.0, 2]}}, "not described"),

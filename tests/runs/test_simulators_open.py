@@ -92,8 +92,8 @@ def test_what_cannot_be_used_is_closed(monkeypatch):
     with pytest.raises(SimulatorError, match="the device is in use"):
         GymnasiumEnvironment("Device-v0", num_envs=2)
     assert Device.open == 0
-    monkeypatch.setattr(Device, "action_space", gymnasium.spaces.MultiBinary(2))
-    with pytest.raises(ValueError, match="MultiBinary is not supported"):
+    monkeypatch.setattr(Device, "action_space", gymnasium.spaces.Text(2))
+    with pytest.raises(ValueError, match="Text is not supported"):
         GymnasiumEnvironment("Device-v0")
     assert Device.open == 0
 

@@ -109,8 +109,8 @@ class HostMemory:
         memory = self._pieces.get(envs.start)
         if memory is None:
             memory = jax.tree.map(lambda leaf: leaf[envs], self._start)
-        recalled = memory, begins, critic_params
-        action, log_prob, after = self._actor(*acting, *recalled)
+        recalled = {"begins": begins, "critic_params": critic_params}
+        action, log_prob, after = self._actor(*acting, memory=memory, **recalled)
         self._pieces[envs.start] = after
         return action, log_prob
 
