@@ -98,7 +98,7 @@ class HostMemory:
         self._pieces: dict[int, Memory] = {}
 
     def act(
-        self, envs: slice, acting: Any, begins: Any, critic_params: PyTree = None
+        self, envs: slice, acting: tuple, begins: Any, critic_params: PyTree = None
     ) -> tuple[PyTree, jax.Array]:
         """Act in a slice of the environments: return actions and log-probabilities.
 
@@ -109,8 +109,8 @@ class HostMemory:
         memory = self._pieces.get(envs.start)
         if memory is None:
             memory = jax.tree.map(lambda leaf: leaf[envs], self._start)
-        recalled = {"begins": begins, "critic_params": critic_params}
-        action, log_prob, after = self._actor(*acting, memory=memory, **recalled)
+        given: Any = (*acting, memory, begins, critic_params)
+        action, log_prob, after = self._actor(*given)
         self._pieces[envs.start] = after
         return action, log_prob
 
