@@ -62,7 +62,7 @@ def flatten_observation(space: Space, observation: PyTree) -> jax.Array:
         from_zero = observation - space.start if space.start else observation
         return jax.nn.one_hot(from_zero, space.n)
     leading = observation.shape[: observation.ndim - len(space.shape)]
-    x = observation.reshape(*leading, -1)
+    x = observation.reshape(*leading, math.prod(space.shape))
     if isinstance(space, MultiDiscrete):
         element, number = _columns(space)
         start = np.asarray(space.start, np.int32)[element]

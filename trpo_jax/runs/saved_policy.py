@@ -48,6 +48,12 @@ class SavedPolicy(_Content):
         given: what `load_policy` was given as the environment, or None.
     """
 
+    def __repr__(self) -> str:
+        """Return one line; the parameters would fill pages."""
+        agents = f"{self.agents} agent{'s' * (self.agents != 1)}"
+        name = self.description.name
+        return f"SavedPolicy({name!r}, {agents}, action_repeat={self.action_repeat})"
+
     def act(
         self,
         observation: Any,
