@@ -20,9 +20,9 @@ class Beta(NamedTuple):
 
     The density of x is x^(α−1) (1 − x)^(β−1) / B(α, β). The parameters are logarithms,
     so that α and β stay positive after any step; zeros give the uniform distribution.
-    All is accurate in float32 for α and β between 1e-6 and 1e8, since large values of
-    log Γ never appear: n = α + β, m = α/n is the mean of x, δ(z) is the error of
-    Stirling's formula for log Γ(z), and g(r) = r − log(1 + r).
+    Float32 is enough for α and β between 1e-6 and 1e8, as large values of log Γ never
+    appear: below n = α + β, m = α/n is the mean of x, δ(z) is the error of Stirling's
+    formula for log Γ(z), and g(r) = r − log(1 + r).
 
     Args:
         log_alpha: `[..., A]` natural logarithm of α.
@@ -61,11 +61,10 @@ class Beta(NamedTuple):
         deviance = p.alpha * log_gap(change / p.mean, log_x - p.log_mean)
         deviance += p.beta * log_gap(-change / p.rest, log_rest - p.log_rest)
         log_density = p.log_scale - deviance - log_x - log_rest - math.log(2)
-        divisor = jnp.where(
-            action > 0, log_beta, log_alpha
-        )  # of the density at a bound
-        divisor = jnp.where(counts_as_bound(action), divisor, 0)
-        return jnp.sum(log_density - divisor, axis=-1)
+        at_bound = log_density - jnp.where(action > 0, log_beta, log_alpha)
+        return jnp.sum(
+            jnp.where(counts_as_bound(action), at_bound, log_density), axis=-1
+        )
 
     def entropy(self) -> jax.Array:
         """Return the differential entropy of the action in nats, `[...]`.
