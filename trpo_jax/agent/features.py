@@ -105,9 +105,7 @@ def split_vector(space: Space, vector: jax.Array) -> PyTree:
 
 
 def _columns(space: MultiDiscrete) -> tuple[np.ndarray, np.ndarray]:
-    """Return which element each column of the one-hot vector belongs to, and which of
-    its integers, counted from 0.
-    """
+    """Return element and integer, from 0, of each column of the one-hot vector."""
     element = np.repeat(np.arange(len(space.nvec)), space.nvec)
     number = np.concatenate([np.arange(n, dtype=np.int32) for n in space.nvec])
     return element, number

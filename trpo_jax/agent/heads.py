@@ -111,8 +111,8 @@ def mask_space(observation_space: Space, action_space: Space) -> Space | None:
     if isinstance(action_space, Dict | Tuple):
         raise ValueError(
             "an action_mask in the observation is not supported for a "
-            f"{type(action_space).__name__} of actions; give the actions one Discrete or "
-            "MultiDiscrete space, or name the mask otherwise"
+            f"{type(action_space).__name__} of actions; give the actions one Discrete "
+            "or MultiDiscrete space, or name the mask otherwise"
         )
     numbers = sum(math.prod(leaf.shape) for leaf in leaves_of(mask))
     if numbers != width_of(action_space):
