@@ -9,6 +9,7 @@ from trpo_jax.environments.spaces import (
     Box,
     Dict,
     Discrete,
+    Leaf,
     MultiBinary,
     MultiDiscrete,
     Space,
@@ -18,32 +19,33 @@ from trpo_jax.environments.spaces import (
 LARGEST_SPACE = 2**24  # numbers in one observation or action that a file may describe
 
 
-def space_as_json(space: Space | None) -> Any:  # noqa: PLR0911
+def space_as_json(space: Space | None) -> Any:
     """Return a space as JSON can hold it; None stands for one of the user's own.
 
     >>> space_as_json(Tuple((Discrete(2), MultiBinary(3))))
     {'tuple': [{'n': 2}, {'binary': [3]}]}
     """
+    content: Any = None
     match space:
-        case None:
-            return None
         case Discrete(n, start):
-            return {"n": n} | ({"start": start} if start else {})
+            content = {"n": n} | ({"start": start} if start else {})
         case MultiDiscrete(nvec, start, shape):
             lists = map(list, (nvec, start, shape))
-            return dict(zip(("nvec", "start", "shape"), lists, strict=True))
+            content = dict(zip(("nvec", "start", "shape"), lists, strict=True))
         case MultiBinary(shape):
-            return {"binary": list(shape)}
+            content = {"binary": list(shape)}
         case Tuple(parts):
-            return {"tuple": list(map(space_as_json, parts))}
+            content = {"tuple": list(map(space_as_json, parts))}
         case Dict(entries):
-            return {"dict": {key: space_as_json(x) for key, x in entries.items()}}
+            content = {"dict": {key: space_as_json(x) for key, x in entries.items()}}
         case Box(shape, low, high, dtype):
-            low, high = map(_bound_as_json, (low, high))
-            return {
-                "shape": list(map(int, shape)), "low": low, "high": high,
+            content = {
+                "shape": list(map(int, shape)),
+                "low": _bound_as_json(low),
+                "high": _bound_as_json(high),
                 "dtype": np.dtype(dtype).name,
-            }  # fmt: skip
+            }
+    return content
 
 
 def space_from_json(content: Any) -> Space | None:
@@ -74,32 +76,44 @@ def require_numbers(dtype: str) -> np.dtype:
     return kind
 
 
-def _space_from(content: Any) -> Space:  # noqa: PLR0911
+def _space_from(content: Any) -> Space:
+    space: Space | None
     match content:
         case {"parts": _}:
             raise ValueError(
                 "its policy saw a dictionary as one vector, as in earlier versions of "
                 "trpo_jax: train it again"
             )
+        case {"tuple": list(parts)}:
+            space = Tuple(tuple(map(_space_from, parts)))
+        case {"dict": dict(parts)}:
+            space = Dict({key: _space_from(part) for key, part in parts.items()})
+        case _:
+            space = _leaf_from(content)
+    if space is None:
+        raise ValueError(f"a space is not described: {str(content)[:100]}")
+    return space
+
+
+def _leaf_from(content: Any) -> Leaf | None:
+    """Return a space that is not nested, or None if none is described."""
+    space: Leaf | None = None
+    match content:
         case {"n": int(n), "start": int(start)} if 1 <= n <= LARGEST_SPACE:
-            return Discrete(n, start)
+            space = Discrete(n, start)
         case {"n": int(n)} if 1 <= n <= LARGEST_SPACE:
-            return Discrete(n)
+            space = Discrete(n)
         case {"nvec": list(nvec), "start": list(start), "shape": list(shape)}:
             if _whole(nvec) and sum(nvec) <= LARGEST_SPACE and _whole(shape):
-                return MultiDiscrete(tuple(nvec), tuple(start), tuple(shape))
+                space = MultiDiscrete(tuple(nvec), tuple(start), tuple(shape))
         case {"binary": list(shape)} if _size(shape) <= LARGEST_SPACE:
-            return MultiBinary(tuple(shape))
-        case {"tuple": list(parts)}:
-            return Tuple(tuple(map(_space_from, parts)))
-        case {"dict": dict(parts)}:
-            return Dict({key: _space_from(part) for key, part in parts.items()})
+            space = MultiBinary(tuple(shape))
         case {"shape": list(shape), "low": low, "high": high, "dtype": str(dtype)}:
             size = _size(shape)
             if size <= LARGEST_SPACE:
                 low, high = _bound(low, size, -math.inf), _bound(high, size, math.inf)
-                return Box(tuple(shape), low, high, require_numbers(dtype).name)
-    raise ValueError(f"a space is not described: {str(content)[:100]}")
+                space = Box(tuple(shape), low, high, require_numbers(dtype).name)
+    return space
 
 
 def _whole(numbers: list) -> bool:
