@@ -10,6 +10,8 @@ from helpers import assert_close
 from trpo_jax.agent.distributions import DiagonalGaussian
 from trpo_jax.agent.multivariate_gaussian import MultivariateGaussian
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 A = 3
 
 

@@ -5,10 +5,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from helpers import assert_close, assert_identical
 
 from trpo_jax.agent.distributions import Categorical, DiagonalGaussian
 from trpo_jax.agent.product import Product
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ROWS, SIZES = 4, (2, 3, 4)
 
@@ -38,21 +41,22 @@ def logits_of(product):
 
 def test_categorical_parts_are_one_categorical_of_the_outer_product(x64):
     p, q = random_stick(0), random_stick(1)
-    one, other = (Categorical(outer(logits_of(x))) for x in (p, q))
-    np.testing.assert_allclose(p.kl(q), one.kl(other), rtol=1e-10)
-    np.testing.assert_allclose(p.entropy(), one.entropy(), rtol=1e-10)
     action = p.sample(jax.random.key(0))
-    index = np.ravel_multi_index(action, SIZES)
-    np.testing.assert_allclose(
-        p.log_prob(action), one.log_prob(jnp.asarray(index)), rtol=1e-10
-    )
-    # F of the parts' logits is Jᵀ F J of the joint ones.
-    _, push = jax.linearize(outer, logits_of(p))
-    tangent = push(logits_of(q))
-    (expected,) = jax.linear_transpose(push, logits_of(p))(
-        one.fisher_product(Categorical(tangent)).logits
-    )
-    assert_close(logits_of(p.fisher_product(q)), expected, rtol=1e-10, atol=1e-12)
+    index = jnp.asarray(np.ravel_multi_index(action, SIZES))
+
+    @jax.jit
+    def facts(p, q):
+        one, other = Categorical(outer(logits_of(p))), Categorical(outer(logits_of(q)))
+        # F of the parts' logits is Jᵀ F J of the joint ones.
+        _, tangent = jax.jvp(outer, (logits_of(p),), (logits_of(q),))
+        _, pull_back = jax.vjp(outer, logits_of(p))
+        (product,) = pull_back(one.fisher_product(Categorical(tangent)).logits)
+        return (
+            (p.kl(q), p.entropy(), p.log_prob(action), logits_of(p.fisher_product(q))),
+            (one.kl(other), one.entropy(), one.log_prob(index), product),
+        )
+
+    assert_close(*facts(p, q), rtol=1e-10, atol=1e-12)
 
 
 def test_mode_and_samples_have_the_structure_of_the_parts():
