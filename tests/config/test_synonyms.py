@@ -148,7 +148,7 @@ def test_a_name_of_another_library_leads_to_its_option_or_to_none(library):
 
 
 def test_what_is_near_nothing_leads_to_the_help():
-    for name in ("zzz", "callback", "x", "", "-", "q_network", "temperature"):
+    for name in ("zzz", "callback", "x", "", "-", "tau", "temperature"):
         message = unknown_option(name, OPTIONS, "help(Config)")
         assert message == f"unknown option {name!r}; see help(Config)"
 

@@ -623,7 +623,7 @@ def test_envpool_draws_mujoco_with_the_sky_above():
     saved = policy_of(EnvpoolEnvironment("Hopper-v4"))
     kick = Network(None, lambda params, x: Same(jnp.full((len(x), 3), 0.5)))
     with skip_without_opengl():
-        recording = record(saved._replace(agent=Agent(kick, None)), max_steps=3)
+        recording = record(saved._replace(agent=Agent(kick, kick)), max_steps=3)
     assert recording.frames_per_second == 125
     assert [frame.shape for frame in recording.frames] == [(480, 480, 3)] * 4
     first, last = recording.frames[0], recording.frames[-1]
