@@ -263,7 +263,7 @@ def test_a_vine_branches_on_legal_actions_only(actions, proposal, register):
     seen = environment.reset()
     state = first_state(keys, (), seen, spaces[0], agent, config)
     vine = make_vine_actor(agent, spaces[1], config)
-    _, rollout, (shown, action, log_prob), value = collect_vine_on_host(
+    _, rollout, (shown, _, action, log_prob), value = collect_vine_on_host(
         state, [environment], Actor(agent), vine, config
     )
     mask = np.asarray(shown["action_mask"]) > 0
