@@ -199,7 +199,7 @@ def with_resetting_frames():
         longer = {
             name: insert(getattr(rollout, name), garbage)
             for name in vars(rollout)
-            if name not in ("weight", "policy_version")
+            if name not in ("weight", "policy_version", "memory", "first")
         }
         weight = insert(rollout.weight, 0)
         longer["action"] = insert(rollout.action, 1)
