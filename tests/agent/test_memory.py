@@ -32,7 +32,12 @@ from trpo_jax import (
     update,
     update_policy,
 )
-from trpo_jax.agent.acting import policy_along, policy_of_rows, values_along
+from trpo_jax.agent.acting import (
+    critic_memory_of,
+    policy_along,
+    policy_of_rows,
+    values_along,
+)
 from trpo_jax.agent.memory import Memory, Sequences
 from trpo_jax.algorithm.trpo import prepare_update
 from trpo_jax.solver.fisher import fisher_vector_product
@@ -439,7 +444,9 @@ def test_standard_agents_replay_as_they_act(network, shared_trunk):
     _, memory = values_along(agent, state, *sequence)
     ended = (rollout.terminated | rollout.truncated)[-1]
     for last, kept in zip(
-        jax.tree.leaves(memory), jax.tree.leaves(after.memory.critic), strict=True
+        jax.tree.leaves(memory),
+        jax.tree.leaves(critic_memory_of(agent, after.memory)),
+        strict=True,
     ):
         expected = jnp.where(ended[:, None], 0, last[-1])
         np.testing.assert_allclose(kept, expected, atol=1e-6)

@@ -82,6 +82,11 @@ def critic_params_of(agent: Agent, state: Any) -> PyTree:
     return state.critic_params if agent.heads is None else state.policy_params
 
 
+def critic_memory_of(agent: Agent, memory: Memory) -> PyTree:
+    """Return the critic's memory: the policy's if both are one network."""
+    return memory.critic if agent.heads is None else memory.policy
+
+
 def act_and_remember(
     agent: Agent, state: Any, observation: PyTree, memory: Memory
 ) -> tuple[Any, Memory]:
@@ -91,10 +96,8 @@ def act_and_remember(
     """
     params = state.policy_params, state.normalizer
     policy, acted = act(agent, *params, observation, memory.policy)
-    if agent.heads is not None:
-        return policy, Memory(acted, acted)
     valued = memory.critic
-    if agent.critic.initial_memory is not None:
+    if jax.tree.leaves(valued):
         _, valued = predict_value(agent, state, observation, memory.critic)
     return policy, Memory(acted, valued)
 
@@ -128,7 +131,7 @@ def values_along(
     Both are `[T, B]`; the memory is empty for critics without one. See `policy_along`.
     """
     observation = normalize_observation(state.normalizer, observation)
-    inputs = observation, memory.critic, first
+    inputs = observation, critic_memory_of(agent, memory), first
     value, after = replay(agent.critic, critic_params_of(agent, state), *inputs)
     return widen(value), after
 
@@ -166,7 +169,11 @@ def value_of_rows(agent: Agent, critic_params: PyTree, observation: PyTree) -> A
 
 def begin_episodes(agent: Agent, batch: int) -> Memory:
     """Return the memory `[B, ...]` of an agent whose episodes all begin."""
-    return Memory(*(first_memory(each, batch) for each in (agent.policy, agent.critic)))
+    own = agent.heads is None
+    return Memory(
+        policy=first_memory(agent.policy, batch),
+        critic=first_memory(agent.critic, batch) if own else (),
+    )
 
 
 def begin_where(agent: Agent, memory: Memory, ended: jax.Array) -> Memory:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from trpo_jax.agent.features import flatten_observation
 from trpo_jax.agent.heads import forbid
 from trpo_jax.agent.initializers import orthogonal
+from trpo_jax.agent.memory import begin_anew
 from trpo_jax.agent.mlp import MLP, Critic, Policy
 from trpo_jax.environments.nested import parts_of
 from trpo_jax.environments.spaces import ACTION_MASK, Box, Dict, Space, Tuple
@@ -35,8 +36,10 @@ class Encoder(nn.Module):
 
     Attributes:
         space: the space of the observations.
-        convolutions: for every picture among them, an entry of `CONVOLUTIONS`.
-        hidden_sizes: widths of the layers that follow; none gives what they would see.
+        convolutions: the layers, an entry of `CONVOLUTIONS`, that every picture among
+            the observations goes through first; none for perceptrons.
+        hidden_sizes: widths of the layers that follow; without any, their input is the
+            result.
         activation: the name of an activation function of flax.
         orthogonal: use orthogonal kernels, not Gaussian ones of variance 1/fan-in.
     """
@@ -106,10 +109,8 @@ class Cell(nn.Module):
 
         def step(cell: Any, memory: PyTree, row: Any) -> tuple[PyTree, Any]:
             x, begins = row
-            memory = jax.tree.map(
-                lambda leaf: jnp.where(begins[:, None], 0, leaf), memory
-            )
-            memory, output = cell(memory, x)
+            anew = begin_anew(begins, memory, self.initial_memory())
+            memory, output = cell(anew, x)
             return memory, (output, memory)
 
         along_time = nn.scan(

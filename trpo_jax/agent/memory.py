@@ -27,11 +27,12 @@ class Remembering(Protocol):
 
 
 class Memory(NamedTuple):
-    """The memories of policy and critic, empty for networks that have none.
+    """The memories of policy and critic; an empty one stays empty.
 
     Attributes:
         policy: pytree of `[B, ...]`.
-        critic: pytree of `[B, ...]`; that of a network which is both stays empty.
+        critic: pytree of `[B, ...]`; empty where policy and critic are one network,
+            whose only memory is the policy's.
     """
 
     policy: PyTree = ()
@@ -54,10 +55,12 @@ class Sequences(struct.PyTreeNode):
     rows: jax.Array | None = None
 
     def through(self, network: Remembering, params: PyTree, memory: PyTree) -> Any:
-        """Return the outputs of a network `[B, M, ...]`; the memory is its own part."""
-        observation, first = jax.tree.map(_swap, (self.observation, self.first))
+        """Return the outputs `[B, M, ...]` of a network, which has this memory."""
+        observation, first = jax.tree.map(
+            swap_first_axes, (self.observation, self.first)
+        )
         output, _ = replay(network, params, observation, memory, first)
-        output = jax.tree.map(_swap, output)
+        output = jax.tree.map(swap_first_axes, output)
         if self.rows is None:
             return output
         pick = jax.vmap(lambda leaf, rows: leaf[rows])
@@ -96,7 +99,7 @@ def recur(
 
     def step(memory: PyTree, row: Any) -> tuple[PyTree, Any]:
         x, begins = row
-        output, memory = cell(_begin(begins, memory, initial_memory), x)
+        output, memory = cell(begin_anew(begins, memory, initial_memory), x)
         return memory, (output, memory)
 
     _, outputs = jax.lax.scan(step, memory, (inputs, first))
@@ -113,9 +116,9 @@ def first_memory(network: Remembering, batch: int) -> PyTree:
 
 def restart(network: Remembering, memory: PyTree, ended: jax.Array) -> PyTree:
     """Return the memory `[B, ...]`, anew where an episode has ended, `[B]` bool."""
-    if network.initial_memory is None:
+    if network.initial_memory is None or not jax.tree.leaves(memory):
         return memory
-    return _begin(ended, memory, network.initial_memory())
+    return begin_anew(ended, memory, network.initial_memory())
 
 
 def replay(
@@ -168,7 +171,9 @@ def step_once(
     return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[2:]), after)
 
 
-def _begin(begins: jax.Array, memory: PyTree, initial_memory: PyTree) -> PyTree:
+def begin_anew(begins: jax.Array, memory: PyTree, initial_memory: PyTree) -> PyTree:
+    """Return the memory `[B, ...]`, replaced by `[...]` where `[B]` bool says so."""
+
     def choose(old: jax.Array, new: jax.Array) -> jax.Array:
         mask = jax.lax.expand_dims(begins, range(begins.ndim, old.ndim))
         return jnp.where(mask, jnp.broadcast_to(new, old.shape), old)
@@ -176,5 +181,6 @@ def _begin(begins: jax.Array, memory: PyTree, initial_memory: PyTree) -> PyTree:
     return jax.tree.map(choose, memory, initial_memory)
 
 
-def _swap(leaf: jax.Array) -> jax.Array:
+def swap_first_axes(leaf: jax.Array) -> jax.Array:
+    """Turn `[T, B, ...]` into `[B, T, ...]`, and back."""
     return jnp.swapaxes(leaf, 0, 1)

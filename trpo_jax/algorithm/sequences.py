@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trpo_jax.agent.memory import Sequences
+from trpo_jax.agent.memory import Sequences, swap_first_axes
 from trpo_jax.agent.normalization import Normalizer, normalize_observation
 from trpo_jax.algorithm.masking import only_valid
 from trpo_jax.algorithm.subsampling import subsample_rows
@@ -19,13 +19,8 @@ PyTree = Any
 
 def sequences_of(batch: Any, rows: jax.Array | None = None) -> Sequences:
     """Return the observations of a batch `[T, B]` as `Sequences`."""
-    observation, first = jax.tree.map(by_environment, (batch.observation, batch.first))
+    observation, first = jax.tree.map(swap_first_axes, (batch.observation, batch.first))
     return Sequences(observation, batch.memory, first, rows)
-
-
-def by_environment(leaf: jax.Array) -> jax.Array:
-    """Turn `[T, B, ...]` into `[B, T, ...]`."""
-    return jnp.swapaxes(leaf, 0, 1)
 
 
 def normalized(normalizer: Normalizer, observation: PyTree) -> PyTree:
@@ -93,7 +88,7 @@ def flatten_rows(
     take the place of the observations, and the rows of a sequence stay together.
     """
     if sequences is not None:
-        batch = jax.tree.map(by_environment, batch.replace(observation=None))
+        batch = jax.tree.map(swap_first_axes, batch.replace(observation=None))
         weight = weight.T
     batch = jax.tree.map(
         lambda leaf: leaf.reshape(weight.size, *leaf.shape[2:]),

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from trpo_jax.agent.acting import act_and_remember, predict_value
+from trpo_jax.agent.acting import act_and_remember, critic_memory_of, predict_value
 from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.memory import Memory
 from trpo_jax.agent.networks import Agent
@@ -121,7 +121,8 @@ def follow_branches(
         lambda leaf: leaf.reshape(*states, num_actions, *leaf.shape[1:]), carry
     )
     reward = reward.reshape(-1, *states, num_actions)
-    return Branches(reward, length, terminated, truncated, observation, memory.critic)
+    last = critic_memory_of(agent, memory)
+    return Branches(reward, length, terminated, truncated, observation, last)
 
 
 def branch_values(

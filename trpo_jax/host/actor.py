@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trpo_jax.agent.acting import act, act_and_remember, begin_where
+from trpo_jax.agent.acting import act_and_remember, begin_where
 from trpo_jax.agent.distributions import sample_rows
 from trpo_jax.agent.memory import Memory
 from trpo_jax.agent.networks import Agent
@@ -24,8 +24,8 @@ class Actor:
     `actor(policy_params, normalizer, keys, greedy, observation)` returns a pytree of
     actions `[B, ...]`, their log-probabilities `[B]`, and the next memory. The keys are
     from `step_keys`. An agent with a memory also takes its `Memory` `[B, ...]`, and
-    `[B]` bool, where an episode begins, so that the memory is to be replaced. With the
-    critic's parameters, its memory goes on as well.
+    `[B]` bool, where an episode begins, so that the memory is to be replaced. The
+    critic's parameters are needed if its memory is not empty.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -63,12 +63,7 @@ def _act(
     if begins is not None:
         memory = begin_where(agent, memory, begins)
     params = Parameters(policy_params, critic_params, normalizer)
-    if critic_params is None:
-        acting = policy_params, normalizer, observation, memory.policy
-        policy, after = act(agent, *acting)
-        memory = memory._replace(policy=after)
-    else:
-        policy, memory = act_and_remember(agent, params, observation, memory)
+    policy, memory = act_and_remember(agent, params, observation, memory)
     # Without the barrier XLA on CPU fuses the last layer into everything that
     # follows and computes it each time, which takes three times as long.
     policy = jax.lax.optimization_barrier(policy)

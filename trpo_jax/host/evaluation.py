@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from trpo_jax.agent.acting import begin_episodes
+from trpo_jax.agent.memory import Memory, first_memory
 from trpo_jax.algorithm.evaluation import STEP_LIMIT, Evaluation
 from trpo_jax.environments.host import HostEnvironment, MakeHost
 from trpo_jax.environments.host_arrays import first_observation
@@ -84,7 +84,7 @@ def _play(
     zeros: Any = [np.zeros(episodes, kind) for kind in (float, np.int32, bool)]
     result: Any = Evaluation(*zeros)
 
-    memory = HostMemory(actor, begin_episodes(actor.agent, episodes))
+    memory = HostMemory(actor, Memory(first_memory(actor.agent.policy, episodes)))
 
     def act(t: int, envs: slice, observation: Nested, first: np.ndarray) -> tuple:
         acting = policy_params, normalizer, keys(t)[envs], np.bool_(greedy)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from trpo_jax.agent.acting import begin_episodes
+from trpo_jax.agent.memory import Memory, first_memory
 from trpo_jax.algorithm.evaluation import STEP_LIMIT
 from trpo_jax.environments.action_repeat import ActionRepeat
 from trpo_jax.environments.base import Environment, Step, take_step
@@ -79,7 +79,7 @@ def record(
         observation = stage.reset()
         frames = [stage.draw()]
         episode_return, length, finished = 0.0, 0, False
-        memory = HostMemory(actor, begin_episodes(saved.agent, 1))
+        memory = HostMemory(actor, Memory(first_memory(saved.agent.policy, 1)))
         while length < limit and not finished:
             seen = jax.tree.map(lambda x: x[None], observation)
             acting = *one, keys(length), np.bool_(greedy), seen
