@@ -10,7 +10,11 @@ import jax.numpy as jnp
 from trpo_jax.agent.distributions import Categorical
 from trpo_jax.agent.memory import first_memory, step_once
 from trpo_jax.agent.networks import Agent, Network, check_one_value_per_row
-from trpo_jax.environments.base import Environment, observation_shapes
+from trpo_jax.environments.base import (
+    Environment,
+    described,
+    observation_shapes,
+)
 from trpo_jax.environments.host import HostEnvironment
 from trpo_jax.environments.nested import walk
 from trpo_jax.environments.spaces import Discrete, Space
@@ -115,14 +119,10 @@ def _outcome(
         return of(output), after
 
     output, after = jax.eval_shape(step, params, rows, memory)
-    before, after = (jax.tree.map(_kind, tree) for tree in (memory, after))
+    before, after = map(described, (memory, after))
     if after != before:
         raise ValueError(
             "apply must return a memory of the shapes and types of initial_memory, "
             f"after each row: {before} in {_ROWS} environments; got {after}"
         )
     return output
-
-
-def _kind(leaf: jax.ShapeDtypeStruct) -> str:
-    return f"{leaf.dtype}{list(leaf.shape)}"

@@ -12,7 +12,7 @@ from trpo_jax.agent.networks import Agent
 from trpo_jax.algorithm.batch import Batch
 from trpo_jax.algorithm.bounded_turn import bounded_turn
 from trpo_jax.algorithm.critic import CriticInfo, minibatches
-from trpo_jax.algorithm.joint_batch import VALUE, JointBatch, join
+from trpo_jax.algorithm.joint_batch import VALUE, JointBatch
 from trpo_jax.algorithm.masking import RowStatistics, explained_variance
 from trpo_jax.algorithm.sequences import take_rows, whole_rows
 from trpo_jax.config import Config
@@ -74,7 +74,8 @@ def take_extra_epochs(
     key: jax.Array,
     params: PyTree,
     acting_params: PyTree,
-    batch: Any,
+    joint: JointBatch,
+    belief: Callable[[PyTree, PyTree], Any],
     agent: Agent,
     config: Config,
 ) -> PyTree:
@@ -83,11 +84,12 @@ def take_extra_epochs(
     The loss of a minibatch is −log-likelihood of the parts other than the policy, each
     divided by that of the value, + KL(π_θ ‖ π) / w, where θ are the parameters before
     the turn. The optimiser is the agent's critic optimiser, whose state starts anew.
+    Batch and belief are those of `join` at the parameters that acted.
     """
     if not config.critic_extra_epochs:
         return params
-    joint, apply = join(batch, acting_params, agent, config)
-    old = apply(params, joint.observation)
+    batch, joint = joint.policy_batch, joint.replace(share=None)
+    old = belief(params, joint.observation)
     size = config.minibatch_of(batch.weight.size)
     *_, weight, size = whole_rows(batch, size)
     number = len(weight)
@@ -98,7 +100,7 @@ def take_extra_epochs(
     def loss(params: PyTree, step: jax.Array) -> jax.Array:
         index = (starts[step] + path) % number
         part, before = take_rows(index, (joint, old))
-        now = apply(params, part.observation)
+        now = belief(params, part.observation)
         kl = RowStatistics(part.weight).mean(before.policy.kl(now.policy))
         return (kl - part.fit(before, now)) / now.weight[VALUE][0]
 

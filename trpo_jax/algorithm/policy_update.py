@@ -125,7 +125,8 @@ def update_policy(
     )
     params, kl = unflatten(flat), info.search.divergence
     if shared:
-        params = take_extra_epochs(key, params, policy_params, batch, agent, config)
+        rest = rows, apply, agent, config
+        params = take_extra_epochs(key, params, policy_params, *rest)
         kl = constrained(old.policy.kl(policy(ravel_if_small(params)[0]).policy))
     return params, PolicyInfo(
         status=info.status,

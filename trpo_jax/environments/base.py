@@ -189,10 +189,10 @@ def check_environment(environment: Environment) -> None:
     if isinstance(space, Space):
         expected = shapes_in(space)
         if _types(observation, of=_shape) != _types(expected, of=_shape):
-            of = expected.shape if isinstance(space, Leaf) else _describe(expected)
+            of = expected.shape if isinstance(space, Leaf) else described(expected)
             raise ValueError(
                 f"reset must return observations of observation_space, shape {of}; "
-                f"got {_describe(observation)}"
+                f"got {described(observation)}"
             )
     if not isinstance(environment.action_space, Space):
         return  # with a space of the user's own, nothing is known about its actions
@@ -202,12 +202,12 @@ def check_environment(environment: Environment) -> None:
     )
     step = jax.eval_shape(environment.step, jax.random.key(0), env_state, action)
     if not isinstance(step, Step):
-        raise ValueError(f"step must return a trpo_jax.Step; got {_describe(step)}")
+        raise ValueError(f"step must return a trpo_jax.Step; got {described(step)}")
     for name, first in (("observation", observation), ("env_state", env_state)):
         if _types(getattr(step, name)) != _types(first):
             raise ValueError(
-                f"step must return {name} as reset does, {_describe(first)}; got "
-                f"{_describe(getattr(step, name))}"
+                f"step must return {name} as reset does, {described(first)}; got "
+                f"{described(getattr(step, name))}"
             )
     kinds = {"reward": jnp.floating, "terminated": jnp.bool_, "truncated": jnp.bool_}
     for name, kind in kinds.items():
@@ -215,7 +215,7 @@ def check_environment(environment: Environment) -> None:
         if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, kind):
             raise ValueError(
                 f"{name} must be a {'float' if kind is jnp.floating else 'bool'} "
-                f"scalar; got {_describe(value)}"
+                f"scalar; got {described(value)}"
             )
 
 
@@ -244,7 +244,7 @@ def _shape(leaf: Any) -> Any:
     return getattr(leaf, "shape", None)
 
 
-def _describe(tree: PyTree) -> str:
+def described(tree: PyTree) -> str:
     """Return the shapes and types of a pytree as one line."""
 
     def short(leaf: Any) -> Any:
