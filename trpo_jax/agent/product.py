@@ -62,8 +62,7 @@ class Product(NamedTuple):
 
     def fisher_product(self, tangent: "Product") -> "Product":
         """Multiply by the Fisher matrix of every part."""
-        multiply = lambda part, t: part.fisher_product(t)  # noqa: E731
-        return Product(self._map(multiply, tangent.parts))
+        return Product(self._map(lambda part, t: part.fisher_product(t), tangent.parts))
 
     def _map(self, function: Callable[..., Any], *others: PyTree) -> PyTree:
         return jax.tree.map(function, self.parts, *others, is_leaf=_is_distribution)

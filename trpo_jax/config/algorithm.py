@@ -138,8 +138,8 @@ class Config(Checked):
     """Fraction of max_kl, in (0, 1], that the value may take of a joint step; the
     policy gets what is left. With 1 nothing is kept for the policy."""
     critic_extra_epochs: int = structure(0, COUNT_OR_ZERO, used_by=_JOINT)
-    """Passes of Adam over the batch after the joint step, for the value. The way they
-    led is walked back until the policy is within max_kl of the one that acted."""
+    """Passes of Adam over the batch after the joint step, for the value; a line search
+    then goes back until the policy is within max_kl of the one that acted."""
     critic_steps: int = structure(4, COUNT, used_by=_GAUSS_NEWTON)
     """Gauss-Newton steps of the critic in every iteration."""
     final_max_kl: float | None = number(

@@ -18,9 +18,10 @@ class NetworkConfig(Checked):
     """The shape of the standard agent, see `default_agent`."""
 
     network: NetworkKind = structure("mlp", NETWORK, group=Group.NETWORK)
-    """Kind of the networks: a perceptron; convolutions for pictures before it, those of
-    the paper or of Mnih et al. 2015 (nature_cnn); or a recurrent cell as the last
-    hidden layer, which gives the agent a memory."""
+    """Kind of the networks: a perceptron (mlp); for pictures, one behind the
+    convolutions of the paper (cnn) or of Mnih et al. 2015 (nature_cnn); or one whose
+    last hidden layer is a recurrent cell (gru, lstm), so that the agent has a
+    memory."""
     hidden_sizes: tuple[int, ...] = structure((64, 64), SIZES)
     """Widths of the policy's hidden layers; none gives a linear policy."""
     critic_hidden_sizes: tuple[int, ...] | None = structure(None, optional(SIZES))
