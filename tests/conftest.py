@@ -98,6 +98,13 @@ def _relax_dependencies():
 _relax_dependencies()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Free what a module has compiled: with gigabytes of it, everything gets slow."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """Double precision inside the test."""

@@ -9,7 +9,6 @@ import pytest
 
 from trpo_jax import (
     Agent,
-    Batch,
     Box,
     Categorical,
     Config,
@@ -116,18 +115,34 @@ def settings(**options):
 
 def start(config=None, agent=AGENT, **options):
     config = config or settings(num_steps=7)
-    return init(KEY, Recall(**options), agent, config), config
+    environment = Recall(**options)
+    return jax.jit(lambda: init(KEY, environment, agent, config))(), config
+
+
+def collected(state, agent=AGENT, environment=None, **options):
+    environment = environment or Recall()
+    return jax.jit(lambda state: collect(state, environment, agent, **options))(state)
+
+
+def learnt_from(state, rollout, config, agent=AGENT):
+    """The batch of a rollout, as it is made and as an update sees it."""
+
+    @jax.jit
+    def make(state, rollout):
+        batch = estimate_advantages(state, rollout, agent, config)
+        return batch, prepare_update(state, batch, config)[1]
+
+    return make(state, rollout)
 
 
 def by_hand(network, params, observation, first):
     """Outputs of one environment, one step after another, from the initial memory."""
     memory, outputs = network.initial_memory()[None], []
+    apply = jax.jit(network.apply)
     for x, begins in zip(observation, first, strict=True):
         if begins:
             memory = network.initial_memory()[None]
-        out, after = network.apply(
-            params, x[None, None], memory, jnp.zeros((1, 1), bool)
-        )
+        out, after = apply(params, x[None, None], memory, jnp.zeros((1, 1), bool))
         memory = after[0]
         outputs.append(jax.tree.map(lambda leaf: leaf[0, 0], out))
     return jax.tree.map(lambda *x: jnp.stack(x), *outputs), memory[0]
@@ -139,7 +154,7 @@ def test_acting_is_a_loop_by_hand_and_goes_on_in_the_next_rollout(num_steps):
     before = state
     pieces = []
     for _ in range(2):
-        state, rollout = collect(state, Recall(), AGENT, num_steps=num_steps)
+        state, rollout = collected(state, num_steps=num_steps)
         pieces.append(rollout)
     every = jax.tree.map(
         lambda *x: jnp.concatenate(x),
@@ -179,11 +194,11 @@ def test_beginning_in_the_middle_is_two_sequences():
 def test_values_and_bootstraps_are_a_loop_by_hand():
     config = settings(num_steps=8, gae_lambda=0.7, stagger_starts=False)
     state, _ = start(config)
-    state, _ = collect(state, Recall(), AGENT, num_steps=2)  # the memory is not empty
-    _, rollout = collect(state, Recall(), AGENT, num_steps=8, time_limit=2)
+    state, _ = collected(state, num_steps=2)  # the memory is not empty
+    _, rollout = collected(state, num_steps=8, time_limit=2)
     assert bool(rollout.truncated.any())
-    batch = estimate_advantages(state, rollout, AGENT, config)
-    critic = functools.partial(AGENT.critic.apply, state.critic_params)
+    batch, _ = learnt_from(state, rollout, config)
+    critic = functools.partial(jax.jit(AGENT.critic.apply), state.critic_params)
     no = jnp.zeros((1, 1), bool)
     for b in range(5):
         memory, values, following = state.memory.critic[b][None], [], []
@@ -211,9 +226,8 @@ def test_values_and_bootstraps_are_a_loop_by_hand():
 
 def test_the_ratio_at_the_old_parameters_is_one():
     state, config = start()
-    state, rollout = collect(state, Recall(), AGENT, num_steps=7)
-    batch = estimate_advantages(state, rollout, AGENT, config)
-    _, rows, _ = prepare_update(state, batch, config)
+    state, rollout = collected(state, num_steps=7)
+    _, rows = learnt_from(state, rollout, config)
     assert isinstance(rows.observation, Sequences)
     policy = policy_of_rows(AGENT, state.policy_params, rows.observation)
     np.testing.assert_allclose(
@@ -236,7 +250,9 @@ def test_fisher_products_through_time_are_those_of_the_dense_matrix(x64):
     def logits(flat):
         return policy_of_rows(agent, unflatten(flat), seen).logits
 
-    jacobian = jax.jacfwd(logits)(flat)  # forward, where products go back as well
+    jacobian = jax.jit(jax.jacfwd(logits))(
+        flat
+    )  # forward, where products go back as well
     p = jax.nn.softmax(logits(flat))
     metric = jax.vmap(lambda p: jnp.diag(p) - jnp.outer(p, p))(p)
     dense = jnp.einsum(
@@ -245,7 +261,8 @@ def test_fisher_products_through_time_are_those_of_the_dense_matrix(x64):
     product = fisher_vector_product(
         lambda flat: policy_of_rows(agent, unflatten(flat), seen), flat, weight=weight
     )
-    np.testing.assert_allclose(jax.vmap(product)(jnp.eye(flat.size)), dense, atol=1e-12)
+    products = jax.jit(jax.vmap(product))(jnp.eye(flat.size))
+    np.testing.assert_allclose(products, dense, atol=1e-12)
 
 
 def feed_forward_as_memory(agent):
@@ -275,15 +292,15 @@ def test_a_memory_that_is_not_used_changes_nothing(sampling):
     )  # fmt: skip
     plain = default_agent(Recall.observation_space, Recall.action_space)
     agents = plain, feed_forward_as_memory(plain)
-    states = [init(KEY, Recall(), agent, config) for agent in agents]
+
+    @jax.jit
+    def both(states):
+        pairs = zip(states, agents, strict=True)
+        return [train_step(state, Recall(), agent, config) for state, agent in pairs]
+
+    states = [start(config, agent)[0] for agent in agents]
     for _ in range(2):
-        states, metrics = zip(
-            *(
-                train_step(state, Recall(), agent, config)
-                for state, agent in zip(states, agents, strict=True)
-            ),
-            strict=True,
-        )
+        states, metrics = zip(*both(states), strict=True)
         np.testing.assert_allclose(*map(np.asarray, metrics), rtol=2e-3, atol=1e-5)
     one, other = (jax.tree.leaves(state.policy_params) for state in states)
     for a, b in zip(one, other, strict=True):
@@ -327,45 +344,44 @@ def test_a_bad_number_is_seen_alike_in_acting_and_in_learning():
             return seen.at[1].set(jnp.where(t == 1, jnp.nan, seen[1]))
 
     config = settings(num_steps=9)
-    state = init(KEY, Bad(), AGENT, config)
-    state, rollout = collect(state, Bad(), AGENT, num_steps=9)
+    state = jax.jit(lambda: init(KEY, Bad(), AGENT, config))()
+    state, rollout = collected(state, environment=Bad(), num_steps=9)
     assert bool(jnp.isfinite(rollout.log_prob).all())
-    batch = estimate_advantages(state, rollout, AGENT, config)
-    _, rows, _ = prepare_update(state, batch, config)
+    _, rows = learnt_from(state, rollout, config)
     policy = policy_of_rows(AGENT, state.policy_params, rows.observation)
     used = np.asarray(rows.weight) > 0
     assert 0 < used.sum() < used.size
     np.testing.assert_allclose(
         rows.log_prob(policy)[used], rollout.log_prob.T.reshape(-1)[used], atol=1e-6
     )
-    after, info = update(state, rollout, AGENT, config)
+    after, info = jax.jit(lambda *x: update(*x, AGENT, config))(state, rollout)
     assert int(info.policy.status) == 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.policy_params))
 
 
 def test_stale_sequences_are_learnt_from_side_by_side():
     state, config = start()
-    after, old = collect(state, Recall(), AGENT, num_steps=7)
-    after, _ = update(after, old, AGENT, config)
-    after, new = collect(after, Recall(), AGENT, num_steps=7)
-    batches = [
-        estimate_off_policy_advantages(after, rollout, AGENT, config)
-        for rollout in (old, new)
-    ]
-    both = concatenate_batches(batches, [0.5, 1.0])
-    assert isinstance(both, Batch)
-    _, rows, _ = prepare_update(after, both, config)
-    policy = policy_of_rows(AGENT, after.policy_params, rows.observation)
-    alone = [
-        policy_of_rows(
-            AGENT,
-            after.policy_params,
-            prepare_update(after, batch, config)[1].observation,
-        ).logits
-        for batch in batches
-    ]
-    np.testing.assert_allclose(policy.logits, jnp.concatenate(alone), atol=1e-6)
-    _, info = update_policy(KEY, after.policy_params, rows, AGENT, config)
+    after, old = collected(state, num_steps=7)
+    after, _ = jax.jit(lambda *x: update(*x, AGENT, config))(after, old)
+    after, new = collected(after, num_steps=7)
+
+    @jax.jit
+    def compare(state, rollouts):
+        batches = [
+            estimate_off_policy_advantages(state, rollout, AGENT, config)
+            for rollout in rollouts
+        ]
+        both = concatenate_batches(batches, [0.5, 1.0])
+        rows = [prepare_update(state, batch, config)[1] for batch in (both, *batches)]
+        policies = [
+            policy_of_rows(AGENT, state.policy_params, each.observation)
+            for each in rows
+        ]
+        _, info = update_policy(KEY, state.policy_params, rows[0], AGENT, config)
+        return [policy.logits for policy in policies], info
+
+    (together, *alone), info = compare(after, (old, new))
+    np.testing.assert_allclose(together, jnp.concatenate(alone), atol=1e-6)
     assert float(info.kl) <= config.max_kl * (1 + 1e-3)
 
 
@@ -383,7 +399,7 @@ def test_a_policy_with_a_memory_is_not_called_without():
 def test_the_values_of_a_critic_without_memory_have_none():
     agent = Agent(AGENT.policy, default_agent(Box.uniform((2,)), Discrete(2)).critic)
     state, _ = start(agent=agent)
-    state, rollout = collect(state, Recall(), agent, num_steps=7)
+    state, rollout = collected(state, agent, num_steps=7)
     _, memory = values_along(
         agent, state, rollout.observation, rollout.memory, rollout.first
     )
@@ -434,8 +450,8 @@ def test_standard_agents_replay_as_they_act(network, shared_trunk):
         *spaces, network=network, hidden_sizes=(5, 4), shared_trunk=shared_trunk
     )
     state, _ = start(agent=agent)
-    state, _ = collect(state, Recall(), agent, num_steps=2)
-    after, rollout = collect(state, Recall(), agent, num_steps=7)
+    state, _ = collected(state, agent, num_steps=2)
+    after, rollout = collected(state, agent, num_steps=7)
     sequence = rollout.observation, rollout.memory, rollout.first
     policy = policy_along(agent, state, *sequence)
     np.testing.assert_allclose(
