@@ -6,6 +6,7 @@ arithmetic, and nothing of ours, runs under JAX's usual promotion: `gymnax.make`
 """
 
 import functools
+import gc
 import importlib.metadata
 import os
 
@@ -43,6 +44,11 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_collection_finish(session):
+    gc.collect()
+    gc.freeze()  # what is imported stays, and need not be looked through again
 
 
 def pytest_configure(config):
