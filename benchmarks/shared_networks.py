@@ -257,7 +257,8 @@ def learner_of(variant: str, agent: Agent, config: Any) -> tuple[Callable, Calla
     def value(params: PyTree, observation: PyTree) -> jax.Array:
         if variant != "unbounded":
             frozen = jax.lax.stop_gradient(params["params"])
-            frozen = frozen | {"critic": params["params"]["critic"]}
+            own = {"critic_head": params["params"]["critic_head"]}
+            frozen = frozen | own
             params = {"params": frozen}
         return agent.critic.apply(params, observation)
 
